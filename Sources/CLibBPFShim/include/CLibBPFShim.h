@@ -1,0 +1,9 @@
+#ifndef MMS_CLIBBPFSHIM_H
+#define MMS_CLIBBPFSHIM_H
+
+#include "mms_access.h"
+#include "mms_libbpf.h"
+#include "mms_slots.h"
+#include "mms_syscalls.h"
+
+#endif

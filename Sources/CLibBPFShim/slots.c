@@ -1,0 +1,3 @@
+#include "mms_slots.h"
+
+_Thread_local struct mms_slot mms_slots[MMS_SLOT_COUNT];

@@ -1,0 +1,54 @@
+extension MemoryLayout where T: BitwiseCopyable {
+  /// The offset in bytes of the field that `keyPath` names, from the start of `T`.
+  ///
+  /// For a stored property the optimiser turns this into a constant. The members of an anonymous
+  /// C structure or union are imported as computed properties; for those the offset is found by
+  /// writing the field into a scratch value and looking which bytes changed.
+  ///
+  /// - Precondition: The key path names a field: a stored property, or a member of an anonymous C
+  ///   structure or union.
+  @inlinable
+  @inline(__always)
+  public static func fieldOffset<Field: BitwiseCopyable>(of keyPath: KeyPath<T, Field>) -> Int {
+    offset(of: keyPath) ?? probedFieldOffset(of: keyPath)
+  }
+
+  @usableFromInline
+  static func probedFieldOffset<Field: BitwiseCopyable>(of keyPath: KeyPath<T, Field>) -> Int {
+    guard let found = findFieldOffset(of: keyPath) else {
+      preconditionFailure("\(keyPath) is a computed property of \(T.self), not a field of it")
+    }
+    return found
+  }
+
+  /// The offset of the field, or nil if `keyPath` is not a field's.
+  package static func findFieldOffset<Field: BitwiseCopyable>(of keyPath: KeyPath<T, Field>) -> Int?
+  {
+    if let offset = offset(of: keyPath) { return offset }
+    guard let writable = keyPath as? WritableKeyPath<T, Field>, MemoryLayout<Field>.size > 0 else {
+      return nil
+    }
+    let field = UnsafeMutablePointer<Field>.allocate(capacity: 1)
+    let value = UnsafeMutablePointer<T>.allocate(capacity: 1)
+    defer {
+      field.deallocate()
+      value.deallocate()
+    }
+    // Two passes, so that a bit that is the same in both patterns is not taken for an untouched one.
+    var changed = [Bool](repeating: false, count: size)
+    for (background, foreground) in [(UInt8(0x00), UInt8(0x01)), (0x01, 0x00)] {
+      let fieldBytes = UnsafeMutableRawBufferPointer(start: field, count: MemoryLayout<Field>.size)
+      let valueBytes = UnsafeMutableRawBufferPointer(start: value, count: size)
+      fieldBytes.copyBytes(from: repeatElement(foreground, count: fieldBytes.count))
+      valueBytes.copyBytes(from: repeatElement(background, count: valueBytes.count))
+      value.pointee[keyPath: writable] = field.pointee
+      for index in valueBytes.indices where valueBytes[index] != background {
+        changed[index] = true
+      }
+    }
+    guard let first = changed.firstIndex(of: true), let last = changed.lastIndex(of: true),
+      last - first + 1 == MemoryLayout<Field>.size
+    else { return nil }
+    return first
+  }
+}
