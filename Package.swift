@@ -56,6 +56,15 @@ let package = Package(
       ],
       swiftSettings: swiftSettings
     ),
+    .testTarget(
+      name: "LiveKernelTests",
+      dependencies: [
+        "MmapStorage",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      exclude: ["Programs"],
+      swiftSettings: swiftSettings
+    ),
   ],
   swiftLanguageModes: [.v6]
 )
