@@ -32,6 +32,8 @@ public struct StorageError: Error, Sendable, Hashable {
     case loadFailed
     /// The call came in the wrong order, such as a flag set after loading, or after `close()`.
     case wrongState
+    /// A writer held the fields through every attempt to read them consistently.
+    case contended
     /// A limit was reached: descriptors, memory, or entries.
     case outOfResources
     /// Any other system error; ``StorageError/errno`` says which.
@@ -129,6 +131,12 @@ extension StorageError {
         (.system, "")
       }
     self.init(
-      kind, attempt: attempt, on: object, errno: errno, advice: advice ?? general, details: details)
+      kind,
+      attempt: attempt,
+      on: object,
+      errno: errno,
+      advice: advice ?? general,
+      details: details
+    )
   }
 }

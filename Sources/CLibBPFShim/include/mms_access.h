@@ -74,7 +74,14 @@ MMS_DEFINE_ACCESS(64, uint64_t)
 
 #undef MMS_DEFINE_ACCESS
 
-/* Orders the loads of a reader before what follows, and the stores of a writer after what went before. */
+/* A copy of `size` bytes that the compiler neither elides, merges nor moves. It is not atomic. */
+static inline void mms_copy(void *_Nonnull to, const void *_Nonnull from, unsigned long size)
+{
+	__asm__ volatile("" : : : "memory");
+	__builtin_memcpy(to, from, size);
+	__asm__ volatile("" : : : "memory");
+}
+
 static inline void mms_fence_acquire(void)
 {
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
