@@ -142,10 +142,8 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   func end(_ copy: ViewedCopy, after error: any Error) throws(StorageError) {
     do throws(StorageError) {
       try copy.end()
-    } catch var writeBack {
-      if !writeBack.details.isEmpty { writeBack.details += "\n" }
-      writeBack.details += "while leaving a closure that had thrown: \(error)"
-      throw writeBack
+    } catch let writeBack {
+      throw writeBack.adding(details: "while leaving a closure that had thrown: \(error)")
     }
   }
 

@@ -74,11 +74,9 @@ MMS_DEFINE_ACCESS(64, uint64_t)
 
 #undef MMS_DEFINE_ACCESS
 
-/* A copy of `size` bytes that the compiler neither elides, merges nor moves. It is not atomic. */
-static inline void mms_copy(void *_Nonnull to, const void *_Nonnull from, unsigned long size)
+/* Makes the compiler finish all accesses before, and forget what it knows of memory. */
+static inline void mms_compiler_barrier(void)
 {
-	__asm__ volatile("" : : : "memory");
-	__builtin_memcpy(to, from, size);
 	__asm__ volatile("" : : : "memory");
 }
 

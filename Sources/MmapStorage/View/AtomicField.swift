@@ -122,6 +122,10 @@ extension StorageView {
   public func atomic<Field: MapScalar>(
     _ field: WritableKeyPath<Value, Field>
   ) -> AtomicField<Field> {
-    AtomicField(address + MemoryLayout<Value>.fieldOffset(of: field), inside: self)
+    let offset = MemoryLayout<Value>.fieldOffset(of: field)
+    precondition(
+      offset % MemoryLayout<Field.Bits>.size == 0,
+      "the field is not aligned to its width, so there are no atomic operations on it")
+    return AtomicField(address + offset, inside: self)
   }
 }

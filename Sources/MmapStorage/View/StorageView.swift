@@ -148,20 +148,19 @@ public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
   @inlinable
   @inline(__always)
   public func copyValue() -> Value {
-    withUnsafeTemporaryAllocation(of: Value.self, capacity: 1) { scratch in
-      let scratch = scratch.baseAddress.unsafelyUnwrapped
-      mms_copy(scratch, address, UInt(MemoryLayout<Value>.size))
-      return scratch.pointee
-    }
+    mms_compiler_barrier()
+    let value = address.load(as: Value.self)
+    mms_compiler_barrier()
+    return value
   }
 
   /// Overwrites the whole value, padding included. Not atomic.
   @inlinable
   @inline(__always)
   public func replaceValue(with newValue: Value) {
-    withUnsafeBytes(of: newValue) { bytes in
-      mms_copy(address, bytes.baseAddress.unsafelyUnwrapped, UInt(MemoryLayout<Value>.size))
-    }
+    mms_compiler_barrier()
+    address.storeBytes(of: newValue, as: Value.self)
+    mms_compiler_barrier()
   }
 }
 
