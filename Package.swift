@@ -40,7 +40,6 @@ let package = Package(
     ),
     .executableTarget(
       name: "bpf-embed",
-      dependencies: [.product(name: "SystemPackage", package: "swift-system")],
       swiftSettings: swiftSettings
     ),
     .plugin(
