@@ -11,11 +11,13 @@ struct BPFCompiler {
   init(clang: URL, target: SwiftSourceModuleTarget, package: Package) {
     self.clang = clang
     let dependencies = target.recursiveTargetDependencies
-    let headers = dependencies.compactMap { ($0 as? ClangSourceModuleTarget)?.publicHeaders }
+    let headers = dependencies.compactMap {
+      ($0 as? ClangSourceModuleTarget)?.publicHeadersDirectoryURL
+    }
     let libraryFlags = dependencies.flatMap { ($0 as? SystemLibraryTarget)?.compilerFlags ?? [] }
 
     flags = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall"]
-    // The first map that fits is not always the longest, so the package itself comes last.
+    // No folder of this machine in the object. The last map that fits is the one that counts.
     flags += headers.map { "-ffile-prefix-map=\($0.filePath)=\($0.lastPathComponent)" }
     flags += ["-ffile-prefix-map=\(package.directoryURL.filePath)=."]
     flags += ["-fdebug-compilation-dir=."]
@@ -28,9 +30,9 @@ struct BPFCompiler {
     }
   }
 
-  /// The make rule that says which files the object is made from. Empty where clang refuses the
+  /// The make rule that says which files the object is made from. Nil where clang refuses the
   /// source: the build then shows why.
-  func dependencyRule(of source: URL, for object: URL) -> String {
+  func dependencyRule(of source: URL, for object: URL) -> String? {
     let process = Process()
     process.executableURL = clang
     process.arguments =
@@ -41,14 +43,10 @@ struct BPFCompiler {
     do {
       try process.run()
     } catch {
-      return ""
+      return nil
     }
     let data = output.fileHandleForReading.readDataToEndOfFile()
     process.waitUntilExit()
-    return process.terminationStatus == 0 ? String(decoding: data, as: UTF8.self) : ""
+    return process.terminationStatus == 0 ? String(decoding: data, as: UTF8.self) : nil
   }
-}
-
-extension ClangSourceModuleTarget {
-  fileprivate var publicHeaders: URL? { publicHeadersDirectoryURL }
 }

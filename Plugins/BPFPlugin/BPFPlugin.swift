@@ -69,7 +69,9 @@ struct BPFPlugin: BuildToolPlugin {
     let generated = directory.appending(path: "BPFObjectImage+\(program.name).swift")
     let plan = directory.appending(path: "\(program.name).plan.d")
 
-    let rule = compiler.dependencyRule(of: program.source, for: object)
+    let rule =
+      compiler.dependencyRule(of: program.source, for: object)
+      ?? (try? String(contentsOf: plan, encoding: .utf8)) ?? ""
     try writeIfChanged(rule, to: plan)
     let headers = DependencyRule.prerequisites(in: rule).map { URL(filePath: $0) }
       .filter { $0 != program.source && FileManager.default.fileExists(atPath: $0.filePath) }

@@ -8,10 +8,7 @@ func compile(_ job: Job) throws(Failure) {
     ]
   )
   writeToStandardError(clang.messages)
-  if !clang.succeeded {
-    let what = advice(for: clang.messages, source: job.source) ?? "clang's messages say why"
-    throw Failure("\(job.source) did not compile: \(what)")
-  }
+  if !clang.succeeded { throw Failure(advice(for: clang.messages)) }
 
   if let objcopy = neighbour(of: job.clang[0], named: "llvm-objcopy") {
     let strip = try run([objcopy, "--strip-debug", unfinished])
@@ -22,7 +19,7 @@ func compile(_ job: Job) throws(Failure) {
 }
 
 /// What to install, or to do instead, where clang's message alone does not say it.
-private func advice(for messages: String, source: String) -> String? {
+private func advice(for messages: String) -> String {
   func missing(_ header: String) -> Bool {
     messages.contains("'\(header)") && messages.contains("file not found")
   }
@@ -41,7 +38,7 @@ private func advice(for messages: String, source: String) -> String? {
       + "__attribute__((preserve_access_index)), or make the file with: "
       + "bpftool btf dump file /sys/kernel/btf/vmlinux format c"
   }
-  return nil
+  return "clang refused the program"
 }
 
 /// The program of that name in the same folder, links resolved, if there is one.
