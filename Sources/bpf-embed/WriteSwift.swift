@@ -19,7 +19,10 @@ func writeSwift(_ job: Job) throws(Failure) {
     text.append(digits[Int(byte & 15)])
   }
   text += "\")\n  }\n}\n".utf8
-  if (try? read(job.swift)) != text { try write(text, to: job.swift) }
+  if (try? read(job.swift)) == text { return }
+  let previous = modificationTime(of: job.swift)
+  try write(text, to: job.swift)
+  if let previous { try setModificationTime(of: job.swift, aSecondAfter: previous) }
 }
 
 /// The plan is an input of this build step. If clang read other files than planned, the plan gets a
