@@ -5,7 +5,7 @@ public import SystemPackage
 ///
 /// Every throwing function of the library throws this type. Printing an error gives a text for a
 /// person; ``kind`` and ``errno`` are for code that reacts.
-public struct StorageError: Error, Sendable, Hashable {
+public struct StorageError: Error, Sendable {
   /// What went wrong, for code that reacts to some failures and not to others.
   public enum Kind: Sendable, Hashable {
     /// The Swift type and the map's BTF disagree; ``StorageError/details`` holds the table.
@@ -32,6 +32,8 @@ public struct StorageError: Error, Sendable, Hashable {
     case loadFailed
     /// The call came in the wrong order, such as a flag set after loading, or after `close()`.
     case wrongState
+    /// A writer held the fields through every attempt to read them consistently.
+    case contended
     /// A limit was reached: descriptors, memory, or entries.
     case outOfResources
     /// Any other system error; ``StorageError/errno`` says which.
@@ -39,22 +41,45 @@ public struct StorageError: Error, Sendable, Hashable {
   }
 
   /// What went wrong, for code.
-  public var kind: Kind
+  public var kind: Kind { report.kind }
 
   /// What was attempted, as a verb phrase, such as "open the pinned map".
-  public var attempt: String
+  public var attempt: String { report.attempt }
 
   /// The object it was attempted on, such as "map 'request_tags'".
-  public var object: String
+  public var object: String { report.object }
 
   /// The kernel's or libbpf's error number, where there was one.
-  public var errno: Errno?
+  public var errno: Errno? { report.errno }
 
   /// What to do about it: one sentence.
-  public var advice: String
+  public var advice: String { report.advice }
 
   /// More lines, where one is not enough: a layout table or a verifier log. Empty otherwise.
-  public var details: String
+  public var details: String { report.details }
+
+  // One pointer to throw, so that the way out costs the callers of hot functions nothing.
+  private let report: Report
+
+  private final class Report: Sendable {
+    let kind: Kind
+    let attempt: String
+    let object: String
+    let errno: Errno?
+    let advice: String
+    let details: String
+
+    init(
+      kind: Kind, attempt: String, object: String, errno: Errno?, advice: String, details: String
+    ) {
+      self.kind = kind
+      self.attempt = attempt
+      self.object = object
+      self.errno = errno
+      self.advice = advice
+      self.details = details
+    }
+  }
 
   /// Creates an error; backends outside this library use it as well.
   ///
@@ -73,12 +98,15 @@ public struct StorageError: Error, Sendable, Hashable {
     advice: String,
     details: String = ""
   ) {
-    self.kind = kind
-    self.attempt = attempt
-    self.object = object
-    self.errno = errno
-    self.advice = advice
-    self.details = details
+    report = Report(
+      kind: kind, attempt: attempt, object: object, errno: errno, advice: advice, details: details)
+  }
+
+  /// The same error with more lines at the end of its details.
+  package func adding(details more: String) -> StorageError {
+    StorageError(
+      kind, attempt: attempt, on: object, errno: errno, advice: advice,
+      details: details.isEmpty ? more : details + "\n" + more)
   }
 }
 
@@ -129,6 +157,12 @@ extension StorageError {
         (.system, "")
       }
     self.init(
-      kind, attempt: attempt, on: object, errno: errno, advice: advice ?? general, details: details)
+      kind,
+      attempt: attempt,
+      on: object,
+      errno: errno,
+      advice: advice ?? general,
+      details: details
+    )
   }
 }
