@@ -1,4 +1,4 @@
-extension MemoryLayout where T: BitwiseCopyable {
+extension MemoryLayout {
   /// The offset in bytes of the field that `keyPath` names, from the start of `T`.
   ///
   /// For a stored property the optimiser turns this into a constant. The members of an anonymous
@@ -9,12 +9,12 @@ extension MemoryLayout where T: BitwiseCopyable {
   ///   structure or union.
   @inlinable
   @inline(__always)
-  public static func fieldOffset<Field: BitwiseCopyable>(of keyPath: KeyPath<T, Field>) -> Int {
+  public static func fieldOffset<Field>(of keyPath: KeyPath<T, Field>) -> Int {
     offset(of: keyPath) ?? probedFieldOffset(of: keyPath)
   }
 
   @usableFromInline
-  static func probedFieldOffset<Field: BitwiseCopyable>(of keyPath: KeyPath<T, Field>) -> Int {
+  static func probedFieldOffset<Field>(of keyPath: KeyPath<T, Field>) -> Int {
     guard let found = findFieldOffset(of: keyPath) else {
       preconditionFailure("\(keyPath) is a computed property of \(T.self), not a field of it")
     }
@@ -22,12 +22,11 @@ extension MemoryLayout where T: BitwiseCopyable {
   }
 
   /// The offset of the field, or nil if `keyPath` is not a field's.
-  package static func findFieldOffset<Field: BitwiseCopyable>(of keyPath: KeyPath<T, Field>) -> Int?
-  {
+  package static func findFieldOffset<Field>(of keyPath: KeyPath<T, Field>) -> Int? {
     if let offset = offset(of: keyPath) { return offset }
-    guard let writable = keyPath as? WritableKeyPath<T, Field>, MemoryLayout<Field>.size > 0 else {
-      return nil
-    }
+    guard let writable = keyPath as? WritableKeyPath<T, Field>, MemoryLayout<Field>.size > 0,
+      _isPOD(T.self), _isPOD(Field.self)
+    else { return nil }
     let field = UnsafeMutablePointer<Field>.allocate(capacity: 1)
     let value = UnsafeMutablePointer<T>.allocate(capacity: 1)
     defer {

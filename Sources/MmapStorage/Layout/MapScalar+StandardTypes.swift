@@ -127,7 +127,9 @@ extension Bool: MapScalar {
 extension MapScalar where Self: RawRepresentable, RawValue: MapScalar {
   /// The wrapped type's.
   public static func fieldType() throws(StorageError) -> FieldType {
-    guard MemoryLayout<Self>.size == MemoryLayout<RawValue>.size, !isSwiftEnum(Self.self) else {
+    guard _isPOD(Self.self), MemoryLayout<Self>.size == MemoryLayout<RawValue>.size,
+      !isSwiftEnum(Self.self)
+    else {
       throw StorageError(
         .layoutUndescribed,
         attempt: "describe a field",
@@ -142,7 +144,7 @@ extension MapScalar where Self: RawRepresentable, RawValue: MapScalar {
   /// The value with these bits, known to Swift or not.
   @inlinable @inline(__always)
   public init(mapBits: RawValue.Bits) {
-    self = withUnsafeBytes(of: mapBits) { $0.loadUnaligned(as: Self.self) }
+    self = withUnsafeBytes(of: mapBits) { $0.load(as: Self.self) }
   }
 
   /// The raw value's bits.
@@ -151,10 +153,8 @@ extension MapScalar where Self: RawRepresentable, RawValue: MapScalar {
 }
 
 /// Whether the type is an `enum` to Swift, whose memory holds a case number and not a raw value.
-private func isSwiftEnum<T: BitwiseCopyable>(_ type: T.Type) -> Bool {
-  let bytes = [UInt8](repeating: 0, count: MemoryLayout<T>.size)
-  let zero = bytes.withUnsafeBytes { $0.loadUnaligned(as: T.self) }
-  return Mirror(reflecting: zero).displayStyle == .enum
+private func isSwiftEnum<T>(_ type: T.Type) -> Bool {
+  displayStyle(of: type) == .enum
 }
 
 extension UInt: MapScalar {

@@ -1,0 +1,25 @@
+/// Whether a Swift property name stands for a C field name: the same name, or its snake_case form.
+func fieldName(_ swift: String, matches c: String) -> Bool {
+  swift == c || snakeCase(swift) == c
+}
+
+/// `requestID` → `request_id`, `urlPath` → `url_path`, `requestIDs` → `request_ids`.
+///
+/// An underscore goes before a capital that follows a small letter or a digit, and before the last
+/// capital of a run that is followed by a small letter, unless that letter is a plural 's'.
+func snakeCase(_ name: String) -> String {
+  let letters = Array(name)
+  func isUpper(_ index: Int) -> Bool { letters.indices.contains(index) && letters[index].isUppercase }
+  func isLower(_ index: Int) -> Bool { letters.indices.contains(index) && letters[index].isLowercase }
+  var result = ""
+  for (index, letter) in letters.enumerated() {
+    if letter.isUppercase, index > 0, letters[index - 1] != "_" {
+      let endsRun =
+        isUpper(index - 1) && isLower(index + 1)
+        && !(letters[index + 1] == "s" && !isLower(index + 2))
+      if !isUpper(index - 1) || endsRun { result += "_" }
+    }
+    result += letter.lowercased()
+  }
+  return result
+}

@@ -1,0 +1,56 @@
+extension FieldType {
+  /// The type as a Swift declaration would spell it.
+  var swiftWords: String {
+    switch self {
+    case .integer(let size, let signed): "\(signed ? "Int" : "UInt")\(size * 8)"
+    case .character: "CChar"
+    case .boolean: "Bool"
+    case .floatingPoint(4): "Float"
+    case .floatingPoint(8): "Double"
+    case .floatingPoint(let size): "Float\(size * 8)"
+    case .enumeration(let name, let size, let signed):
+      name.isEmpty ? FieldType.integer(size: size, signed: signed).swiftWords : name
+    case .array(let element, let count): "[\(count) of \(element.swiftWords)]"
+    case .structure(let layout), .union(let layout): layout.name.isEmpty ? "struct" : layout.name
+    case .opaque: "opaque"
+    case .unsupported(let name, _, _): name
+    }
+  }
+
+  /// The type as a C declaration would spell it.
+  var cWords: String {
+    switch self {
+    case .integer(let size, let signed): return "\(signed ? "s" : "u")\(size * 8)"
+    case .character: return "char"
+    case .boolean: return "bool"
+    case .floatingPoint(let size): return "f\(size * 8)"
+    case .enumeration(let name, let size, let signed):
+      let number = FieldType.integer(size: size, signed: signed).cWords
+      return name.isEmpty ? "enum (\(number))" : "enum \(name) (\(number))"
+    case .array:
+      var dimensions = ""
+      var element = self
+      while case .array(let inner, let count) = element {
+        dimensions += "[\(count)]"
+        element = inner
+      }
+      return element.cWords + dimensions
+    case .structure(let layout): return layout.name.isEmpty ? "struct" : "struct \(layout.name)"
+    case .union(let layout): return layout.name.isEmpty ? "union" : "union \(layout.name)"
+    case .opaque: return "bytes"
+    case .unsupported(let name, _, _): return name
+    }
+  }
+
+  /// What a Swift structure would say for this type of the map, as far as there is a word for it.
+  var suggestedSwift: String? {
+    switch self {
+    case .integer(let size, _) where size > 8, .floatingPoint(let size) where size > 8: nil
+    case .structure, .union, .opaque, .unsupported: nil
+    case .enumeration(_, let size, let signed):
+      FieldType.integer(size: size, signed: signed).suggestedSwift
+    case .array(let element, let count): element.suggestedSwift.map { "[\(count) of \($0)]" }
+    default: swiftWords
+    }
+  }
+}

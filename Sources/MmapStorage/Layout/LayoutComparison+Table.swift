@@ -1,0 +1,78 @@
+extension LayoutComparison: CustomStringConvertible {
+  /// The table.
+  public var description: String { table }
+
+  /// Both sides next to each other, a line a field, and below it what to change.
+  ///
+  /// A line with a difference starts with "!", and the cells that differ stand between ">" and "<".
+  public var table: String {
+    let left = ["Swift: \(swiftName)", "offset", "size", "type"]
+    let right = ["map: \(mapName) (\(mapTypeName))", "offset", "size", "type"]
+    var lines = [TableLine(mark: " ", cells: (left + right).map { TableCell($0) })]
+    lines += rows.map(line)
+    let widths = (0..<8).map { column in
+      lines.map { $0.cells[column].text.count }.max() ?? 0
+    }
+    var texts = lines.map { $0.text(widths: widths) }
+    let rule = (0..<8).map { column in
+      String(repeating: "-", count: widths[column] + (column == 3 ? 1 : 0))
+    }
+    texts.insert(
+      "  " + rule[..<4].joined(separator: "--") + "+-" + rule[4...].joined(separator: "--"), at: 1)
+    let hints = rows.map(\.hint).filter { !$0.isEmpty }
+    if !hints.isEmpty { texts += [""] + hints.map { "- \($0)" } }
+    return texts.joined(separator: "\n")
+  }
+
+  private func line(_ row: Row) -> TableLine {
+    let differences = row.differences
+    var cells: [TableCell] = []
+    for side in [row.swift, row.map] {
+      guard let side else {
+        let isMarked = !differences.isEmpty
+        cells += [TableCell(isMarked ? "(missing)" : "(not used)", isMarked: isMarked)]
+        cells += [TableCell(""), TableCell(""), TableCell("")]
+        continue
+      }
+      let isWhole = side.name.isEmpty && side.type.isEmpty
+      cells += [
+        TableCell(
+          isWhole ? "whole value" : side.name.isEmpty ? "value" : side.name,
+          isMarked: differences.contains(.name) || differences.contains(.extra)
+            || differences.contains(.missing)),
+        TableCell(isWhole ? "" : "\(side.offset)", isMarked: differences.contains(.offset)),
+        TableCell("\(side.size)", isMarked: differences.contains(.size)),
+        TableCell(
+          side.type,
+          isMarked: !differences.isDisjoint(with: [.kind, .sign, .length, .unsupported])),
+      ]
+    }
+    return TableLine(mark: differences.isEmpty ? " " : "!", cells: cells)
+  }
+}
+
+private struct TableCell {
+  /// With a character on each side for the mark, so that marks do not move the columns.
+  var text: String
+
+  init(_ text: String, isMarked: Bool = false) {
+    self.text = isMarked ? ">\(text)<" : " \(text) "
+  }
+}
+
+private struct TableLine {
+  var mark: String
+  var cells: [TableCell]
+
+  func text(widths: [Int]) -> String {
+    var text = mark + " "
+    for (column, cell) in cells.enumerated() {
+      let fill = String(repeating: " ", count: widths[column] - cell.text.count)
+      let isNumber = (1...2).contains(column % 4)
+      text += isNumber ? fill + cell.text : cell.text + fill
+      if column == 3 { text += " | " } else if column < 7 { text += "  " }
+    }
+    while text.last == " " { text.removeLast() }
+    return text
+  }
+}

@@ -1,0 +1,38 @@
+/// The bytes of every scalar in a value of type `type`, in order, array elements one by one.
+///
+/// Padding and whatever Swift cannot hold are left out. Opaque bytes are one range. The ranges are
+/// disjoint: where alternatives of a union overlap, the bytes they share are one range.
+package func scalarRanges(of type: FieldType) -> [Range<Int>] {
+  var ranges: [Range<Int>] = []
+  collectScalarRanges(of: type, at: 0, into: &ranges)
+  ranges.sort { ($0.lowerBound, $0.upperBound) < ($1.lowerBound, $1.upperBound) }
+  var disjoint: [Range<Int>] = []
+  for range in ranges {
+    if let last = disjoint.last, last.upperBound > range.lowerBound {
+      disjoint[disjoint.count - 1] =
+        last.lowerBound..<max(last.upperBound, range.upperBound)
+    } else {
+      disjoint.append(range)
+    }
+  }
+  return disjoint
+}
+
+private func collectScalarRanges(
+  of type: FieldType, at offset: Int, into ranges: inout [Range<Int>]
+) {
+  switch type {
+  case .integer, .character, .boolean, .floatingPoint, .enumeration, .opaque:
+    if type.size > 0 { ranges.append(offset..<offset + type.size) }
+  case .array(let element, let count):
+    for index in 0..<count {
+      collectScalarRanges(of: element, at: offset + index * element.size, into: &ranges)
+    }
+  case .structure(let layout), .union(let layout):
+    for member in layout.members {
+      collectScalarRanges(of: member.type, at: offset + member.offset, into: &ranges)
+    }
+  case .unsupported:
+    break
+  }
+}
