@@ -9,8 +9,12 @@ func fieldName(_ swift: String, matches c: String) -> Bool {
 /// capital of a run that is followed by a small letter, unless that letter is a plural 's'.
 func snakeCase(_ name: String) -> String {
   let letters = Array(name)
-  func isUpper(_ index: Int) -> Bool { letters.indices.contains(index) && letters[index].isUppercase }
-  func isLower(_ index: Int) -> Bool { letters.indices.contains(index) && letters[index].isLowercase }
+  func isUpper(_ index: Int) -> Bool {
+    letters.indices.contains(index) && letters[index].isUppercase
+  }
+  func isLower(_ index: Int) -> Bool {
+    letters.indices.contains(index) && letters[index].isLowercase
+  }
   var result = ""
   for (index, letter) in letters.enumerated() {
     if letter.isUppercase, index > 0, letters[index - 1] != "_" {

@@ -18,7 +18,9 @@ extension LayoutComparison: CustomStringConvertible {
       String(repeating: "-", count: widths[column] + (column == 3 ? 1 : 0))
     }
     texts.insert(
-      "  " + rule[..<4].joined(separator: "--") + "+-" + rule[4...].joined(separator: "--"), at: 1)
+      "  " + rule[..<4].joined(separator: "--") + "+-" + rule[4...].joined(separator: "--"),
+      at: 1
+    )
     let hints = rows.map(\.hint).filter { !$0.isEmpty }
     if !hints.isEmpty { texts += [""] + hints.map { "- \($0)" } }
     return texts.joined(separator: "\n")
@@ -39,12 +41,14 @@ extension LayoutComparison: CustomStringConvertible {
         TableCell(
           isWhole ? "whole value" : side.name.isEmpty ? "value" : side.name,
           isMarked: differences.contains(.name) || differences.contains(.extra)
-            || differences.contains(.missing)),
+            || differences.contains(.missing)
+        ),
         TableCell(isWhole ? "" : "\(side.offset)", isMarked: differences.contains(.offset)),
         TableCell("\(side.size)", isMarked: differences.contains(.size)),
         TableCell(
           side.type,
-          isMarked: !differences.isDisjoint(with: [.kind, .sign, .length, .unsupported])),
+          isMarked: !differences.isDisjoint(with: [.kind, .sign, .length, .unsupported])
+        ),
       ]
     }
     return TableLine(mark: differences.isEmpty ? " " : "!", cells: cells)

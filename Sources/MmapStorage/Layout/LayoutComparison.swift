@@ -83,7 +83,10 @@ public struct LayoutComparison: Sendable {
   ///   - mapName: The name of the map, such as "request_tags", for the table and the error.
   ///   - policy: How much the map may have that Swift does not know.
   public init(
-    swift: FieldType, swiftName: String, map: FieldType, mapName: String,
+    swift: FieldType,
+    swiftName: String,
+    map: FieldType,
+    mapName: String,
     policy: LayoutPolicy = .exact
   ) {
     self.swiftName = swiftName
@@ -107,9 +110,11 @@ public struct LayoutComparison: Sendable {
     let count = mismatches.count
     guard count > 0 else { return }
     throw StorageError(
-      .layoutMismatch, attempt: "use Swift type '\(swiftName)' as the value",
+      .layoutMismatch,
+      attempt: "use Swift type '\(swiftName)' as the value",
       on: "map '\(mapName)'",
       advice: "the layouts differ in \(count) \(count == 1 ? "row" : "rows"), marked '!' below",
-      details: table)
+      details: table
+    )
   }
 }
