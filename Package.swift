@@ -68,7 +68,8 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Programs"],
-      swiftSettings: swiftSettings
+      swiftSettings: swiftSettings,
+      plugins: ["BPFPlugin"]
     ),
   ],
   swiftLanguageModes: [.v6]
