@@ -41,44 +41,57 @@ public struct StorageError: Error, Sendable {
   }
 
   /// What went wrong, for code.
-  public var kind: Kind { report.kind }
+  public package(set) var kind: Kind {
+    get { box.report.kind }
+    set { change { $0.kind = newValue } }
+  }
 
   /// What was attempted, as a verb phrase, such as "open the pinned map".
-  public var attempt: String { report.attempt }
+  public var attempt: String { box.report.attempt }
 
   /// The object it was attempted on, such as "map 'request_tags'".
-  public var object: String { report.object }
+  public package(set) var object: String {
+    get { box.report.object }
+    set { change { $0.object = newValue } }
+  }
 
   /// The kernel's or libbpf's error number, where there was one.
-  public var errno: Errno? { report.errno }
+  public var errno: Errno? { box.report.errno }
 
   /// What to do about it: one sentence.
-  public var advice: String { report.advice }
+  public package(set) var advice: String {
+    get { box.report.advice }
+    set { change { $0.advice = newValue } }
+  }
 
   /// More lines, where one is not enough: a layout table or a verifier log. Empty otherwise.
-  public var details: String { report.details }
+  public package(set) var details: String {
+    get { box.report.details }
+    set { change { $0.details = newValue } }
+  }
 
   // One pointer to throw, so that the way out costs the callers of hot functions nothing.
-  private let report: Report
+  private var box: Box
 
-  private final class Report: Sendable {
-    let kind: Kind
-    let attempt: String
-    let object: String
-    let errno: Errno?
-    let advice: String
-    let details: String
+  private struct Report {
+    var kind: Kind
+    var attempt: String
+    var object: String
+    var errno: Errno?
+    var advice: String
+    var details: String
+  }
 
-    init(
-      kind: Kind, attempt: String, object: String, errno: Errno?, advice: String, details: String
-    ) {
-      self.kind = kind
-      self.attempt = attempt
-      self.object = object
-      self.errno = errno
-      self.advice = advice
-      self.details = details
-    }
+  private final class Box: Sendable {
+    let report: Report
+
+    init(_ report: Report) { self.report = report }
+  }
+
+  private mutating func change(_ edit: (inout Report) -> Void) {
+    var report = box.report
+    edit(&report)
+    box = Box(report)
   }
 
   /// Creates an error; backends outside this library use it as well.
@@ -98,15 +111,10 @@ public struct StorageError: Error, Sendable {
     advice: String,
     details: String = ""
   ) {
-    report = Report(
-      kind: kind, attempt: attempt, object: object, errno: errno, advice: advice, details: details)
-  }
-
-  /// The same error with more lines at the end of its details.
-  package func adding(details more: String) -> StorageError {
-    StorageError(
-      kind, attempt: attempt, on: object, errno: errno, advice: advice,
-      details: details.isEmpty ? more : details + "\n" + more)
+    box = Box(
+      Report(
+        kind: kind, attempt: attempt, object: object, errno: errno, advice: advice,
+        details: details))
   }
 }
 

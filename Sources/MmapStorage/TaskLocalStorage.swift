@@ -1,4 +1,5 @@
 public import CLibBPFShim
+public import SystemPackage
 
 /// One map's task-local storage, with a typed view for the calling thread and copies for others.
 ///
@@ -43,22 +44,59 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     try LayoutComparison(
       swift: type,
       swiftName: "\(Value.self)",
-      map: try backend.valueLayout(),
-      mapName: backend.objectDescription,
+      map: try backend.valueLayout().type,
+      mapName: backend.mapName,
       policy: policy
     ).check()
     guard backend.valueSize >= MemoryLayout<Value>.size else {
       throw StorageError(
         .layoutMismatch,
         attempt: "use \(Value.self) (\(MemoryLayout<Value>.size) bytes)",
-        on: backend.objectDescription,
+        on: backend.describedMap,
         advice: "the map's value has only \(backend.valueSize) bytes; the layout that was compared "
           + "is not this map's"
       )
     }
     implementation = backend
-    fields = type.scalarRanges
+    fields = scalarRanges(of: type)
     (key, slotOffset) = ThreadRegistry.shared.addStorage()
+  }
+
+  /// Creates a storage over a map, with the fastest backend that the map and the kernel allow.
+  ///
+  /// - Parameters:
+  ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE`. The storage keeps it open, also when the
+  ///     map is closed elsewhere.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  ///   - layout: The layout of the map's values, where the map cannot tell it: a process without
+  ///     CAP_SYS_ADMIN may not read the type information of a map that it was handed, and takes it
+  ///     from the object file with ``BPFObject/layout(ofMap:)``.
+  /// - Throws: ``StorageError``: ``StorageError/Kind/wrongType``,
+  ///   ``StorageError/Kind/layoutMismatch`` with the table in ``StorageError/details``,
+  ///   ``StorageError/Kind/layoutUnavailable``, or ``StorageError/Kind/wrongState`` for a closed map.
+  public convenience init(
+    map: BPFMap, policy: LayoutPolicy = .exact, layout: ValueLayout? = nil
+  ) throws(StorageError) {
+    try self.init(
+      backend: LookupBackend(
+        map, layout: layout,
+        explanation: "the map was not created with BPF_F_MMAPABLE, so each view copies its value "
+          + "with bpf_map_lookup_elem"),
+      policy: policy)
+  }
+
+  /// Creates a storage over a map that is pinned on a BPF file system.
+  ///
+  /// - Parameters:
+  ///   - path: Where it is pinned, such as "/sys/fs/bpf/request_tags".
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  ///   - layout: The layout of the map's values, where this process may not read it.
+  /// - Throws: ``StorageError``, as ``BPFMap/init(pinnedAt:readOnly:)`` and
+  ///   ``init(map:policy:layout:)``.
+  public convenience init(
+    pinnedAt path: FilePath, policy: LayoutPolicy = .exact, layout: ValueLayout? = nil
+  ) throws(StorageError) {
+    try self.init(map: BPFMap(pinnedAt: path), policy: policy, layout: layout)
   }
 
   deinit {
@@ -143,7 +181,10 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     do throws(StorageError) {
       try copy.end()
     } catch let writeBack {
-      throw writeBack.adding(details: "while leaving a closure that had thrown: \(error)")
+      var writeBack = writeBack
+      if !writeBack.details.isEmpty { writeBack.details += "\n" }
+      writeBack.details += "while leaving a closure that had thrown: \(error)"
+      throw writeBack
     }
   }
 

@@ -27,13 +27,13 @@ public final class FakeBackend: StorageBackend {
 
   /// See ``MmapStorage/StorageBackend/choice``.
   public let choice: BackendChoice
-  /// See ``MmapStorage/StorageBackend/objectDescription``.
-  public let objectDescription: String
+  /// The map's name in errors.
+  public let mapName: String
   /// Bytes of one storage.
   public let valueSize: Int
 
   private let access: Access
-  private let layout: FieldType
+  private let layout: ValueLayout
   private let state: Mutex<State>
 
   private struct State {
@@ -71,7 +71,7 @@ public final class FakeBackend: StorageBackend {
   ) throws(StorageError) {
     let stride = MemoryLayout<Value>.stride
     self.init(
-      layout: try type.fieldType(),
+      layout: ValueLayout(name: "\(type)", type: try type.fieldType()),
       valueSize: stride,
       name: name,
       access: access,
@@ -97,18 +97,18 @@ public final class FakeBackend: StorageBackend {
     let layout = try object.layout(ofMap: map)
     self.init(
       layout: layout,
-      valueSize: layout.size,
+      valueSize: layout.type.size,
       name: map,
       access: access,
       faults: faults
     )
   }
 
-  init(layout: FieldType, valueSize: Int, name: String, access: Access, faults: FaultPlan) {
+  init(layout: ValueLayout, valueSize: Int, name: String, access: Access, faults: FaultPlan) {
     self.layout = layout
     self.valueSize = valueSize
     self.access = access
-    objectDescription = "map '\(name)' (fake)"
+    mapName = name
     choice = BackendChoice(.fake, explanation: "the program asked for a fake backend")
     state = Mutex(State(plan: faults))
   }
@@ -133,7 +133,7 @@ public final class FakeBackend: StorageBackend {
   ) -> Result? {
     precondition(
       MemoryLayout<Value>.size <= valueSize,
-      "\(Value.self) is larger than \(objectDescription)"
+      "\(Value.self) is larger than \(describedMap)"
     )
     return page(of: thread, create: create).map { page in
       withExtendedLifetime(page) { body(StorageView(storageAt: page.address)) }
@@ -191,7 +191,7 @@ public final class FakeBackend: StorageBackend {
   // MARK: StorageBackend
 
   /// The layout that the backend was created with.
-  public func valueLayout() throws(StorageError) -> FieldType { layout }
+  public func valueLayout() throws(StorageError) -> ValueLayout { layout }
 
   /// See ``MmapStorage/StorageBackend/attach()``.
   public func attach() throws(StorageError) -> Attachment {
@@ -283,7 +283,7 @@ public final class FakeBackend: StorageBackend {
         throw StorageError(
           errno: .badFileDescriptor,
           attempt: attempt,
-          on: "\(objectDescription) of \(task)"
+          on: "\(describedMap) of \(task)"
         )
       }
       thread = id
@@ -297,7 +297,7 @@ public final class FakeBackend: StorageBackend {
       return fault
     }
     if let fault {
-      throw StorageError(errno: fault, attempt: attempt, on: "\(objectDescription) of \(task)")
+      throw StorageError(errno: fault, attempt: attempt, on: "\(describedMap) of \(task)")
     }
     return thread
   }

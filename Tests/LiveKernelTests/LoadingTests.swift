@@ -13,25 +13,18 @@ import Testing
     #expect(links.map(\.program) == ["count_calls"])
     for _ in 0..<10 { _ = getppid() }
     links.forEach { $0.detach() }
-    let thread = try threadDescriptor()
-    defer { try? thread.close() }
-    let counters = try #require(try value(of: map, key: thread.rawValue, size: 40))
+    let counters = try #require(try ownValue(of: map, size: 40))
     #expect(counters.loadUnaligned(as: UInt64.self) >= 10)
     #expect(try object.global("total", as: UInt64.self) >= 5 + 70)
   }
 }
 
-/// The value under the key, or nil if there is none.
-func value<Key: BitwiseCopyable>(of map: BPFMap, key: Key, size: Int) throws -> [UInt8]? {
+/// The value of the calling thread, or nil if there is none.
+func ownValue(of map: BPFMap, size: Int) throws -> [UInt8]? {
+  let backend = try LookupBackend(map)
   var bytes = [UInt8](repeating: 0, count: size)
-  let errno = withUnsafeBytes(of: key) { key in
-    bytes.withUnsafeMutableBytes { map.lookup(key: key.baseAddress!, into: $0.baseAddress!) }
-  }
-  switch errno {
-  case nil: return bytes
-  case Errno.noSuchFileOrDirectory: return nil
-  case let errno?: throw errno
-  }
+  let found = try bytes.withUnsafeMutableBytes { try backend.load(.callingThread, into: $0) }
+  return found ? bytes : nil
 }
 
 extension [UInt8] {
@@ -39,17 +32,3 @@ extension [UInt8] {
     withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: type) }
   }
 }
-
-/// A descriptor of the calling thread, to be closed by the caller: the key of task storage.
-func threadDescriptor() throws -> FileDescriptor {
-  let onlyThisThread = UInt32(O_EXCL)
-  let number = pidfdOpen(threadID(), onlyThisThread)
-  if number < 0 { throw Errno(rawValue: errno) }
-  return FileDescriptor(rawValue: number)
-}
-
-@_silgen_name("pidfd_open")
-private func pidfdOpen(_ id: pid_t, _ flags: UInt32) -> CInt
-
-@_silgen_name("gettid")
-private func threadID() -> pid_t

@@ -7,8 +7,8 @@ public protocol StorageBackend: AnyObject, Sendable {
   /// Which backend this is and why it was chosen.
   var choice: BackendChoice { get }
 
-  /// The map in words, for errors, such as "map 'request_tags'".
-  var objectDescription: String { get }
+  /// The map's name, such as "request_tags".
+  var mapName: String { get }
 
   /// Bytes of one storage: the map's value size.
   var valueSize: Int { get }
@@ -16,7 +16,7 @@ public protocol StorageBackend: AnyObject, Sendable {
   /// The layout of the map's value, from the map's side.
   ///
   /// - Throws: ``StorageError`` if there is no type information or it may not be read.
-  func valueLayout() throws(StorageError) -> FieldType
+  func valueLayout() throws(StorageError) -> ValueLayout
 
   /// The first touch of the calling thread.
   ///
@@ -52,6 +52,11 @@ public protocol StorageBackend: AnyObject, Sendable {
   ///
   /// - Returns: Whether there was one.
   func remove(_ task: TaskReference) throws(StorageError) -> Bool
+}
+
+extension StorageBackend {
+  /// The map in words, for errors, such as "map 'request_tags'".
+  package var describedMap: String { "map '\(mapName)'" }
 }
 
 /// What a thread got from ``StorageBackend/attach()``.

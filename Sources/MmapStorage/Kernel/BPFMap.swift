@@ -229,7 +229,15 @@ public final class BPFMap: Sendable {
     for attempt: String,
     _ body: (FileDescriptor) throws(StorageError) -> Result
   ) throws(StorageError) -> Result {
+    let number = try beginUse(for: attempt)
+    defer { endUse() }
+    return try body(FileDescriptor(rawValue: number))
+  }
+
+  /// Keeps the descriptor open until ``endUse()``.
+  func beginUse(for attempt: String) throws(StorageError) -> CInt {
     guard uses.begin() else {
+      endUse()
       throw StorageError(
         .wrongState,
         attempt: attempt,
@@ -237,19 +245,10 @@ public final class BPFMap: Sendable {
         advice: "the map is closed; open it again"
       )
     }
-    defer { endUse() }
-    return try body(FileDescriptor(rawValue: number))
+    return number
   }
 
-  /// Runs an element call: nil is success.
-  func withNumber(_ body: (CInt) -> CInt) -> Errno? {
-    guard uses.begin() else { return .badFileDescriptor }
-    defer { endUse() }
-    let code = body(number)
-    return code == 0 ? nil : Errno(rawValue: -code)
-  }
-
-  private func endUse() {
+  func endUse() {
     if uses.end() { closeNumber(number) }
   }
 

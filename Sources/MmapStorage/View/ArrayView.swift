@@ -51,6 +51,7 @@ public struct ArrayView<Element: BitwiseCopyable>: ~Copyable, ~Escapable {
 
   /// An element that is a structure, as a view of its own.
   @inlinable
+  @_disfavoredOverload  // A scalar is bitwise copyable, too.
   public subscript(index: Int) -> StorageView<Element> {
     @inline(__always)
     @_lifetime(copy self)

@@ -70,6 +70,7 @@ public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
 
   /// A structure inside the value, as a view of its own. Costs nothing.
   @inlinable
+  @_disfavoredOverload  // A scalar is bitwise copyable, too.
   public subscript<Field: BitwiseCopyable>(
     dynamicMember field: KeyPath<Value, Field>
   ) -> StorageView<Field> {
