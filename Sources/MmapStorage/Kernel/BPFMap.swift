@@ -216,28 +216,12 @@ public final class BPFMap: Sendable {
           + "__type(value, struct …), compile with -g and load it through libbpf"
       )
     }
-    var btf: OpaquePointer?
-    var warnings = ""
-    let code = capturingWarnings(&warnings) { mms_btf_from_kernel(info.btfID, &btf) }
-    guard code == 0, let btf else {
-      throw StorageError(
-        .layoutUnavailable,
-        code: code,
-        attempt: attempt,
-        on: describedName,
-        advice: "the kernel shows type information only to CAP_SYS_ADMIN; take the layout from "
-          + "the object file instead, with BPFObject.layout(ofMap:), which needs no rights",
-        details: warnings
-      )
-    }
-    defer { mms_btf_free(btf) }
-    return try MmapStorage.valueLayout(
-      ofType: info.btfValueTypeID,
-      size: info.valueSize,
-      in: btf,
+    let types = try TypeInformation(
+      kernelID: info.btfID,
       attempt: attempt,
       on: describedName
     )
+    return try types.valueLayout(ofType: info.btfValueTypeID, size: info.valueSize)
   }
 
   /// Lends the descriptor for a call; it is not closed before the call ends.

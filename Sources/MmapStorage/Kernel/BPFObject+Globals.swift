@@ -27,6 +27,7 @@ extension BPFObject {
   /// - Parameters:
   ///   - name: The variable's name in the program's source.
   ///   - type: Its type, of the size and kind that the object says.
+  /// - Returns: The value.
   /// - Throws: As ``setGlobal(_:to:)``, but constants can be read at any time until ``close()``.
   public func global<Field: MapField>(
     _ name: String,
@@ -58,7 +59,7 @@ extension BPFObject {
       var reader = BTFReader(btf: variable.btf, attempt: attempt, subject: describedName)
       try checkGlobal(
         name,
-        declared: try reader.fieldType(variable.type, depth: 0),
+        declared: try reader.fieldType(variable.type),
         size: variable.size,
         as: type,
         attempt: attempt,

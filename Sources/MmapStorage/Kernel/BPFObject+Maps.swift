@@ -25,6 +25,7 @@ extension BPFObject {
   ///
   /// - Parameter name: The name in the program's source, or the section of an internal map, such
   ///   as ".bss".
+  /// - Returns: The map, to be closed or dropped on its own.
   /// - Throws: ``StorageError/Kind/notFound``, ``StorageError/Kind/wrongState`` before ``load()``,
   ///   or ``StorageError/Kind/outOfResources``.
   public func map(_ name: String) throws(StorageError) -> BPFMap {
@@ -49,6 +50,7 @@ extension BPFObject {
   /// Needs no rights and no loading: a process that may not load can check a layout this way.
   ///
   /// - Parameter name: The map's name in the program's source.
+  /// - Returns: The type of the map's value.
   /// - Throws: ``StorageError/Kind/notFound``, ``StorageError/Kind/layoutUnavailable`` if the map
   ///   does not declare its value's type, ``StorageError/Kind/invalidObject`` if the type
   ///   information makes no sense, or ``StorageError/Kind/wrongState`` after ``close()``.
@@ -179,13 +181,8 @@ extension BPFObject {
           advice: "declare the value with __type(value, struct …) and compile with -g"
         )
       }
-      return try valueLayout(
-        ofType: type,
-        size: Int(mms_map_value_size(map)),
-        in: btf,
-        attempt: attempt,
-        on: subject
-      )
+      var reader = BTFReader(btf: btf, attempt: attempt, subject: subject)
+      return try reader.valueLayout(ofType: type, size: Int(mms_map_value_size(map)))
     }
   }
 }

@@ -123,22 +123,19 @@ public final class BPFObject: Sendable {
     let refused = warnings.split(whereSeparator: \.isNewline)
       .first { $0.contains("load failed") && $0.contains("prog '") }?
       .split(separator: "'", omittingEmptySubsequences: false).dropFirst().first
-    let subject = refused.map { "program '\($0)' of \(describedName)" } ?? describedName
-    var error = StorageError(
-      .loadFailed,
+    let isRefused = code == -Errno.notPermitted.rawValue
+    return StorageError(
+      isRefused ? .permissionDenied : .loadFailed,
       code: code,
       attempt: attempt,
-      on: subject,
+      on: refused.map { "program '\($0)' of \(describedName)" } ?? describedName,
+      advice: isRefused
+        ? nil
+        : log.isEmpty
+          ? "libbpf's messages say at which step"
+          : "the kernel's verifier refused the program; the end of its log says where",
       details: [warnings, log].filter { !$0.isEmpty }.joined(separator: "\n")
     )
-    if error.errno == .notPermitted {
-      error.kind = .permissionDenied
-    } else if !log.isEmpty {
-      error.advice = "the kernel's verifier refused the program; the end of its log says where"
-    } else {
-      error.advice = "libbpf's messages say at which step"
-    }
-    return error
   }
 
   /// How errors name this object.

@@ -1,23 +1,5 @@
 import CLibBPFShim
 
-/// The layout of a map's value, of the type `id`; `size` is the map's own idea of a value's bytes.
-func valueLayout(
-  ofType id: UInt32,
-  size: Int,
-  in btf: OpaquePointer,
-  attempt: String,
-  on subject: String
-) throws(StorageError) -> ValueLayout {
-  var reader = BTFReader(btf: btf, attempt: attempt, subject: subject)
-  let layout = try reader.layout(ofType: id)
-  guard layout.type.byteCount == size else {
-    throw reader.malformed(
-      "type \(id) has \(layout.type.byteCount) bytes, the map's values have \(size)"
-    )
-  }
-  return layout
-}
-
 /// Turns type information into descriptions. It trusts none of it: libbpf 1.1 checks the section's
 /// frame and the strings, but not that sizes fit or that types end.
 struct BTFReader {
@@ -36,31 +18,44 @@ struct BTFReader {
     self.subject = subject
   }
 
-  mutating func layout(ofType id: UInt32) throws(StorageError) -> ValueLayout {
-    let type = try fieldType(id, depth: 0)
-    return ValueLayout(name: try name(of: id, as: type), type: type)
+  /// What a map's value of the type `id` is; `size` is the map's own idea of its bytes.
+  mutating func valueLayout(ofType id: UInt32, size: Int) throws(StorageError) -> ValueLayout {
+    let type = try fieldType(id)
+    guard type.size == size else {
+      throw malformed("type \(id) has \(type.size) bytes, the map's values have \(size)")
+    }
+    return ValueLayout(name: try name(of: id), type: type)
   }
 
-  mutating func fieldType(_ id: UInt32, depth: Int) throws(StorageError) -> FieldType {
+  mutating func fieldType(_ id: UInt32, depth: Int = 0) throws(StorageError) -> FieldType {
     guard depth < Self.deepest else { throw malformed("type \(id) is nested without end") }
     var id = id
+    var alias = ""
     while true {
       budget -= 1
       guard budget > 0 else { throw malformed("type \(id) is part of an endless description") }
       let type = try read(id)
       switch mms_btf_kind(type.kind) {
-      case MMS_BTF_TYPEDEF, MMS_BTF_VOLATILE, MMS_BTF_CONST, MMS_BTF_RESTRICT, MMS_BTF_TYPE_TAG:
+      case MMS_BTF_TYPEDEF:
+        if alias.isEmpty { alias = type.text }
+        id = type.type
+      case MMS_BTF_VOLATILE, MMS_BTF_CONST, MMS_BTF_RESTRICT, MMS_BTF_TYPE_TAG:
         id = type.type
       case MMS_BTF_INT:
         return integer(type)
       case MMS_BTF_FLOAT:
         return floatingPoint(type)
       case MMS_BTF_ENUM, MMS_BTF_ENUM64:
-        return try enumeration(id, type)
+        return try enumeration(id, type, named: type.text.isEmpty ? alias : type.text)
       case MMS_BTF_ARRAY:
         return try array(id, type, depth: depth)
       case MMS_BTF_STRUCT, MMS_BTF_UNION:
-        return try composite(id, type, depth: depth)
+        return try composite(
+          id,
+          type,
+          named: type.text.isEmpty ? alias : type.text,
+          depth: depth
+        )
       case MMS_BTF_PTR:
         return try pointer(type)
       case MMS_BTF_FWD:
@@ -103,13 +98,14 @@ struct BTFReader {
 
   private func enumeration(
     _ id: UInt32,
-    _ type: mms_btf_type
+    _ type: mms_btf_type,
+    named name: String
   ) throws(StorageError) -> FieldType {
     let size = Int(type.size)
     guard [1, 2, 4, 8].contains(size) else {
       throw malformed("enumeration \(id) has \(size) bytes")
     }
-    return .enumeration(name: type.text, size: size, signed: type.kind_flag)
+    return .enumeration(name: name, size: size, signed: type.kind_flag)
   }
 
   private mutating func array(
@@ -118,7 +114,7 @@ struct BTFReader {
     depth: Int
   ) throws(StorageError) -> FieldType {
     let element = try fieldType(type.type, depth: depth + 1)
-    let (bytes, overflow) = element.byteCount.multipliedReportingOverflow(by: Int(type.count))
+    let (bytes, overflow) = element.size.multipliedReportingOverflow(by: Int(type.count))
     guard !overflow, bytes <= UInt32.max else {
       throw malformed("array \(id) is larger than any value")
     }
@@ -128,12 +124,12 @@ struct BTFReader {
   private mutating func composite(
     _ id: UInt32,
     _ type: mms_btf_type,
+    named name: String,
     depth: Int
   ) throws(StorageError) -> FieldType {
-    let tag = type.text
     let size = Int(type.size)
-    if let advice = kernelOwnedStructures[tag] {
-      return .unsupported(name: "struct \(tag)", size: size, advice: advice)
+    if let advice = kernelOwnedStructures[type.text] {
+      return .unsupported(name: "struct \(type.text)", size: size, advice: advice)
     }
     var members: [CompositeLayout.Member] = []
     members.reserveCapacity(Int(type.count))
@@ -142,31 +138,30 @@ struct BTFReader {
       guard mms_btf_member(btf, id, index, &from) == 0 else {
         throw malformed("member \(index) of type \(id) cannot be read")
       }
-      let name = from.text
       let member =
         if from.bit_size != 0 {
-          bitField(name: name, from)
+          bitField(from)
         } else {
           CompositeLayout.Member(
-            name: name,
+            name: from.text,
             offset: Int(from.bit_offset / 8),
             type: try fieldType(from.type, depth: depth + 1)
           )
         }
       guard from.bit_size != 0 || from.bit_offset % 8 == 0,
-        member.offset + member.type.byteCount <= size
-      else { throw malformed("member '\(name)' does not fit into '\(tag)' (type \(id))") }
+        member.offset + member.type.size <= size
+      else { throw malformed("member '\(from.text)' does not fit into '\(name)' (type \(id))") }
       members.append(member)
     }
-    let layout = CompositeLayout(name: tag, size: size, members: members)
+    let layout = CompositeLayout(name: name, size: size, members: members)
     return mms_btf_kind(type.kind) == MMS_BTF_UNION ? .union(layout) : .structure(layout)
   }
 
-  private func bitField(name: String, _ from: mms_btf_member) -> CompositeLayout.Member {
+  private func bitField(_ from: mms_btf_member) -> CompositeLayout.Member {
     let bits = Int(from.bit_size)
     let bytes = (Int(from.bit_offset % 8) + bits + 7) / 8
     return CompositeLayout.Member(
-      name: name,
+      name: from.text,
       offset: Int(from.bit_offset / 8),
       type: .unsupported(
         name: "bit field of \(bits) bit\(bits == 1 ? "" : "s")",
@@ -189,19 +184,18 @@ struct BTFReader {
     return .unsupported(name: name, size: Int(type.size), advice: advice)
   }
 
-  /// The name of a type: the outermost typedef's, or the tag.
-  private func name(of id: UInt32, as type: FieldType) throws(StorageError) -> String {
-    var id = id
-    for _ in 0..<Self.deepest {
-      let type = try read(id)
-      let name = type.text
+  /// The name of a type that has been read whole: the outermost typedef's, or the tag.
+  private func name(of id: UInt32) throws(StorageError) -> String {
+    var type = try read(id)
+    while type.text.isEmpty || mms_btf_kind(type.kind) == MMS_BTF_TYPE_TAG {
       switch mms_btf_kind(type.kind) {
-      case MMS_BTF_VOLATILE, MMS_BTF_CONST, MMS_BTF_RESTRICT, MMS_BTF_TYPE_TAG: id = type.type
-      case MMS_BTF_ARRAY: return "array"
-      default: return name
+      case MMS_BTF_VOLATILE, MMS_BTF_CONST, MMS_BTF_RESTRICT, MMS_BTF_TYPE_TAG, MMS_BTF_ARRAY:
+        type = try read(type.type)
+      default:
+        return ""
       }
     }
-    return ""
+    return type.text
   }
 
   private func read(_ id: UInt32) throws(StorageError) -> mms_btf_type {
@@ -217,20 +211,6 @@ struct BTFReader {
       on: subject,
       advice: "the type information makes no sense: \(reason); compile the program again"
     )
-  }
-}
-
-extension FieldType {
-  /// Bytes that a field takes.
-  fileprivate var byteCount: Int {
-    switch self {
-    case .integer(let size, _), .floatingPoint(let size), .enumeration(_, let size, _),
-      .opaque(let size), .unsupported(_, let size, _):
-      size
-    case .character, .boolean: 1
-    case .array(let element, let count): element.byteCount * count
-    case .structure(let layout), .union(let layout): layout.size
-    }
   }
 }
 

@@ -25,9 +25,9 @@ func capturingWarnings<Result: ~Copyable>(_ warnings: inout String, _ body: () -
 }
 
 extension StorageError {
-  /// An error from what the shim returned: an error number of the system's or of libbpf's own.
+  /// Makes an error of what the shim returned: an error number of the system's or of libbpf's own.
   ///
-  /// - Parameter code: The negative value that the shim returned.
+  /// `code` is the negative value; a `kind` or `advice` given replaces the one that fits most calls.
   init(
     _ kind: Kind? = nil,
     code: CInt,
@@ -36,29 +36,37 @@ extension StorageError {
     advice: String? = nil,
     details: String = ""
   ) {
+    let firstOfLibBPF = 4000
     let number = code.magnitude
-    guard number >= 4000 else {
-      self.init(
+    if number < firstOfLibBPF {
+      let general = StorageError(
         errno: Errno(rawValue: CInt(number)),
         attempt: attempt,
         on: object,
         advice: advice,
         details: details
       )
-      if let kind { self.kind = kind }
-      return
+      self.init(
+        kind ?? general.kind,
+        attempt: attempt,
+        on: object,
+        errno: general.errno,
+        advice: general.advice,
+        details: details
+      )
+    } else {
+      let text = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { text in
+        guard let start = text.baseAddress else { return "" }
+        mms_strerror(CInt(number), start, text.count)
+        return String(cString: start)
+      }
+      self.init(
+        kind ?? .system,
+        attempt: attempt,
+        on: object,
+        advice: [text, advice ?? ""].filter { !$0.isEmpty }.joined(separator: "; "),
+        details: details
+      )
     }
-    let text = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { text in
-      guard let start = text.baseAddress else { return "" }
-      mms_strerror(CInt(number), start, text.count)
-      return String(cString: start)
-    }
-    self.init(
-      kind ?? .system,
-      attempt: attempt,
-      on: object,
-      advice: [text, advice ?? ""].filter { !$0.isEmpty }.joined(separator: "; "),
-      details: details
-    )
   }
 }
