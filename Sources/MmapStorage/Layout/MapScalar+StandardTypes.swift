@@ -131,9 +131,12 @@ extension MapScalar where Self: RawRepresentable, RawValue: MapScalar {
       !isSwiftEnum(Self.self)
     else {
       throw StorageError(
-        .layoutUndescribed, attempt: "describe a field", on: "type \(Self.self)",
+        .layoutUndescribed,
+        attempt: "describe a field",
+        on: "type \(Self.self)",
         advice: "it does not store its raw value as it is (a Swift enum does not); use a structure "
-          + "with the single stored property 'var rawValue: \(RawValue.self)'")
+          + "with the single stored property 'var rawValue: \(RawValue.self)'"
+      )
     }
     return try RawValue.fieldType()
   }

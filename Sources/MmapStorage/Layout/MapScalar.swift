@@ -40,6 +40,8 @@ public protocol ScalarBits: FixedWidthInteger, UnsignedInteger, MapScalar where 
   static func _fetchOr(_ address: UnsafeMutableRawPointer, _ value: Self) -> Self
   static func _exchange(_ address: UnsafeMutableRawPointer, _ value: Self) -> Self
   static func _compareExchange(
-    _ address: UnsafeMutableRawPointer, _ expected: inout Self, _ desired: Self
+    _ address: UnsafeMutableRawPointer,
+    _ expected: inout Self,
+    _ desired: Self
   ) -> Bool
 }

@@ -27,7 +27,8 @@ extension UInt8: ScalarBits {
   }
 
   @inlinable @inline(__always)
-  public static func _storeSequentiallyConsistent(_ address: UnsafeMutableRawPointer, _ value: Self) {
+  public static func _storeSequentiallyConsistent(_ address: UnsafeMutableRawPointer, _ value: Self)
+  {
     mms_store_seq_cst8(address, value)
   }
 
@@ -53,7 +54,9 @@ extension UInt8: ScalarBits {
 
   @inlinable @inline(__always)
   public static func _compareExchange(
-    _ address: UnsafeMutableRawPointer, _ expected: inout Self, _ desired: Self
+    _ address: UnsafeMutableRawPointer,
+    _ expected: inout Self,
+    _ desired: Self
   ) -> Bool {
     mms_compare_exchange8(address, &expected, desired)
   }
@@ -86,7 +89,8 @@ extension UInt16: ScalarBits {
   }
 
   @inlinable @inline(__always)
-  public static func _storeSequentiallyConsistent(_ address: UnsafeMutableRawPointer, _ value: Self) {
+  public static func _storeSequentiallyConsistent(_ address: UnsafeMutableRawPointer, _ value: Self)
+  {
     mms_store_seq_cst16(address, value)
   }
 
@@ -112,7 +116,9 @@ extension UInt16: ScalarBits {
 
   @inlinable @inline(__always)
   public static func _compareExchange(
-    _ address: UnsafeMutableRawPointer, _ expected: inout Self, _ desired: Self
+    _ address: UnsafeMutableRawPointer,
+    _ expected: inout Self,
+    _ desired: Self
   ) -> Bool {
     mms_compare_exchange16(address, &expected, desired)
   }
@@ -145,7 +151,8 @@ extension UInt32: ScalarBits {
   }
 
   @inlinable @inline(__always)
-  public static func _storeSequentiallyConsistent(_ address: UnsafeMutableRawPointer, _ value: Self) {
+  public static func _storeSequentiallyConsistent(_ address: UnsafeMutableRawPointer, _ value: Self)
+  {
     mms_store_seq_cst32(address, value)
   }
 
@@ -171,7 +178,9 @@ extension UInt32: ScalarBits {
 
   @inlinable @inline(__always)
   public static func _compareExchange(
-    _ address: UnsafeMutableRawPointer, _ expected: inout Self, _ desired: Self
+    _ address: UnsafeMutableRawPointer,
+    _ expected: inout Self,
+    _ desired: Self
   ) -> Bool {
     mms_compare_exchange32(address, &expected, desired)
   }
@@ -204,7 +213,8 @@ extension UInt64: ScalarBits {
   }
 
   @inlinable @inline(__always)
-  public static func _storeSequentiallyConsistent(_ address: UnsafeMutableRawPointer, _ value: Self) {
+  public static func _storeSequentiallyConsistent(_ address: UnsafeMutableRawPointer, _ value: Self)
+  {
     mms_store_seq_cst64(address, value)
   }
 
@@ -230,7 +240,9 @@ extension UInt64: ScalarBits {
 
   @inlinable @inline(__always)
   public static func _compareExchange(
-    _ address: UnsafeMutableRawPointer, _ expected: inout Self, _ desired: Self
+    _ address: UnsafeMutableRawPointer,
+    _ expected: inout Self,
+    _ desired: Self
   ) -> Bool {
     mms_compare_exchange64(address, &expected, desired)
   }
