@@ -53,10 +53,11 @@ let package = Package(
       capability: .buildTool(),
       dependencies: ["bpf-embed"]
     ),
+    .target(name: "CTestValues", path: "Tests/CTestValues"),
     .testTarget(
       name: "MmapStorageTests",
       dependencies: [
-        "MmapStorage", "MmapStorageTesting",
+        "MmapStorage", "MmapStorageTesting", "CTestValues",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings

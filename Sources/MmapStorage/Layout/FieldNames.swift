@@ -3,6 +3,11 @@ func fieldName(_ swift: String, matches c: String) -> Bool {
   swift == c || snakeCase(swift) == c
 }
 
+/// Whether one name is likely a slip for the other: they differ in capitals and underscores only.
+func fieldName(_ swift: String, resembles c: String) -> Bool {
+  swift.lowercased().filter { $0 != "_" } == c.lowercased().filter { $0 != "_" }
+}
+
 /// `requestID` → `request_id`, `urlPath` → `url_path`, `requestIDs` → `request_ids`.
 ///
 /// An underscore goes before a capital that follows a small letter or a digit, and before the last

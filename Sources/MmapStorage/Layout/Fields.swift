@@ -176,38 +176,57 @@ extension Fields {
   private func checkCompleteness(
     of covered: [(range: Range<Int>, alignment: Int)]
   ) throws(StorageError) {
-    let properties = storedProperties(of: Value.self)
-    var holes: [Range<Int>] = []
-    for property in properties {
-      var needed = [property.range]
-      if let type = try? describe(property.type) {
-        needed = scalarRanges(of: type).map {
-          $0.lowerBound + property.offset..<$0.upperBound + property.offset
-        }
-        var end = property.offset
-        for range in needed {
-          holes.append(end..<range.lowerBound)
-          end = range.upperBound
-        }
-        holes.append(end..<max(end, property.range.upperBound))
-      }
-      for range in needed {
-        guard let byte = range.first(where: { byte in !covered.contains { $0.range ~= byte } })
-        else { continue }
-        throw .undescribed(
-          "type \(Value.self)",
-          "the property '\(property.name)' (bytes \(property.range.lowerBound) to "
-            + "\(property.range.upperBound - 1)) is not declared from byte \(byte) on; add it to "
-            + "'fields', or Field.padding if C has no field there"
-        )
-      }
+    var parts = StoredParts()
+    for property in storedProperties(of: Value.self) { parts.add(property, base: 0, path: "") }
+    let declared = covered.map(\.range)
+    for part in parts.scalars {
+      guard let byte = part.range.first(where: { byte in !declared.contains { $0 ~= byte } })
+      else { continue }
+      throw .undescribed(
+        "type \(Value.self)",
+        "byte \(byte), which belongs to the property '\(part.path)', is not declared; add it to "
+          + "'fields', or Field.padding if C has no field there"
+      )
     }
-    if let gap = firstGap(in: Value.self, covered: covered, holes: holes) {
+    // Of a union one alternative is enough.
+    let unions = parts.unions.filter { union in declared.contains { $0.overlaps(union) } }
+    if let gap = firstGap(in: Value.self, covered: covered, holes: parts.holes + unions) {
       throw .undescribed(
         "type \(Value.self)",
         "bytes \(gap.lowerBound) to \(gap.upperBound - 1) are not declared; add their property to "
           + "'fields', or Field.padding if C has no field there"
       )
+    }
+  }
+}
+
+/// What a structure is made of, as far as reflection shows it.
+private struct StoredParts {
+  var scalars: [(path: String, range: Range<Int>)] = []
+  var holes: [Range<Int>] = []
+  /// Properties that have bytes and show nothing of what is in them.
+  var unions: [Range<Int>] = []
+
+  mutating func add(_ property: StoredProperty, base: Int, path: String) {
+    let path = path.isEmpty ? property.name : "\(path).\(property.name)"
+    let start = base + property.offset
+    let inner = storedProperties(of: property.type)
+    guard let type = try? describe(property.type) else {
+      if inner.isEmpty { unions.append(start..<start + property.size) }
+      for part in inner { add(part, base: start, path: path) }
+      return
+    }
+    let ranges = scalarRanges(of: type).map { start + $0.lowerBound..<start + $0.upperBound }
+    var end = start
+    for range in ranges {
+      holes.append(end..<range.lowerBound)
+      end = range.upperBound
+    }
+    holes.append(end..<max(end, start + property.size))
+    if case .structure = type, !inner.isEmpty {
+      for part in inner { add(part, base: start, path: path) }
+    } else {
+      scalars += ranges.map { (path, $0) }
     }
   }
 }

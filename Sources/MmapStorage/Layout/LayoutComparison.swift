@@ -96,6 +96,30 @@ public struct LayoutComparison: Sendable {
     rows = LayoutMatcher(swift: swift, map: map, policy: policy).rows()
   }
 
+  /// Compares a Swift type with a description of the map's value.
+  ///
+  /// - Parameters:
+  ///   - type: The Swift type.
+  ///   - map: The map's side, from its BTF.
+  ///   - mapName: The name of the map, such as "request_tags", for the table and the error.
+  ///   - policy: How much the map may have that Swift does not know.
+  /// - Throws: ``StorageError`` of kind ``StorageError/Kind/layoutUndescribed`` if the Swift type
+  ///   cannot be described.
+  public init<Value: MapField>(
+    of type: Value.Type,
+    map: FieldType,
+    mapName: String,
+    policy: LayoutPolicy = .exact
+  ) throws(StorageError) {
+    self.init(
+      swift: try type.fieldType(),
+      swiftName: "\(type)",
+      map: map,
+      mapName: mapName,
+      policy: policy
+    )
+  }
+
   /// The rows whose sides differ.
   public var mismatches: [Row] { rows.filter { !$0.differences.isEmpty } }
 

@@ -24,9 +24,6 @@ func describe<T>(_ type: T.Type) throws(StorageError) -> FieldType {
       "it holds references; a map's value is plain bytes of a fixed size"
     )
   }
-  if let wrapper = type as? any RawRepresentable.Type {
-    return try describeWrapper(wrapper)
-  }
   if type is any PointerType.Type {
     throw .undescribed(
       "type \(type)",
@@ -122,21 +119,6 @@ private func withZeroes<T, Result>(of type: T.Type, _ body: (T) -> Result) -> Re
   return body(scratch.pointee)
 }
 
-private func describeWrapper<T: RawRepresentable>(
-  _ type: T.Type
-) throws(StorageError) -> FieldType {
-  guard let scalar = T.RawValue.self as? any MapScalar.Type,
-    MemoryLayout<T>.size == MemoryLayout<T.RawValue>.size, displayStyle(of: type) == .struct
-  else {
-    throw .undescribed(
-      "type \(type)",
-      "it does not store its raw value as it is (a Swift enum does not); use a structure with the "
-        + "single stored property 'var rawValue: \(T.RawValue.self)'"
-    )
-  }
-  return try scalar.fieldType()
-}
-
 private func describeTuple<T>(_ type: T.Type) throws(StorageError) -> FieldType {
   let elements = storedProperties(of: type)
   guard let first = elements.first, elements.allSatisfy({ $0.type == first.type }) else {
@@ -157,6 +139,9 @@ func describeStructure<T>(_ type: T.Type) throws(StorageError) -> FieldType {
     )
   }
   let properties = storedProperties(of: type)
+  if let wrapped = wrappedScalar(in: type, properties) {
+    return try wrapped.fieldType()
+  }
   if let gap = firstGap(
     in: type,
     covered: properties.map { ($0.range, $0.alignment) },
@@ -179,6 +164,19 @@ func describeStructure<T>(_ type: T.Type) throws(StorageError) -> FieldType {
   return .structure(
     CompositeLayout(name: "\(type)", size: MemoryLayout<T>.stride, members: members)
   )
+}
+
+/// The number in a structure whose only property is `rawValue`, as in a C enumeration or an option
+/// set. The conformance to `RawRepresentable` cannot be asked for: that of an imported enumeration is
+/// only there at run time if some code uses it.
+private func wrappedScalar<T>(
+  in type: T.Type,
+  _ properties: [StoredProperty]
+) -> (any MapScalar.Type)? {
+  guard properties.count == 1, properties[0].name == "rawValue",
+    properties[0].size == MemoryLayout<T>.size
+  else { return nil }
+  return properties[0].type as? any MapScalar.Type
 }
 
 /// Puts the field in front of the type in an error from describing the field's type.

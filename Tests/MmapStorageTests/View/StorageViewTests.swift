@@ -2,39 +2,39 @@ import MmapStorage
 import MmapStorageTesting
 import Testing
 
-private struct Phase: RawRepresentable, MapScalar, Equatable {
+private struct RunPhase: RawRepresentable, MapScalar, Equatable {
   var rawValue: UInt32
-  static let running = Phase(rawValue: 2)
+  static let running = RunPhase(rawValue: 2)
 }
 
-private struct Point: MapValue {
+private struct Corner: MapValue {
   var x: Int32
   var y: Int32
 }
 
-private struct Sample: MapValue {
+private struct Everything: MapValue {
   var sequence: UInt64
   var u8: UInt8
   var flag: Bool
   var i16: Int16
-  var phase: Phase
+  var phase: RunPhase
   var d: Double
   var f: Float
-  var start: Point
+  var start: Corner
   var reserved: UInt32
   var name: InlineArray<16, Int8>
   var grid: InlineArray<2, InlineArray<3, UInt16>>
-  var points: InlineArray<2, Point>
+  var points: InlineArray<2, Corner>
   let fixed: UInt32
 }
 
 /// What a view does is the same for both ways of reaching the bytes.
 @Suite struct StorageViewTests {
   private func make(_ access: FakeBackend.Access) throws -> (
-    TaskLocalStorage<Sample>, FakeBackend
+    TaskLocalStorage<Everything>, FakeBackend
   ) {
-    let fake = try FakeBackend(layoutOf: Sample.self, access: access)
-    return (try TaskLocalStorage<Sample>(backend: fake), fake)
+    let fake = try FakeBackend(layoutOf: Everything.self, access: access)
+    return (try TaskLocalStorage<Everything>(backend: fake), fake)
   }
 
   @Test(arguments: FakeBackend.Access.allCases)
@@ -69,7 +69,7 @@ private struct Sample: MapValue {
       let overflows = view.name.replaceString(with: "sixteen bytes!!!")
       #expect(!overflows)
     }
-    fake.program(on: .current, as: Sample.self, create: false) { view in
+    fake.program(on: .current, as: Everything.self, create: false) { view in
       #expect(view.sequence == 0x0102_0304_0506_0708)
       #expect(view.u8 == 0xfe)
       let flag = view.flag
@@ -116,7 +116,7 @@ private struct Sample: MapValue {
   @Test(arguments: FakeBackend.Access.allCases)
   func copiesAndReplacesTheWholeValue(_ access: FakeBackend.Access) throws {
     let (storage, fake) = try make(access)
-    fake.program(on: .current, as: Sample.self) {
+    fake.program(on: .current, as: Everything.self) {
       $0.start.x = 3
       $0.points[1].x = 4
     }
@@ -158,7 +158,7 @@ private struct Sample: MapValue {
       let last = counter.load(ordering: .sequentiallyConsistent)
       #expect(last == 3)
       let phase = view.atomic(\.phase).exchange(.running)
-      #expect(phase == Phase(rawValue: 0))
+      #expect(phase == RunPhase(rawValue: 0))
       // The neighbours of a narrow field stay as they are.
       view.atomic(\.u8).wrappingAdd(255)
       view.atomic(\.u8).wrappingAdd(1)
@@ -173,14 +173,14 @@ private struct Sample: MapValue {
   @Test(arguments: FakeBackend.Access.allCases)
   func readsConsistentlyOnceTheWriterIsDone(_ access: FakeBackend.Access) throws {
     let (storage, fake) = try make(access)
-    fake.program(on: .current, as: Sample.self) { $0.sequence = 1 }
+    fake.program(on: .current, as: Everything.self) { $0.sequence = 1 }
     try storage.withCurrent { view in
       var rounds = 0
       // The writer finishes while the reader is in its second attempt.
       let pair = try view.readConsistently(sequence: \.sequence) { view in
         rounds += 1
         if rounds == 2 {
-          fake.program(on: .current, as: Sample.self) {
+          fake.program(on: .current, as: Everything.self) {
             $0.start.x = 8
             $0.start.y = 9
             $0.sequence = 2
@@ -196,7 +196,7 @@ private struct Sample: MapValue {
   @Test(arguments: FakeBackend.Access.allCases)
   func aReaderThatNeverFindsQuietFails(_ access: FakeBackend.Access) throws {
     let (storage, fake) = try make(access)
-    fake.program(on: .current, as: Sample.self) { $0.sequence = 3 }
+    fake.program(on: .current, as: Everything.self) { $0.sequence = 3 }
     let error = #expect(throws: StorageError.self) {
       try storage.withCurrent { view in
         try view.readConsistently(sequence: \.sequence, attempts: 4) { $0.start.x }
@@ -210,7 +210,7 @@ private struct Sample: MapValue {
     let (storage, fake) = try make(access)
     try storage.withCurrent { view in
       view.u8 = 6
-      fake.program(on: .current, as: Sample.self) { $0.start.x = 4 }
+      fake.program(on: .current, as: Everything.self) { $0.start.x = 4 }
       let x = try view.readConsistently(sequence: \.sequence) { $0.start.x }
       #expect(x == 4)
       #expect(view.u8 == 6)
@@ -240,7 +240,7 @@ private struct Sample: MapValue {
 
   @Test func aLetFieldIsRead() throws {
     let (storage, fake) = try make(.direct)
-    let offset = try #require(MemoryLayout<Sample>.offset(of: \.fixed))
+    let offset = try #require(MemoryLayout<Everything>.offset(of: \.fixed))
     fake.write([1, 2, 0, 0], at: offset, into: .current)
     #expect(try storage.withCurrent { $0.fixed } == 0x0201)
   }
