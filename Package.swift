@@ -64,7 +64,7 @@ let package = Package(
     .testTarget(
       name: "LiveKernelTests",
       dependencies: [
-        "MmapStorage",
+        "MmapStorage", "CLibBPFShim",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Programs"],

@@ -38,7 +38,9 @@ import Testing
   @Test func emptyStructuresThatDoubleAtEveryLevel() {
     var types = RawTypes()
     var last = types.addStructure("empty", size: 0, [])
-    for _ in 0..<50 { last = types.addStructure("twice", size: 0, [("a", last, 0), ("b", last, 0)]) }
+    for _ in 0..<50 {
+      last = types.addStructure("twice", size: 0, [("a", last, 0), ("b", last, 0)])
+    }
     expectRefusal(of: last, in: types, size: 0, because: "endless")
   }
 
