@@ -82,7 +82,7 @@ let package = Package(
     .testTarget(
       name: "LiveKernelTests",
       dependencies: [
-        "MmapStorage", "TestSupport", "CTestSupport",
+        "MmapStorage", "CLibBPFShim", "TestSupport", "CTestSupport",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Programs"],
