@@ -1,12 +1,18 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-let swiftSettings: [SwiftSetting] = [
-  .enableExperimentalFeature("Lifetimes"),
-  .enableUpcomingFeature("ExistentialAny"),
-  .enableUpcomingFeature("MemberImportVisibility"),
-  .enableUpcomingFeature("InternalImportsByDefault"),
-]
+// CI wants no warnings. Users of the package are not bothered with that.
+let strict = Context.environment["MMAPSTORAGE_CI"] != nil
+
+let cSettings: [CSetting] = strict ? [.treatAllWarnings(as: .error)] : []
+
+let swiftSettings: [SwiftSetting] =
+  [
+    .enableExperimentalFeature("Lifetimes"),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+  ] + (strict ? [.treatAllWarnings(as: .error)] : [])
 
 let package = Package(
   name: "MmapStorage",
@@ -24,7 +30,7 @@ let package = Package(
       pkgConfig: "libbpf",
       providers: [.apt(["libbpf-dev"])]
     ),
-    .target(name: "CLibBPFShim", dependencies: ["CLibBPF"]),
+    .target(name: "CLibBPFShim", dependencies: ["CLibBPF"], cSettings: cSettings),
     .target(
       name: "MmapStorage",
       dependencies: [
@@ -40,7 +46,6 @@ let package = Package(
     ),
     .executableTarget(
       name: "bpf-embed",
-      dependencies: [.product(name: "SystemPackage", package: "swift-system")],
       swiftSettings: swiftSettings
     ),
     .plugin(
@@ -56,6 +61,16 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "LiveKernelTests",
+      dependencies: [
+        "MmapStorage",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      exclude: ["Programs"],
+      swiftSettings: swiftSettings,
+      plugins: ["BPFPlugin"]
     ),
   ],
   swiftLanguageModes: [.v6]

@@ -1,6 +1,100 @@
+import Foundation
 import PackagePlugin
 
+/// Compiles every `*.bpf.c` file of a Swift target and puts the object into the target's code.
+///
+/// `request-tags.bpf.c` becomes `BPFObjectImage.requestTags`. The object file itself stays in the
+/// plugin's work directory, for bpftool and other tools.
 @main
 struct BPFPlugin: BuildToolPlugin {
-  func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] { [] }
+  func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
+    guard let target = target as? SwiftSourceModuleTarget else {
+      throw PluginError(
+        "BPFPlugin makes Swift code, so it works on Swift targets only; '\(target.name)' is none"
+      )
+    }
+    let sources = bpfSources(below: target.directoryURL, of: target, in: context.package)
+    if sources.isEmpty {
+      Diagnostics.warning(
+        "target '\(target.name)' uses BPFPlugin, but there is no *.bpf.c file below "
+          + target.directoryURL.filePath
+      )
+      return []
+    }
+    guard target.recursiveTargetDependencies.contains(where: { $0.name == "MmapStorage" }) else {
+      throw PluginError(
+        "target '\(target.name)' uses BPFPlugin, but does not depend on MmapStorage, which its "
+          + "generated code imports; add .product(name: \"MmapStorage\", package: \"…\")"
+      )
+    }
+
+    let compiler = BPFCompiler(
+      clang: try clang(of: context),
+      target: target,
+      package: context.package
+    )
+    let embed = try context.tool(named: "bpf-embed").url
+    return try programs(from: sources).map { program in
+      try command(
+        for: program,
+        compiler: compiler,
+        embed: embed,
+        in: context.pluginWorkDirectoryURL
+      )
+    }
+  }
+
+  private func clang(of context: PluginContext) throws -> URL {
+    do {
+      return try context.tool(named: "clang").url
+    } catch {
+      throw PluginError(
+        "BPFPlugin found no clang: it belongs to the Swift toolchain (not to its 'slim' images); "
+          + "install a full toolchain from https://www.swift.org/install, or put a clang that "
+          + "has the bpf target into PATH (apt-get install clang)"
+      )
+    }
+  }
+
+  /// The headers that count are known from clang, which is asked now. SwiftPM asks the plugin again
+  /// only when files come or go, so `bpf-embed` compares what clang read with what it said here,
+  /// and runs again in the next build where they differ.
+  private func command(
+    for program: BPFProgram,
+    compiler: BPFCompiler,
+    embed: URL,
+    in directory: URL
+  ) throws -> Command {
+    let object = directory.appending(path: "\(program.name).bpf.o")
+    let generated = directory.appending(path: "BPFObjectImage+\(program.name).swift")
+    let plan = directory.appending(path: "\(program.name).plan.d")
+
+    let rule =
+      compiler.dependencyRule(of: program.source, for: object)
+      ?? (try? String(contentsOf: plan, encoding: .utf8)) ?? ""
+    try writeIfChanged(rule, to: plan)
+    let headers = DependencyRule.prerequisites(in: rule).map { URL(filePath: $0) }
+      .filter { $0 != program.source && FileManager.default.fileExists(atPath: $0.filePath) }
+
+    return .buildCommand(
+      displayName: "Compiling \(program.name).bpf.c for BPF",
+      executable: embed,
+      arguments: [
+        "--name", program.name,
+        "--identifier", program.identifier,
+        "--plan", plan.filePath,
+        "--object", object.filePath,
+        "--swift", generated.filePath,
+        "--source", program.source.filePath,
+        "--", compiler.clang.filePath,
+      ] + compiler.flags,
+      inputFiles: [program.source, plan, compiler.clang] + headers,
+      outputFiles: [generated]
+    )
+  }
+
+  private func writeIfChanged(_ text: String, to file: URL) throws {
+    let data = Data(text.utf8)
+    if (try? Data(contentsOf: file)) != data { try data.write(to: file, options: .atomic) }
+  }
 }

@@ -1,3 +1,4 @@
 #include "mms_slots.h"
 
 _Thread_local struct mms_slot mms_slots[MMS_SLOT_COUNT];
+_Thread_local void *mms_thread_record;

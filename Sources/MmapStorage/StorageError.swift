@@ -5,7 +5,7 @@ public import SystemPackage
 ///
 /// Every throwing function of the library throws this type. Printing an error gives a text for a
 /// person; ``kind`` and ``errno`` are for code that reacts.
-public struct StorageError: Error, Sendable, Hashable {
+public struct StorageError: Error, Sendable {
   /// What went wrong, for code that reacts to some failures and not to others.
   public enum Kind: Sendable, Hashable {
     /// The Swift type and the map's BTF disagree; ``StorageError/details`` holds the table.
@@ -32,6 +32,8 @@ public struct StorageError: Error, Sendable, Hashable {
     case loadFailed
     /// The call came in the wrong order, such as a flag set after loading, or after `close()`.
     case wrongState
+    /// A writer held the fields through every attempt to read them consistently.
+    case contended
     /// A limit was reached: descriptors, memory, or entries.
     case outOfResources
     /// Any other system error; ``StorageError/errno`` says which.
@@ -39,22 +41,58 @@ public struct StorageError: Error, Sendable, Hashable {
   }
 
   /// What went wrong, for code.
-  public var kind: Kind
+  public package(set) var kind: Kind {
+    get { box.report.kind }
+    set { change { $0.kind = newValue } }
+  }
 
   /// What was attempted, as a verb phrase, such as "open the pinned map".
-  public var attempt: String
+  public var attempt: String { box.report.attempt }
 
   /// The object it was attempted on, such as "map 'request_tags'".
-  public var object: String
+  public package(set) var object: String {
+    get { box.report.object }
+    set { change { $0.object = newValue } }
+  }
 
   /// The kernel's or libbpf's error number, where there was one.
-  public var errno: Errno?
+  public var errno: Errno? { box.report.errno }
 
   /// What to do about it: one sentence.
-  public var advice: String
+  public package(set) var advice: String {
+    get { box.report.advice }
+    set { change { $0.advice = newValue } }
+  }
 
   /// More lines, where one is not enough: a layout table or a verifier log. Empty otherwise.
-  public var details: String
+  public package(set) var details: String {
+    get { box.report.details }
+    set { change { $0.details = newValue } }
+  }
+
+  // One pointer to throw, so that the way out costs the callers of hot functions nothing.
+  private var box: Box
+
+  private struct Report {
+    var kind: Kind
+    var attempt: String
+    var object: String
+    var errno: Errno?
+    var advice: String
+    var details: String
+  }
+
+  private final class Box: Sendable {
+    let report: Report
+
+    init(_ report: Report) { self.report = report }
+  }
+
+  private mutating func change(_ edit: (inout Report) -> Void) {
+    var report = box.report
+    edit(&report)
+    box = Box(report)
+  }
 
   /// Creates an error; backends outside this library use it as well.
   ///
@@ -73,12 +111,16 @@ public struct StorageError: Error, Sendable, Hashable {
     advice: String,
     details: String = ""
   ) {
-    self.kind = kind
-    self.attempt = attempt
-    self.object = object
-    self.errno = errno
-    self.advice = advice
-    self.details = details
+    box = Box(
+      Report(
+        kind: kind,
+        attempt: attempt,
+        object: object,
+        errno: errno,
+        advice: advice,
+        details: details
+      )
+    )
   }
 }
 
@@ -129,6 +171,12 @@ extension StorageError {
         (.system, "")
       }
     self.init(
-      kind, attempt: attempt, on: object, errno: errno, advice: advice ?? general, details: details)
+      kind,
+      attempt: attempt,
+      on: object,
+      errno: errno,
+      advice: advice ?? general,
+      details: details
+    )
   }
 }

@@ -1,1 +1,318 @@
-// Filled in with the fake backend.
+public import MmapStorage
+internal import Synchronization
+public import SystemPackage
+
+/// A backend in the memory of the process: for unit tests of code that uses
+/// ``MmapStorage/TaskLocalStorage``, on any machine and without privileges.
+///
+/// Every thread gets a page of its own, as with a real map. The test plays the BPF program:
+///
+/// ```swift
+/// let fake = try FakeBackend(layoutOf: RequestTag.self)
+/// let tags = try TaskLocalStorage<RequestTag>(backend: fake)
+///
+/// fake.program(on: .current, as: RequestTag.self) { $0.priority = 3 }
+/// #expect(try tags.withCurrent { $0.priority } == 3)
+/// ```
+///
+/// All functions may be called from any thread.
+public final class FakeBackend: StorageBackend {
+  /// How views reach the bytes.
+  public enum Access: Sendable, Hashable, CaseIterable {
+    /// A load or store an access, like `.mapped` and `.userPage`.
+    case direct
+    /// Copied in and out, like `.lookup`.
+    case copying
+  }
+
+  /// See ``MmapStorage/StorageBackend/choice``.
+  public let choice: BackendChoice
+  /// The map's name in errors.
+  public let mapName: String
+  /// Bytes of one storage.
+  public let valueSize: Int
+
+  private let access: Access
+  private let layout: ValueLayout
+  private let state: Mutex<State>
+
+  private struct State {
+    var pages: [ThreadID: FakePage] = [:]
+    var plan: FaultPlan
+    var counts: [FaultPlan.Operation: Int] = [:]
+    var calls: [Call] = []
+    var attached = 0
+    var mapIsGone = false
+  }
+
+  /// A call that a ``MmapStorage/TaskLocalStorage`` made.
+  public struct Call: Sendable, Hashable {
+    /// What was called.
+    public var operation: FaultPlan.Operation
+    /// The thread whose storage was meant.
+    public var thread: ThreadID
+    /// The error that the fault plan gave it, if it did.
+    public var fault: Errno?
+  }
+
+  /// A backend whose map has the layout of a Swift type.
+  ///
+  /// - Parameters:
+  ///   - type: The value's type.
+  ///   - name: The map's name in errors.
+  ///   - access: How views reach the bytes.
+  ///   - faults: Which calls fail.
+  /// - Throws: ``MmapStorage/StorageError`` if the type has no layout.
+  public convenience init<Value: MapField>(
+    layoutOf type: Value.Type,
+    name: String = "fake",
+    access: Access = .direct,
+    faults: FaultPlan = FaultPlan()
+  ) throws(StorageError) {
+    let stride = MemoryLayout<Value>.stride
+    self.init(
+      layout: ValueLayout(name: "\(type)", type: try type.fieldType()),
+      valueSize: stride,
+      name: name,
+      access: access,
+      faults: faults
+    )
+  }
+
+  /// A backend whose map has the layout that a BPF object file declares for one of its maps. The
+  /// object is not loaded, so no privilege is needed.
+  ///
+  /// - Parameters:
+  ///   - map: The map's name.
+  ///   - object: The object.
+  ///   - access: How views reach the bytes.
+  ///   - faults: Which calls fail.
+  /// - Throws: ``MmapStorage/StorageError`` if the object has no such map or no type information.
+  public convenience init(
+    map: String,
+    of object: BPFObject,
+    access: Access = .direct,
+    faults: FaultPlan = FaultPlan()
+  ) throws(StorageError) {
+    let layout = try object.layout(ofMap: map)
+    self.init(
+      layout: layout,
+      valueSize: layout.type.size,
+      name: map,
+      access: access,
+      faults: faults
+    )
+  }
+
+  init(layout: ValueLayout, valueSize: Int, name: String, access: Access, faults: FaultPlan) {
+    self.layout = layout
+    self.valueSize = valueSize
+    self.access = access
+    mapName = name
+    choice = BackendChoice(.fake, explanation: "the program asked for a fake backend")
+    state = Mutex(State(plan: faults))
+  }
+
+  // MARK: The BPF side
+
+  /// Plays a BPF program that runs on a thread: `body` gets a view of that thread's storage.
+  ///
+  /// - Parameters:
+  ///   - thread: The thread.
+  ///   - type: The value's type.
+  ///   - create: Whether to create the storage if there is none (`BPF_LOCAL_STORAGE_GET_F_CREATE`).
+  ///   - body: The program.
+  /// - Returns: What `body` returned; nil if there is no storage and `create` is false.
+  /// - Precondition: The value is not larger than the storage.
+  @discardableResult
+  public func program<Value: MapField, Result>(
+    on thread: ThreadID,
+    as type: Value.Type,
+    create: Bool = true,
+    _ body: (borrowing StorageView<Value>) -> Result
+  ) -> Result? {
+    precondition(
+      MemoryLayout<Value>.size <= valueSize,
+      "\(Value.self) is larger than \(describedMap)"
+    )
+    return page(of: thread, create: create).map { page in
+      withExtendedLifetime(page) { body(StorageView(storageAt: page.address)) }
+    }
+  }
+
+  /// Writes bytes into a thread's storage, now; creates it, zero elsewhere, if there is none.
+  ///
+  /// - Precondition: The bytes lie within the value.
+  public func write(_ bytes: [UInt8], at offset: Int = 0, into thread: ThreadID) {
+    precondition(
+      offset >= 0 && offset + bytes.count <= valueSize,
+      "outside of the \(valueSize) bytes"
+    )
+    guard let page = page(of: thread, create: true) else { return }
+    UnsafeMutableRawBufferPointer(start: page.address + offset, count: bytes.count)
+      .copyBytes(from: bytes)
+  }
+
+  /// A copy of a thread's storage; nil if there is none.
+  public func bytes(of thread: ThreadID) -> [UInt8]? {
+    page(of: thread, create: false).map { page in
+      withExtendedLifetime(page) {
+        Array(UnsafeRawBufferPointer(start: page.address, count: valueSize))
+      }
+    }
+  }
+
+  /// Deletes a thread's storage behind the back of whoever uses it. A thread that is attached
+  /// keeps its page, as with a real map; tells whether there was a storage.
+  @discardableResult
+  public func deleteStorage(of thread: ThreadID) -> Bool {
+    state.withLock { $0.pages.removeValue(forKey: thread) != nil }
+  }
+
+  /// Makes the map vanish: from now on every call fails with `EBADF`, as with a closed descriptor.
+  public func removeMap() {
+    state.withLock {
+      $0.mapIsGone = true
+      $0.pages = [:]
+    }
+  }
+
+  // MARK: The record
+
+  /// The calls so far, in order.
+  public var calls: [Call] { state.withLock { $0.calls } }
+
+  /// How many threads are attached now.
+  public var attachedThreads: Int { state.withLock { $0.attached } }
+
+  /// How many threads have a storage now.
+  public var storageCount: Int { state.withLock { $0.pages.count } }
+
+  // MARK: StorageBackend
+
+  /// The layout that the backend was created with.
+  public func valueLayout() throws(StorageError) -> ValueLayout { layout }
+
+  /// See ``MmapStorage/StorageBackend/attach()``.
+  public func attach() throws(StorageError) -> Attachment {
+    try record(.attach, "attach the calling thread", .callingThread)
+    state.withLock { $0.attached += 1 }
+    guard access == .direct, let page = page(of: .current, create: true) else { return .copying }
+    return .direct(page.address, owner: page)
+  }
+
+  /// See ``MmapStorage/StorageBackend/renew(_:)``.
+  public func renew(_ attachment: Attachment) throws(StorageError) {
+    try record(.attach, "attach the calling thread again", .callingThread)
+    guard case .direct(let address, let owner) = attachment, let page = owner as? FakePage else {
+      return
+    }
+    let thread = ThreadID.current
+    state.withLock { state in
+      if state.pages[thread] === page { return }
+      UnsafeMutableRawBufferPointer(start: address, count: valueSize)
+        .initializeMemory(as: UInt8.self, repeating: 0)
+      state.pages[thread] = page
+    }
+  }
+
+  /// See ``MmapStorage/StorageBackend/detach(_:because:)``.
+  public func detach(_ attachment: Attachment, because reason: DetachReason) {
+    state.withLock {
+      $0.attached -= 1
+      if reason == .threadEnds { $0.pages.removeValue(forKey: .current) }
+    }
+  }
+
+  /// See ``MmapStorage/StorageBackend/load(_:into:)``.
+  public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
+    throws(StorageError) -> Bool
+  {
+    let thread = try record(.lookup, "look up the value", task)
+    guard let page = page(of: thread, create: false) else { return false }
+    withExtendedLifetime(page) {
+      bytes.copyMemory(from: UnsafeRawBufferPointer(start: page.address, count: valueSize))
+    }
+    return true
+  }
+
+  /// See ``MmapStorage/StorageBackend/store(_:_:of:)``.
+  public func store(
+    _ task: TaskReference,
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer
+  ) throws(StorageError) {
+    let thread = try record(.update, "update the value", task)
+    guard let page = page(of: thread, create: true) else { return }
+    withExtendedLifetime(page) {
+      for range in ranges {
+        UnsafeMutableRawBufferPointer(start: page.address + range.lowerBound, count: range.count)
+          .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[range]))
+      }
+    }
+  }
+
+  /// See ``MmapStorage/StorageBackend/remove(_:)``.
+  public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
+    deleteStorage(of: try record(.delete, "delete the value", task))
+  }
+
+  // MARK: Private
+
+  private func page(of thread: ThreadID, create: Bool) -> FakePage? {
+    state.withLock { state in
+      if let page = state.pages[thread] { return page }
+      guard create, !state.mapIsGone else { return nil }
+      let page = FakePage(size: valueSize)
+      state.pages[thread] = page
+      return page
+    }
+  }
+
+  /// Notes a call and lets it fail if the plan says so; gives back the thread that is meant.
+  @discardableResult
+  private func record(_ operation: FaultPlan.Operation, _ attempt: String, _ task: TaskReference)
+    throws(StorageError) -> ThreadID
+  {
+    let thread: ThreadID
+    switch task {
+    case .callingThread: thread = .current
+    case .thread(let id): thread = id
+    case .pidfd(let descriptor):
+      guard let id = ThreadID(ofPidfd: descriptor) else {
+        throw StorageError(
+          errno: .badFileDescriptor,
+          attempt: attempt,
+          on: "\(describedMap) of \(task)"
+        )
+      }
+      thread = id
+    }
+    let fault: Errno? = state.withLock { state in
+      let count = state.counts[operation, default: 0] + 1
+      state.counts[operation] = count
+      let fault =
+        state.mapIsGone ? .badFileDescriptor : state.plan.fault(of: operation, call: count)
+      state.calls.append(Call(operation: operation, thread: thread, fault: fault))
+      return fault
+    }
+    if let fault {
+      throw StorageError(errno: fault, attempt: attempt, on: "\(describedMap) of \(task)")
+    }
+    return thread
+  }
+}
+
+/// A thread's page.
+private final class FakePage: @unchecked Sendable {
+  let address: UnsafeMutableRawPointer
+
+  init(size: Int) {
+    let pageSize = 4096
+    let bytes = (size + pageSize - 1) / pageSize * pageSize
+    address = .allocate(byteCount: bytes, alignment: pageSize)
+    address.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+  }
+
+  deinit { address.deallocate() }
+}

@@ -74,7 +74,12 @@ MMS_DEFINE_ACCESS(64, uint64_t)
 
 #undef MMS_DEFINE_ACCESS
 
-/* Orders the loads of a reader before what follows, and the stores of a writer after what went before. */
+/* Makes the compiler finish all accesses before, and forget what it knows of memory. */
+static inline void mms_compiler_barrier(void)
+{
+	__asm__ volatile("" : : : "memory");
+}
+
 static inline void mms_fence_acquire(void)
 {
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);

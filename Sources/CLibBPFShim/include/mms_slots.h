@@ -5,13 +5,16 @@
 
 /*
  * The calling thread's cache of what it has attached: one entry per slot. An entry is used only
- * when its storage id matches, and ids are never given out twice in a process, so an entry of a
- * storage that is gone can never be mistaken for a live one.
+ * when its key matches, and keys are never given out twice in a process, so an entry of a storage
+ * that is gone can never be mistaken for a live one. Zero is no key.
+ *
+ * Only its own thread fills a slot. Another thread may clear one, hence the atomic key; relaxed
+ * is enough, because the pointer is read by the thread that wrote it.
  */
 enum { MMS_SLOT_COUNT = 32 };
 
 struct mms_slot {
-	uint64_t storage_id;
+	uint64_t key;
 	void *_Nonnull pointer;
 };
 
@@ -25,19 +28,40 @@ static inline struct mms_slot *_Nonnull mms_slot_at(uintptr_t offset)
 	return (struct mms_slot *)((char *)mms_slots + offset);
 }
 
-static inline void mms_slot_set(uintptr_t offset, uint64_t storage_id, void *_Nonnull pointer)
+static inline _Bool mms_slot_holds(const struct mms_slot *_Nonnull slot, uint64_t key)
 {
-	struct mms_slot *slot = mms_slot_at(offset);
-
-	slot->pointer = pointer;
-	slot->storage_id = storage_id;
+	return __builtin_expect(__atomic_load_n(&slot->key, __ATOMIC_RELAXED) == key, 1);
 }
 
-/* Forgets everything that the calling thread has cached. */
-static inline void mms_slots_clear(void)
+static inline void *_Nonnull mms_slot_pointer(const struct mms_slot *_Nonnull slot)
 {
-	for (int i = 0; i < MMS_SLOT_COUNT; i++)
-		mms_slots[i].storage_id = 0;
+	return slot->pointer;
+}
+
+static inline void mms_slot_fill(struct mms_slot *_Nonnull slot, uint64_t key,
+				 void *_Nonnull pointer)
+{
+	slot->pointer = pointer;
+	__atomic_store_n(&slot->key, key, __ATOMIC_RELAXED);
+}
+
+static inline void mms_slot_clear(struct mms_slot *_Nonnull slot)
+{
+	__atomic_store_n(&slot->key, 0, __ATOMIC_RELAXED);
+}
+
+/* What the library keeps about the calling thread, or null before its first touch. */
+extern _Thread_local void *_Nullable mms_thread_record
+	__attribute__((tls_model("initial-exec")));
+
+static inline void *_Nullable mms_thread_record_get(void)
+{
+	return mms_thread_record;
+}
+
+static inline void mms_thread_record_set(void *_Nullable record)
+{
+	mms_thread_record = record;
 }
 
 #endif

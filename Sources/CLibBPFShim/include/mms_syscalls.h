@@ -1,6 +1,12 @@
 #ifndef MMS_SYSCALLS_H
 #define MMS_SYSCALLS_H
 
-/* System calls that libc does not wrap. Each returns its result, or -errno. */
+/* System calls that this libc may not wrap. Each returns its result, or -errno. */
+
+/* A descriptor of the task `tid`; with `thread`, of any task (Linux 6.9), else of a leader only. */
+int mms_pidfd_open(int tid, _Bool thread);
+
+/* The calling thread's id. */
+int mms_gettid(void);
 
 #endif

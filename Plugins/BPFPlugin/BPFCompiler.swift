@@ -1,0 +1,52 @@
+import Foundation
+import PackagePlugin
+
+/// clang, and the flags for one target's BPF programs.
+struct BPFCompiler {
+  /// The Swift toolchain's clang.
+  var clang: URL
+  /// All flags, except for the files to read and write.
+  var flags: [String]
+
+  init(clang: URL, target: SwiftSourceModuleTarget, package: Package) {
+    self.clang = clang
+    let dependencies = target.recursiveTargetDependencies
+    let headers = dependencies.compactMap {
+      ($0 as? ClangSourceModuleTarget)?.publicHeadersDirectoryURL
+    }
+    let libraryFlags = dependencies.flatMap { ($0 as? SystemLibraryTarget)?.compilerFlags ?? [] }
+
+    flags = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall"]
+    // No folder of this machine in the object. The last map that fits is the one that counts.
+    flags += headers.map { "-ffile-prefix-map=\($0.filePath)=\($0.lastPathComponent)" }
+    flags += ["-ffile-prefix-map=\(package.directoryURL.filePath)=."]
+    flags += ["-fdebug-compilation-dir=."]
+    flags += Host.current.macros.map { "-D\($0)" }
+    flags += ["-I", target.directoryURL.filePath]
+    flags += headers.flatMap { ["-I", $0.filePath] }
+    flags += libraryFlags.filter { $0.hasPrefix("-I") }
+    if FileManager.default.fileExists(atPath: Host.current.includeDirectory) {
+      flags += ["-idirafter", Host.current.includeDirectory]
+    }
+  }
+
+  /// The make rule that says which files the object is made from. Nil where clang refuses the
+  /// source: the build then shows why.
+  func dependencyRule(of source: URL, for object: URL) -> String? {
+    let process = Process()
+    process.executableURL = clang
+    process.arguments =
+      flags + ["-w", "-M", "-MT", object.filePath, source.filePath]
+    let output = Pipe()
+    process.standardOutput = output
+    process.standardError = FileHandle.nullDevice
+    do {
+      try process.run()
+    } catch {
+      return nil
+    }
+    let data = output.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return process.terminationStatus == 0 ? String(decoding: data, as: UTF8.self) : nil
+  }
+}

@@ -1,0 +1,36 @@
+import Foundation
+import PackagePlugin
+
+/// Finds the `*.bpf.c` files of a target, in the order of their paths.
+///
+/// The target's own list of files does not have them: SwiftPM wants them excluded from a Swift
+/// target. Hidden folders, packages inside the target's folder, and the folders of other targets
+/// are left out.
+func bpfSources(below root: URL, of target: any Target, in package: Package) -> [URL] {
+  let others = Set(
+    package.targets.map(\.directoryURL.filePath).filter { $0 != target.directoryURL.filePath }
+  )
+  let walk = FileManager.default.enumerator(
+    at: root,
+    includingPropertiesForKeys: nil,
+    options: [.skipsHiddenFiles]
+  )
+  var found: [URL] = []
+  while let file = walk?.nextObject() as? URL {
+    let manifest = file.appending(path: "Package.swift").filePath
+    if others.contains(file.filePath) || FileManager.default.fileExists(atPath: manifest) {
+      walk?.skipDescendants()
+    } else if file.lastPathComponent.hasSuffix(".bpf.c") {
+      found.append(file)
+    }
+  }
+  return found.sorted { $0.filePath < $1.filePath }
+}
+
+extension URL {
+  /// The path as a file system call wants it: not percent-encoded, no slash at the end.
+  var filePath: String {
+    let path = path(percentEncoded: false)
+    return path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+  }
+}

@@ -1,0 +1,6 @@
+/// What the user did that the plugin cannot work with. SwiftPM prints the text and stops.
+struct PluginError: Error, CustomStringConvertible {
+  var description: String
+
+  init(_ description: String) { self.description = description }
+}

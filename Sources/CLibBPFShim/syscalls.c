@@ -1,0 +1,23 @@
+#define _GNU_SOURCE
+#include "mms_syscalls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+
+int mms_pidfd_open(int tid, _Bool thread)
+{
+	long fd = syscall(SYS_pidfd_open, tid, thread ? PIDFD_THREAD : 0);
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+int mms_gettid(void)
+{
+	return (int)syscall(SYS_gettid);
+}

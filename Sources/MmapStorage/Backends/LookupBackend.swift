@@ -1,0 +1,179 @@
+internal import SystemPackage
+
+/// Copies values in and out with `bpf_map_lookup_elem` and `bpf_map_update_elem`: works on every
+/// kernel that has task storage (Linux 5.11), and for threads that do not lead their process on
+/// those that have pidfds for them (Linux 6.9).
+///
+/// A write-back loads the value once more, overlays the fields that changed, and updates. What the
+/// program writes to the value between that load and the update is lost; this window, a system
+/// call long, is what a kernel without in-place updates leaves. Fields that the view did not
+/// change, and that the program writes outside of it, are kept.
+public final class LookupBackend: StorageBackend {
+  /// See ``StorageBackend/choice``.
+  public let choice: BackendChoice
+
+  private let map: OpenMap
+  private let layout: ValueLayout
+
+  /// The map's name.
+  public var mapName: String { map.name }
+
+  /// Bytes of a value.
+  public let valueSize: Int
+
+  /// Creates a backend over a map of type `BPF_MAP_TYPE_TASK_STORAGE`, which it keeps open.
+  ///
+  /// - Parameters:
+  ///   - map: The map.
+  ///   - layout: The layout of the map's values; nil asks the map for it.
+  ///   - explanation: Why this backend was chosen.
+  /// - Throws: ``StorageError/Kind/wrongType`` for a map of another type, what
+  ///   ``BPFMap/valueLayout()`` throws, and ``StorageError/Kind/wrongState`` for a closed map.
+  public init(
+    _ map: BPFMap,
+    layout: ValueLayout? = nil,
+    explanation: String = "the program asked for it"
+  ) throws(StorageError) {
+    let info = try map.info
+    guard info.type == .taskStorage else {
+      throw StorageError(
+        .wrongType,
+        attempt: "use it as task-local storage",
+        on: map.describedName,
+        advice: "it is of type \(info.type); declare it with "
+          + "__uint(type, BPF_MAP_TYPE_TASK_STORAGE)"
+      )
+    }
+    self.map = try OpenMap(map, for: "use it as task-local storage")
+    if let layout {
+      self.layout = layout
+    } else {
+      self.layout = try map.valueLayout()
+    }
+    valueSize = info.valueSize
+    choice = BackendChoice(.lookup, explanation: explanation)
+  }
+
+  /// The layout of the map's values.
+  public func valueLayout() throws(StorageError) -> ValueLayout { layout }
+
+  /// Nothing is attached: every view copies.
+  public func attach() throws(StorageError) -> Attachment { .copying }
+
+  /// Does nothing.
+  public func renew(_ attachment: Attachment) throws(StorageError) {}
+
+  /// Does nothing: the kernel ends a thread's storage with the thread.
+  public func detach(_ attachment: Attachment, because reason: DetachReason) {}
+
+  /// One `bpf_map_lookup_elem`.
+  public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
+    throws(StorageError) -> Bool
+  {
+    let attempt = "look up the value"
+    guard bytes.count >= valueSize, let address = bytes.baseAddress else {
+      throw StorageError(
+        .invalidArgument,
+        attempt: attempt,
+        on: describedMap,
+        advice: "the buffer has \(bytes.count) bytes and a value \(valueSize)"
+      )
+    }
+    switch try task.withPidfd(for: attempt, { map.lookup(key: $0, into: address) }) {
+    case nil: return true
+    case .noSuchFileOrDirectory: return false
+    case .some(let errno): throw error(errno, attempt, task)
+    }
+  }
+
+  /// `bpf_map_lookup_elem`, the changed ranges, and `bpf_map_update_elem`; again if somebody
+  /// created or removed the storage in between.
+  public func store(
+    _ task: TaskReference,
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer
+  ) throws(StorageError) {
+    let attempt = "update the value"
+    let errno = try task.withPidfd(for: attempt) { pidfd in
+      withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
+        overlay(ranges, of: bytes, onto: pidfd, through: value)
+      }
+    }
+    switch errno {
+    case nil: return
+    case .noSuchFileOrDirectory:
+      throw StorageError(
+        .noSuchTask,
+        attempt: attempt,
+        on: "\(describedMap) of \(task)",
+        errno: errno,
+        advice: "the thread has ended"
+      )
+    case .some(let errno): throw error(errno, attempt, task)
+    }
+  }
+
+  /// One `bpf_map_delete_elem`.
+  public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
+    let attempt = "delete the value"
+    switch try task.withPidfd(for: attempt, { map.delete(key: $0) }) {
+    case nil: return true
+    case .noSuchFileOrDirectory: return false
+    case .some(let errno): throw error(errno, attempt, task)
+    }
+  }
+
+  private func overlay(
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer,
+    onto pidfd: Int32,
+    through value: UnsafeMutableRawBufferPointer
+  ) -> Errno? {
+    guard let address = value.baseAddress else { return .invalidArgument }
+    var errno: Errno?
+    // Each round lost a race against someone who created or removed the storage.
+    for _ in 0..<16 {
+      let found = map.lookup(key: pidfd, into: address)
+      let condition: UpdateCondition
+      switch found {
+      case nil: condition = .exists
+      case .noSuchFileOrDirectory:
+        value.initializeMemory(as: UInt8.self, repeating: 0)
+        condition = .isAbsent
+      case .some: return found
+      }
+      for range in ranges {
+        UnsafeMutableRawBufferPointer(rebasing: value[range])
+          .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[range]))
+      }
+      errno = map.update(key: pidfd, value: address, condition)
+      let lostRace: Errno = condition == .exists ? .noSuchFileOrDirectory : .fileExists
+      if errno != lostRace { return errno }
+    }
+    return errno
+  }
+
+  private func error(_ errno: Errno, _ attempt: String, _ task: TaskReference) -> StorageError {
+    let object = "\(describedMap) of \(task)"
+    return switch errno {
+    case .badFileDescriptor:
+      StorageError(
+        .wrongState,
+        attempt: attempt,
+        on: object,
+        errno: errno,
+        advice: "the pidfd is closed, or is not a pidfd"
+      )
+    case .notPermitted:
+      StorageError(
+        errno: errno,
+        attempt: attempt,
+        on: object,
+        advice: "the descriptor is read-only or write-only, or the map is frozen; "
+          + "or bpf() needs CAP_BPF here (kernel.unprivileged_bpf_disabled)"
+      )
+    default:
+      StorageError(errno: errno, attempt: attempt, on: object)
+    }
+  }
+}

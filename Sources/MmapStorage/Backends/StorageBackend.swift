@@ -1,0 +1,78 @@
+/// Makes the bytes of one map's storages reachable.
+///
+/// A backend deals in bytes, sizes and threads and knows nothing of the value's type. All of its
+/// functions may be called from any thread, several at once. ``TaskLocalStorage`` is the only
+/// caller that most programs need; implement this protocol to bring a backend of your own.
+public protocol StorageBackend: AnyObject, Sendable {
+  /// Which backend this is and why it was chosen.
+  var choice: BackendChoice { get }
+
+  /// The map's name, such as "request_tags".
+  var mapName: String { get }
+
+  /// Bytes of one storage: the map's value size.
+  var valueSize: Int { get }
+
+  /// The layout of the map's value, from the map's side.
+  ///
+  /// - Throws: ``StorageError`` if there is no type information or it may not be read.
+  func valueLayout() throws(StorageError) -> ValueLayout
+
+  /// The first touch of the calling thread.
+  ///
+  /// Called at most once at a time for each thread. Every attachment is given back to
+  /// ``detach(_:because:)`` exactly once, except in the child of a `fork`, which forgets all
+  /// attachments of its parent.
+  func attach() throws(StorageError) -> Attachment
+
+  /// Attaches the calling thread again because its storage may have been removed, at the same
+  /// address: a view may still be in use further up the stack. If the storage was removed, it is
+  /// there again and zero afterwards; if it was not, nothing changes.
+  ///
+  /// Never called for ``Attachment/copying``.
+  func renew(_ attachment: Attachment) throws(StorageError)
+
+  /// Gives back what ``attach()`` made. When a thread ends this runs on that thread; when the
+  /// storage ends, on any.
+  func detach(_ attachment: Attachment, because reason: DetachReason)
+
+  /// Copies a task's storage into `bytes`, which are ``valueSize`` bytes.
+  ///
+  /// - Returns: False if the task has no storage in this map; `bytes` are then unspecified.
+  /// - Throws: ``StorageError``; `bytes` are then untouched.
+  func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
+    throws(StorageError) -> Bool
+
+  /// Writes those byte ranges of `bytes` into a task's storage and leaves its other bytes as they
+  /// are. Creates the storage, zero elsewhere, if there is none.
+  func store(_ task: TaskReference, _ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer)
+    throws(StorageError)
+
+  /// Removes a task's storage.
+  ///
+  /// - Returns: Whether there was one.
+  func remove(_ task: TaskReference) throws(StorageError) -> Bool
+}
+
+extension StorageBackend {
+  /// The map in words, for errors, such as "map 'request_tags'".
+  package var describedMap: String { "map '\(mapName)'" }
+}
+
+/// What a thread got from ``StorageBackend/attach()``.
+public enum Attachment: @unchecked Sendable {
+  /// The storage's bytes are at this address of the thread until it detaches. `owner` is kept
+  /// alive as long.
+  case direct(UnsafeMutableRawPointer, owner: AnyObject?)
+  /// The bytes are copied in and out with ``StorageBackend/load(_:into:)`` and
+  /// ``StorageBackend/store(_:_:of:)``.
+  case copying
+}
+
+/// Why an attachment is given back.
+public enum DetachReason: Sendable, Hashable {
+  /// The thread ends, and the kernel ends its storages.
+  case threadEnds
+  /// The ``TaskLocalStorage`` ends; the thread's storage in the map stays.
+  case storageEnds
+}

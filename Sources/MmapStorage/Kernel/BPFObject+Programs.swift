@@ -1,0 +1,137 @@
+import CLibBPFShim
+import Synchronization
+import SystemPackage
+
+extension BPFObject {
+  /// Says whether ``load()`` loads the program; it does unless told otherwise, or unless the
+  /// section's name begins with "?".
+  ///
+  /// - Throws: ``StorageError/Kind/notFound``, or ``StorageError/Kind/wrongState`` after
+  ///   ``load()``.
+  public func setLoads(_ loads: Bool, program name: String) throws(StorageError) {
+    let attempt = "set whether program '\(name)' is loaded"
+    try state.withLock { (state) throws(StorageError) in
+      let pointer = try state.opened(for: attempt, on: describedName)
+      let program = try findProgram(name, in: pointer, attempt: attempt)
+      let code = mms_program_set_autoload(program, loads)
+      guard code == 0 else {
+        throw StorageError(code: code, attempt: attempt, on: describedName)
+      }
+    }
+  }
+
+  /// Attaches every loaded program whose section says where to.
+  ///
+  /// Programs without such a place, like `SEC("syscall")`, are passed over. If one fails, those
+  /// attached before it are detached again.
+  ///
+  /// - Returns: The links, in order of declaration; a program is detached when its link goes away.
+  /// - Throws: ``StorageError/Kind/wrongState`` before ``load()``, or the kernel's error.
+  public func attach() throws(StorageError) -> [BPFLink] {
+    let attempt = "attach the programs"
+    let made = try state.withLock { (state) throws(StorageError) in
+      let pointer = try state.loaded(for: attempt, on: describedName)
+      var made: [(program: String, link: OpaquePointer)] = []
+      do throws(StorageError) {
+        var next = mms_object_next_program(pointer, nil)
+        while let program = next {
+          if mms_program_autoload(program), mms_program_autoattach(program),
+            let link = try attachOne(program)
+          {
+            made.append((String(cString: mms_program_name(program)), link))
+          }
+          next = mms_object_next_program(pointer, program)
+        }
+      } catch {
+        for (_, link) in made.reversed() { mms_link_destroy(link) }
+        throw error
+      }
+      return made.map { (program: $0.program, id: state.keep($0.link)) }
+    }
+    return made.map { BPFLink(object: self, program: $0.program, id: $0.id) }
+  }
+
+  /// Attaches one program to where its section says.
+  ///
+  /// - Parameter name: The program's name: that of its C function.
+  /// - Returns: The link; the program is detached when it goes away.
+  /// - Throws: ``StorageError/Kind/notFound``, ``StorageError/Kind/invalidArgument`` if the section
+  ///   does not say where to, ``StorageError/Kind/wrongState`` before ``load()``, or the kernel's
+  ///   error.
+  public func attach(program name: String) throws(StorageError) -> BPFLink {
+    let attempt = "attach program '\(name)'"
+    let id = try state.withLock { (state) throws(StorageError) in
+      let pointer = try state.loaded(for: attempt, on: describedName)
+      let program = try findProgram(name, in: pointer, attempt: attempt)
+      guard mms_program_autoload(program) else {
+        throw StorageError(
+          .wrongState,
+          attempt: attempt,
+          on: describedName,
+          advice: "it was left out with setLoads(false, program:)"
+        )
+      }
+      guard let link = try attachOne(program) else {
+        throw StorageError(
+          .invalidArgument,
+          attempt: attempt,
+          on: describedName,
+          advice: "its section '\(String(cString: mms_program_section(program)))' does not say "
+            + "where to; a section such as \"tp_btf/sys_enter\" does"
+        )
+      }
+      return state.keep(link)
+    }
+    return BPFLink(object: self, program: name, id: id)
+  }
+
+  func detach(_ id: Int) {
+    state.withLock { state in
+      if let link = state.links.removeValue(forKey: id) { mms_link_destroy(link) }
+    }
+  }
+
+  /// Attaches the program; returns nil if its section names no place to attach it to.
+  private func attachOne(_ program: OpaquePointer) throws(StorageError) -> OpaquePointer? {
+    var link: OpaquePointer?
+    var warnings = ""
+    let code = capturingWarnings(&warnings) { mms_program_attach(program, &link) }
+    if code == 0, let link { return link }
+    // libbpf says this, and prints nothing, when the section names no place; the kernel's own
+    // refusals come with a warning.
+    if code == -Errno.notSupportedOnSocket.rawValue, warnings.isEmpty { return nil }
+    throw StorageError(
+      code: code,
+      attempt: "attach program '\(String(cString: mms_program_name(program)))'",
+      on: describedName,
+      details: warnings
+    )
+  }
+
+  private func findProgram(
+    _ name: String,
+    in pointer: OpaquePointer,
+    attempt: String
+  ) throws(StorageError) -> OpaquePointer {
+    guard let program = mms_object_find_program(pointer, name) else {
+      throw StorageError(
+        .notFound,
+        attempt: attempt,
+        on: describedName,
+        advice: programNames.isEmpty
+          ? "the object has no program"
+          : "its programs are: " + programNames.joined(separator: ", ")
+      )
+    }
+    return program
+  }
+}
+
+extension BPFObjectState {
+  fileprivate mutating func keep(_ link: OpaquePointer) -> Int {
+    let id = nextLink
+    nextLink += 1
+    links[id] = link
+    return id
+  }
+}

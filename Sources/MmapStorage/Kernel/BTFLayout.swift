@@ -1,0 +1,252 @@
+import CLibBPFShim
+
+/// Turns type information into descriptions. It trusts none of it: libbpf 1.1 checks the section's
+/// frame and the strings, but not that sizes fit or that types end.
+struct BTFReader {
+  let btf: OpaquePointer
+  let attempt: String
+  let subject: String
+
+  /// Types that may be visited for one layout; without a limit, a few empty structures that hold
+  /// each other twice would take forever.
+  private var budget = 1 << 16
+  private static let deepest = 64
+
+  init(btf: OpaquePointer, attempt: String, subject: String) {
+    self.btf = btf
+    self.attempt = attempt
+    self.subject = subject
+  }
+
+  /// What a map's value of the type `id` is; `size` is the map's own idea of its bytes.
+  mutating func valueLayout(ofType id: UInt32, size: Int) throws(StorageError) -> ValueLayout {
+    let type = try fieldType(id)
+    guard type.size == size else {
+      throw malformed("type \(id) has \(type.size) bytes, the map's values have \(size)")
+    }
+    return ValueLayout(name: try name(of: id), type: type)
+  }
+
+  mutating func fieldType(_ id: UInt32, depth: Int = 0) throws(StorageError) -> FieldType {
+    guard depth < Self.deepest else { throw malformed("type \(id) is nested without end") }
+    var id = id
+    var alias = ""
+    while true {
+      budget -= 1
+      guard budget > 0 else { throw malformed("type \(id) is part of an endless description") }
+      let type = try read(id)
+      switch mms_btf_kind(type.kind) {
+      case MMS_BTF_TYPEDEF:
+        if alias.isEmpty { alias = type.text }
+        id = type.type
+      case MMS_BTF_VOLATILE, MMS_BTF_CONST, MMS_BTF_RESTRICT, MMS_BTF_TYPE_TAG:
+        id = type.type
+      case MMS_BTF_INT:
+        return integer(type)
+      case MMS_BTF_FLOAT:
+        return floatingPoint(type)
+      case MMS_BTF_ENUM, MMS_BTF_ENUM64:
+        return try enumeration(id, type, named: type.text.isEmpty ? alias : type.text)
+      case MMS_BTF_ARRAY:
+        return try array(id, type, depth: depth)
+      case MMS_BTF_STRUCT, MMS_BTF_UNION:
+        return try composite(
+          id,
+          type,
+          named: type.text.isEmpty ? alias : type.text,
+          depth: depth
+        )
+      case MMS_BTF_PTR:
+        return try pointer(type)
+      case MMS_BTF_FWD:
+        throw malformed("'\(type.text)' is declared but never defined")
+      default:
+        throw malformed("type \(id) is of kind \(type.kind), which has no size")
+      }
+    }
+  }
+
+  private func integer(_ type: mms_btf_type) -> FieldType {
+    let name = type.text
+    let size = Int(type.size)
+    if type.int_partial {
+      return .unsupported(name: "bit field", size: size, advice: bitFieldAdvice)
+    }
+    if type.int_bool, size == 1 { return .boolean }
+    if name == "char", size == 1 { return .character }
+    guard [1, 2, 4, 8].contains(size), !type.int_bool else {
+      return .unsupported(
+        name: name,
+        size: size,
+        advice: "use two __u64, or an array of __u64, instead"
+      )
+    }
+    return .integer(size: size, signed: type.int_signed)
+  }
+
+  private func floatingPoint(_ type: mms_btf_type) -> FieldType {
+    let size = Int(type.size)
+    guard [2, 4, 8].contains(size) else {
+      return .unsupported(
+        name: type.text,
+        size: size,
+        advice: "use double instead"
+      )
+    }
+    return .floatingPoint(size: size)
+  }
+
+  private func enumeration(
+    _ id: UInt32,
+    _ type: mms_btf_type,
+    named name: String
+  ) throws(StorageError) -> FieldType {
+    let size = Int(type.size)
+    guard [1, 2, 4, 8].contains(size) else {
+      throw malformed("enumeration \(id) has \(size) bytes")
+    }
+    return .enumeration(name: name, size: size, signed: type.kind_flag)
+  }
+
+  private mutating func array(
+    _ id: UInt32,
+    _ type: mms_btf_type,
+    depth: Int
+  ) throws(StorageError) -> FieldType {
+    let element = try fieldType(type.type, depth: depth + 1)
+    let (bytes, overflow) = element.size.multipliedReportingOverflow(by: Int(type.count))
+    guard !overflow, bytes <= UInt32.max else {
+      throw malformed("array \(id) is larger than any value")
+    }
+    return .array(of: element, count: Int(type.count))
+  }
+
+  private mutating func composite(
+    _ id: UInt32,
+    _ type: mms_btf_type,
+    named name: String,
+    depth: Int
+  ) throws(StorageError) -> FieldType {
+    let size = Int(type.size)
+    if let advice = kernelOwnedStructures[type.text] {
+      return .unsupported(name: "struct \(type.text)", size: size, advice: advice)
+    }
+    var members: [CompositeLayout.Member] = []
+    members.reserveCapacity(Int(type.count))
+    for index in 0..<type.count {
+      var from = mms_btf_member()
+      guard mms_btf_member(btf, id, index, &from) == 0 else {
+        throw malformed("member \(index) of type \(id) cannot be read")
+      }
+      let member =
+        if from.bit_size != 0 {
+          bitField(from)
+        } else {
+          CompositeLayout.Member(
+            name: from.text,
+            offset: Int(from.bit_offset / 8),
+            type: try fieldType(from.type, depth: depth + 1)
+          )
+        }
+      guard from.bit_size != 0 || from.bit_offset % 8 == 0,
+        member.offset + member.type.size <= size
+      else { throw malformed("member '\(from.text)' does not fit into '\(name)' (type \(id))") }
+      members.append(member)
+    }
+    let layout = CompositeLayout(name: name, size: size, members: members)
+    return mms_btf_kind(type.kind) == MMS_BTF_UNION ? .union(layout) : .structure(layout)
+  }
+
+  private func bitField(_ from: mms_btf_member) -> CompositeLayout.Member {
+    let bits = Int(from.bit_size)
+    let bytes = (Int(from.bit_offset % 8) + bits + 7) / 8
+    return CompositeLayout.Member(
+      name: from.text,
+      offset: Int(from.bit_offset / 8),
+      type: .unsupported(
+        name: "bit field of \(bits) bit\(bits == 1 ? "" : "s")",
+        size: bytes,
+        advice: bitFieldAdvice
+      )
+    )
+  }
+
+  private mutating func pointer(_ type: mms_btf_type) throws(StorageError) -> FieldType {
+    var name = "pointer"
+    var advice = "an address means nothing on the other side; store a number or an index instead"
+    if type.type != 0 {
+      let target = try read(type.type)
+      if mms_btf_kind(target.kind) == MMS_BTF_TYPE_TAG {
+        name = "\(target.text) pointer"
+        if let known = taggedPointers[target.text] { advice = known }
+      }
+    }
+    return .unsupported(name: name, size: Int(type.size), advice: advice)
+  }
+
+  /// The name of a type that has been read whole: the outermost typedef's, or the tag.
+  private func name(of id: UInt32) throws(StorageError) -> String {
+    var type = try read(id)
+    while type.text.isEmpty || mms_btf_kind(type.kind) == MMS_BTF_TYPE_TAG {
+      switch mms_btf_kind(type.kind) {
+      case MMS_BTF_VOLATILE, MMS_BTF_CONST, MMS_BTF_RESTRICT, MMS_BTF_TYPE_TAG, MMS_BTF_ARRAY:
+        type = try read(type.type)
+      default:
+        return ""
+      }
+    }
+    return type.text
+  }
+
+  private func read(_ id: UInt32) throws(StorageError) -> mms_btf_type {
+    var type = mms_btf_type()
+    guard mms_btf_type(btf, id, &type) == 0 else { throw malformed("there is no type \(id)") }
+    return type
+  }
+
+  func malformed(_ reason: String) -> StorageError {
+    StorageError(
+      .invalidObject,
+      attempt: attempt,
+      on: subject,
+      advice: "the type information makes no sense: \(reason); compile the program again"
+    )
+  }
+}
+
+private let bitFieldAdvice = "give it a whole integer, or set and test bits of one by masks"
+
+/// Structures in which the kernel keeps state of its own.
+private let kernelOwnedStructures: [String: String] = [
+  "bpf_spin_lock": "only BPF programs can take it; use a sequence counter or atomic operations",
+  "bpf_res_spin_lock": "only BPF programs can take it; use a sequence counter or atomic operations",
+  "bpf_timer": "only BPF programs can use it; keep it in another map",
+  "bpf_wq": "only BPF programs can use it; keep it in another map",
+  "bpf_task_work": "only BPF programs can use it; keep it in another map",
+  "bpf_list_head": "only BPF programs can use it; keep it in another map",
+  "bpf_list_node": "only BPF programs can use it; keep it in another map",
+  "bpf_rb_root": "only BPF programs can use it; keep it in another map",
+  "bpf_rb_node": "only BPF programs can use it; keep it in another map",
+  "bpf_refcount": "only BPF programs can use it; keep it in another map",
+  "bpf_dynptr": "only BPF programs can use it; keep it in another map",
+]
+
+/// Pointers that the kernel tells apart by a tag.
+private let taggedPointers: [String: String] = {
+  let kernel = "it points into the kernel; keep it in another map"
+  return [
+    "kptr": kernel, "kptr_ref": kernel, "kptr_untrusted": kernel, "percpu_kptr": kernel,
+    "uptr": "it is a page that the thread shares; use it through the user-page backend, with the "
+      + "type it points to as the value",
+  ]
+}()
+
+extension mms_btf_type {
+  /// The C name; empty for an anonymous type.
+  var text: String { name.map { String(cString: $0) } ?? "" }
+}
+
+extension mms_btf_member {
+  /// The C name; empty for an anonymous structure or union.
+  var text: String { name.map { String(cString: $0) } ?? "" }
+}

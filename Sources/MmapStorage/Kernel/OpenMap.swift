@@ -1,0 +1,45 @@
+internal import CLibBPFShim
+internal import SystemPackage
+
+/// Keeps a map open, whatever happens to the ``BPFMap``, and calls the kernel on its elements.
+///
+/// An element call costs its system call and nothing else; it returns nil for success.
+final class OpenMap: Sendable {
+  private let map: BPFMap
+  private let number: CInt
+
+  var name: String { map.name }
+
+  /// - Throws: ``StorageError/Kind/wrongState`` if the map is closed.
+  init(_ map: BPFMap, for attempt: String) throws(StorageError) {
+    self.map = map
+    number = try map.beginUse(for: attempt)
+  }
+
+  deinit { map.endUse() }
+
+  /// Copies the value of `key` out.
+  func lookup(key: CInt, into value: UnsafeMutableRawPointer) -> Errno? {
+    outcome(withUnsafePointer(to: key) { mms_map_lookup(number, $0, value, 0) })
+  }
+
+  /// Copies the value of `key` in.
+  func update(key: CInt, value: UnsafeRawPointer, _ condition: UpdateCondition) -> Errno? {
+    outcome(withUnsafePointer(to: key) { mms_map_update(number, $0, value, condition.rawValue) })
+  }
+
+  /// Deletes the value of `key`.
+  func delete(key: CInt) -> Errno? {
+    outcome(withUnsafePointer(to: key) { mms_map_delete(number, $0) })
+  }
+
+  private func outcome(_ code: CInt) -> Errno? { code == 0 ? nil : Errno(rawValue: -code) }
+}
+
+/// When an update is done.
+enum UpdateCondition: UInt64 {
+  /// Only if there is no value yet (`BPF_NOEXIST`).
+  case isAbsent = 1
+  /// Only if there is a value (`BPF_EXIST`).
+  case exists = 2
+}

@@ -1,0 +1,63 @@
+import CLibBPFShim
+
+/// Type information (BTF) on its own, apart from an object.
+package struct TypeInformation: ~Copyable {
+  private let btf: OpaquePointer
+  private let attempt: String
+  private let subject: String
+
+  /// Asks the kernel for the type information that a map was created with.
+  init(kernelID id: UInt32, attempt: String, on subject: String) throws(StorageError) {
+    var btf: OpaquePointer?
+    var warnings = ""
+    let code = capturingWarnings(&warnings) { mms_btf_from_kernel(id, &btf) }
+    guard code == 0, let btf else {
+      throw StorageError(
+        .layoutUnavailable,
+        code: code,
+        attempt: attempt,
+        on: subject,
+        advice: "the kernel shows type information only to CAP_SYS_ADMIN; take the layout from "
+          + "the object file instead, with BPFObject.layout(ofMap:), which needs no rights",
+        details: warnings
+      )
+    }
+    self.btf = btf
+    self.attempt = attempt
+    self.subject = subject
+  }
+
+  /// Takes the bytes of a ".BTF" section.
+  package init(bytes: [UInt8], name: String) throws(StorageError) {
+    attempt = "read type information"
+    subject = "'\(name)'"
+    var btf: OpaquePointer?
+    var warnings = ""
+    let code = bytes.withUnsafeBytes { bytes in
+      capturingWarnings(&warnings) {
+        bytes.baseAddress.map { mms_btf_from_bytes($0, UInt32(bytes.count), &btf) } ?? 0
+      }
+    }
+    guard code == 0, let btf else {
+      throw StorageError(
+        .invalidObject,
+        code: code,
+        attempt: attempt,
+        on: subject,
+        advice: "it is cut short or no BTF",
+        details: warnings
+      )
+    }
+    self.btf = btf
+  }
+
+  deinit {
+    mms_btf_free(btf)
+  }
+
+  /// What the value of a map is whose value type is `id` and whose values have `size` bytes.
+  package func valueLayout(ofType id: UInt32, size: Int) throws(StorageError) -> ValueLayout {
+    var reader = BTFReader(btf: btf, attempt: attempt, subject: subject)
+    return try reader.valueLayout(ofType: id, size: size)
+  }
+}

@@ -1,0 +1,295 @@
+public import CLibBPFShim
+public import SystemPackage
+
+/// One map's task-local storage, with a typed view for the calling thread and copies for others.
+///
+/// Every thread that uses the storage sees its own value; a BPF program sees the same bytes through
+/// `bpf_task_storage_get`. The layout of `Value` is checked against the map's BTF when the storage
+/// is created, field by field.
+///
+/// ```swift
+/// let tags = try TaskLocalStorage<RequestTag>(map: object.map("request_tags"))
+/// try tags.withCurrent { tag in
+///   tag.requestID = 42
+/// }
+/// ```
+///
+/// A storage may be used from any thread, several at once. It keeps its map open; the thread's
+/// part of it ends with the thread or with the storage, whichever is first. In the child of a `fork`
+/// the storage is usable and the child's thread starts unattached.
+public final class TaskLocalStorage<Value: MapField>: Sendable {
+  @usableFromInline
+  let key: UInt64
+
+  @usableFromInline
+  let slotOffset: UInt
+
+  private let implementation: any StorageBackend
+  private let fields: [Range<Int>]
+
+  /// Which backend is in use, and why.
+  public var backend: BackendChoice { implementation.choice }
+
+  // MARK: Creating
+
+  /// Creates a storage over a backend, and checks the layout of `Value` against the backend's.
+  ///
+  /// - Parameters:
+  ///   - backend: Gives access to the bytes.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  /// - Throws: ``StorageError``: ``StorageError/Kind/layoutMismatch`` with the table in
+  ///   ``StorageError/details``, or that one of the layouts cannot be had.
+  public init(backend: any StorageBackend, policy: LayoutPolicy = .exact) throws(StorageError) {
+    let type = try Value.fieldType()
+    try LayoutComparison(
+      swift: type,
+      swiftName: "\(Value.self)",
+      map: try backend.valueLayout().type,
+      mapName: backend.mapName,
+      policy: policy
+    ).check()
+    guard backend.valueSize >= MemoryLayout<Value>.size else {
+      throw StorageError(
+        .layoutMismatch,
+        attempt: "use \(Value.self) (\(MemoryLayout<Value>.size) bytes)",
+        on: backend.describedMap,
+        advice: "the map's value has only \(backend.valueSize) bytes; the layout that was compared "
+          + "is not this map's"
+      )
+    }
+    implementation = backend
+    fields = scalarRanges(of: type)
+    (key, slotOffset) = ThreadRegistry.shared.addStorage()
+  }
+
+  /// Creates a storage over a map, with the fastest backend that the map and the kernel allow.
+  ///
+  /// - Parameters:
+  ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE`. The storage keeps it open, also when the
+  ///     map is closed elsewhere.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  ///   - layout: The layout of the map's values, where the map cannot tell it: a process without
+  ///     CAP_SYS_ADMIN may not read the type information of a map that it was handed, and takes it
+  ///     from the object file with ``BPFObject/layout(ofMap:)``.
+  /// - Throws: ``StorageError``: ``StorageError/Kind/wrongType``,
+  ///   ``StorageError/Kind/layoutMismatch`` with the table in ``StorageError/details``,
+  ///   ``StorageError/Kind/layoutUnavailable``, or ``StorageError/Kind/wrongState`` for a closed map.
+  public convenience init(
+    map: BPFMap,
+    policy: LayoutPolicy = .exact,
+    layout: ValueLayout? = nil
+  ) throws(StorageError) {
+    try self.init(
+      backend: LookupBackend(
+        map,
+        layout: layout,
+        explanation: "the map was not created with BPF_F_MMAPABLE, so each view copies its value "
+          + "with bpf_map_lookup_elem"
+      ),
+      policy: policy
+    )
+  }
+
+  /// Creates a storage over a map that is pinned on a BPF file system.
+  ///
+  /// - Parameters:
+  ///   - path: Where it is pinned, such as "/sys/fs/bpf/request_tags".
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  ///   - layout: The layout of the map's values, where this process may not read it.
+  /// - Throws: ``StorageError``, as ``BPFMap/init(pinnedAt:readOnly:)`` and
+  ///   ``init(map:policy:layout:)``.
+  public convenience init(
+    pinnedAt path: FilePath,
+    policy: LayoutPolicy = .exact,
+    layout: ValueLayout? = nil
+  ) throws(StorageError) {
+    try self.init(map: BPFMap(pinnedAt: path), policy: policy, layout: layout)
+  }
+
+  deinit {
+    ThreadRegistry.shared.removeStorage(key)
+  }
+
+  // MARK: The calling thread
+
+  /// Runs `body` with a view of the calling thread's value.
+  ///
+  /// The first call on a thread attaches it. A storage that does not exist yet reads as zero.
+  ///
+  /// With a direct backend a write is in the storage at once. With a backend that copies
+  /// (``BackendKind/lookup``), the outermost `withCurrent` of the thread loads the value, and when it
+  /// ends writes back the fields that changed and no others; fields that the program changed
+  /// meanwhile are kept. Reading alone creates nothing and writes nothing.
+  ///
+  /// Calls may be nested, on the same storage or another; nested calls on the same storage see
+  /// each other's writes.
+  ///
+  /// Cost once attached: with a direct backend a few instructions, no call and no allocation; with
+  /// `.lookup` one `bpf_map_lookup_elem`, and one more plus one `bpf_map_update_elem` if something
+  /// changed.
+  ///
+  /// - Parameter body: Reads and writes the fields. It is synchronous, and the view cannot leave it.
+  /// - Returns: What `body` returned.
+  /// - Throws: ``StorageError`` if the thread cannot be attached, or the value not be loaded or
+  ///   written back.
+  @inlinable
+  @inline(__always)
+  public func withCurrent<Result: ~Copyable>(
+    _ body: (borrowing StorageView<Value>) -> Result
+  ) throws(StorageError) -> Result {
+    let slot = mms_slot_at(slotOffset)
+    let address: UnsafeMutableRawPointer
+    var copy: ViewedCopy?
+    if mms_slot_holds(slot, key) {
+      address = mms_slot_pointer(slot)
+    } else {
+      (address, copy) = try beginView()
+    }
+    let result = body(StorageView(address, copy: copy))
+    if let copy { try copy.end() }
+    return result
+  }
+
+  /// Runs `body`, which may throw, with a view of the calling thread's value.
+  ///
+  /// As the other `withCurrent`. What `body` wrote before it threw stays written, with every
+  /// backend.
+  ///
+  /// - Parameter body: Reads and writes the fields.
+  /// - Returns: What `body` returned.
+  /// - Throws: What `body` threw, or ``StorageError``. If `body` threw and then writing back failed,
+  ///   it is the ``StorageError``, with the other in its ``StorageError/details``.
+  @inlinable
+  @inline(__always)
+  public func withCurrent<Result: ~Copyable>(
+    _ body: (borrowing StorageView<Value>) throws -> Result
+  ) throws -> Result {
+    let slot = mms_slot_at(slotOffset)
+    let address: UnsafeMutableRawPointer
+    var copy: ViewedCopy?
+    if mms_slot_holds(slot, key) {
+      address = mms_slot_pointer(slot)
+    } else {
+      (address, copy) = try beginView()
+    }
+    let result: Result
+    do {
+      result = try body(StorageView(address, copy: copy))
+    } catch {
+      if let copy { try end(copy, after: error) }
+      throw error
+    }
+    if let copy { try copy.end() }
+    return result
+  }
+
+  @usableFromInline
+  func end(_ copy: ViewedCopy, after error: any Error) throws(StorageError) {
+    do throws(StorageError) {
+      try copy.end()
+    } catch let writeBack {
+      var writeBack = writeBack
+      if !writeBack.details.isEmpty { writeBack.details += "\n" }
+      writeBack.details += "while leaving a closure that had thrown: \(error)"
+      throw writeBack
+    }
+  }
+
+  /// The slow way in: attaches the thread, or loads its copy.
+  @usableFromInline
+  func beginView() throws(StorageError) -> (UnsafeMutableRawPointer, ViewedCopy?) {
+    let slot = mms_slot_at(slotOffset)
+    let attachment: ThreadAttachment
+    if mms_slot_holds(slot, key | 1) {
+      attachment = Unmanaged.fromOpaque(mms_slot_pointer(slot)).takeUnretainedValue()
+    } else {
+      attachment = try ThreadRegistry.shared.attachment(
+        to: key,
+        slotOffset: slotOffset,
+        backend: implementation,
+        fields: fields
+      )
+    }
+    switch attachment.content {
+    case .direct(let address):
+      return (address, nil)
+    case .copied(let value):
+      return (try value.begin(), ViewedCopy(value))
+    }
+  }
+
+  // MARK: Any thread
+
+  /// A copy of a task's value; nil if the task has no storage in this map. Not atomic.
+  ///
+  /// A pidfd of a task that has ended gives nil as well: the kernel does not tell the two apart.
+  ///
+  /// Cost: a lookup system call, and with ``TaskReference/thread(_:)`` opening and closing a pidfd.
+  ///
+  /// - Throws: ``StorageError``: ``StorageError/Kind/noSuchTask`` if there is no thread with that id;
+  ///   ``StorageError/Kind/unsupported`` for a thread that does not lead its process before
+  ///   Linux 6.9.
+  public func value(of task: TaskReference) throws(StorageError) -> Value? {
+    let size = implementation.valueSize
+    var value: Value?
+    var failure: StorageError?
+    withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { bytes in
+      do throws(StorageError) {
+        if try implementation.load(task, into: bytes) {
+          value = UnsafeRawBufferPointer(bytes).loadUnaligned(as: Value.self)
+        }
+      } catch {
+        failure = error
+      }
+    }
+    if let failure { throw failure }
+    return value
+  }
+
+  /// A copy of a thread's value by thread id; see ``value(of:)-(TaskReference)``.
+  public func value(of thread: ThreadID) throws(StorageError) -> Value? {
+    try value(of: .thread(thread))
+  }
+
+  /// Overwrites a task's value and creates its storage if there is none. Not atomic. Bytes of the
+  /// map's value behind those of `Value` stay as they are.
+  ///
+  /// - Throws: ``StorageError``, as ``value(of:)-(TaskReference)``.
+  public func setValue(_ value: Value, of task: TaskReference) throws(StorageError) {
+    var failure: StorageError?
+    withUnsafeBytes(of: value) { bytes in
+      do throws(StorageError) {
+        try implementation.store(task, [0..<bytes.count], of: bytes)
+      } catch {
+        failure = error
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  /// Overwrites a thread's value by thread id; see ``setValue(_:of:)-(_,TaskReference)``.
+  public func setValue(_ value: Value, of thread: ThreadID) throws(StorageError) {
+    try setValue(value, of: .thread(thread))
+  }
+
+  /// Removes a task's storage. It reads as zero until someone writes it again.
+  ///
+  /// A view that the thread is using keeps its bytes; its next `withCurrent` gets the new storage.
+  /// The library cannot know of a removal by someone else: a thread that is attached to a direct
+  /// backend then keeps its old bytes until it ends.
+  ///
+  /// - Returns: Whether there was one.
+  /// - Throws: ``StorageError``, as ``value(of:)-(TaskReference)``.
+  @discardableResult
+  public func removeValue(of task: TaskReference) throws(StorageError) -> Bool {
+    let existed = try implementation.remove(task)
+    ThreadRegistry.shared.invalidate(key, of: task)
+    return existed
+  }
+
+  /// Removes a thread's storage by thread id; see ``removeValue(of:)-(TaskReference)``.
+  @discardableResult
+  public func removeValue(of thread: ThreadID) throws(StorageError) -> Bool {
+    try removeValue(of: .thread(thread))
+  }
+}

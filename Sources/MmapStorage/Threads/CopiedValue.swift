@@ -1,0 +1,82 @@
+internal import Glibc
+
+/// One thread's copy of its storage, for a backend that copies in and out. Belongs to its thread.
+final class CopiedValue {
+  /// What the views of the thread read and write.
+  private let bytes: UnsafeMutableRawPointer
+  /// The same, as the map had it when it was last loaded.
+  private let loaded: UnsafeMutableRawPointer
+  private let size: Int
+  private let backend: any StorageBackend
+  private let fields: [Range<Int>]
+  private var depth = 0
+  private var changes: [Range<Int>] = []
+
+  /// - Parameter fields: The byte ranges of the value's scalar fields: what is written back as one.
+  init(backend: any StorageBackend, fields: [Range<Int>]) {
+    self.backend = backend
+    self.fields = fields
+    size = backend.valueSize
+    bytes = .allocate(byteCount: size, alignment: 64)
+    loaded = .allocate(byteCount: size, alignment: 64)
+  }
+
+  deinit {
+    bytes.deallocate()
+    loaded.deallocate()
+  }
+
+  /// Enters a view; the outermost one loads the bytes. A storage that does not exist reads as zero.
+  func begin() throws(StorageError) -> UnsafeMutableRawPointer {
+    if depth == 0 {
+      try load()
+      bytes.copyMemory(from: loaded, byteCount: size)
+    }
+    depth += 1
+    return bytes
+  }
+
+  /// Leaves a view; the outermost one writes back the fields that changed, and only those.
+  func end() throws(StorageError) {
+    depth -= 1
+    guard depth == 0 else { return }
+    collectChanges()
+    if !changes.isEmpty {
+      try backend.store(
+        .callingThread,
+        changes,
+        of: UnsafeRawBufferPointer(start: bytes, count: size)
+      )
+    }
+  }
+
+  /// Loads again and keeps what the views changed meanwhile.
+  func reload() throws(StorageError) {
+    collectChanges()
+    let mine = changes.map {
+      Array(UnsafeRawBufferPointer(start: bytes + $0.lowerBound, count: $0.count))
+    }
+    try load()
+    bytes.copyMemory(from: loaded, byteCount: size)
+    for (range, change) in zip(changes, mine) {
+      UnsafeMutableRawBufferPointer(start: bytes + range.lowerBound, count: range.count)
+        .copyBytes(from: change)
+    }
+  }
+
+  private func load() throws(StorageError) {
+    let buffer = UnsafeMutableRawBufferPointer(start: loaded, count: size)
+    if try !backend.load(.callingThread, into: buffer) {
+      buffer.initializeMemory(as: UInt8.self, repeating: 0)
+    }
+  }
+
+  private func collectChanges() {
+    changes.removeAll(keepingCapacity: true)
+    guard memcmp(bytes, loaded, size) != 0 else { return }
+    for field in fields
+    where memcmp(bytes + field.lowerBound, loaded + field.lowerBound, field.count) != 0 {
+      changes.append(field)
+    }
+  }
+}

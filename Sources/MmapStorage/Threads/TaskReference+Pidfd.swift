@@ -1,0 +1,122 @@
+internal import CLibBPFShim
+internal import Glibc
+internal import SystemPackage
+
+extension TaskReference {
+  /// Runs `body` with a pidfd of the task.
+  ///
+  /// The calling thread's pidfd is opened once and shared by all storages. When the process is out
+  /// of descriptors, some other thread's is closed to make room, or the reserve is given up for
+  /// the length of the call, and nothing is kept: slower, but it goes on.
+  ///
+  /// - Parameter attempt: What the pidfd is for, for errors.
+  /// - Throws: ``StorageError`` if there is no such thread, or no pidfd for it on this kernel.
+  func withPidfd<R>(for attempt: String, _ body: (Int32) -> R) throws(StorageError) -> R {
+    switch self {
+    case .pidfd(let descriptor):
+      return body(descriptor.rawValue)
+    case .callingThread:
+      return try withCachedPidfd(of: try ThreadRecord.currentOrNew(), for: attempt, body)
+    case .thread(let id):
+      if let record = ThreadRecord.current, record.id == id {
+        return try withCachedPidfd(of: record, for: attempt, body)
+      }
+      let descriptor = openPidfd(id)
+      guard descriptor >= 0 else {
+        return try withScarcePidfd(of: id, failure: descriptor, for: attempt, body)
+      }
+      defer { close(descriptor) }
+      return body(descriptor)
+    }
+  }
+
+  private func withCachedPidfd<R>(
+    of record: ThreadRecord,
+    for attempt: String,
+    _ body: (Int32) -> R
+  ) throws(StorageError) -> R {
+    if let result = record.pidfd.withDescriptor(body) { return result }
+    let descriptor = openPidfd(record.id)
+    guard descriptor >= 0 else {
+      return try withScarcePidfd(of: record.id, failure: descriptor, for: attempt, body)
+    }
+    ThreadRegistry.shared.keepReserve(from: descriptor)
+    let result = body(descriptor)
+    record.pidfd.fill(descriptor)
+    return result
+  }
+
+  /// The way on after opening a pidfd failed: makes room if that is what it lacked.
+  private func withScarcePidfd<R>(
+    of id: ThreadID,
+    failure: Int32,
+    for attempt: String,
+    _ body: (Int32) -> R
+  ) throws(StorageError) -> R {
+    func isScarcity(_ result: Int32) -> Bool { result == -EMFILE || result == -ENFILE }
+
+    var failure = failure
+    while isScarcity(failure), ThreadRegistry.shared.closeOneIdlePidfd() {
+      let descriptor = openPidfd(id)
+      if descriptor >= 0 {
+        defer { close(descriptor) }
+        return body(descriptor)
+      }
+      failure = descriptor
+    }
+    if isScarcity(failure) {
+      let outcome: Result<R, Errno>? = ThreadRegistry.shared.withReserve {
+        let descriptor = openPidfd(id)
+        guard descriptor >= 0 else { return (.failure(Errno(rawValue: -descriptor)), -1) }
+        return (.success(body(descriptor)), descriptor)
+      }
+      switch outcome {
+      case .success(let result): return result
+      case .failure(let errno): failure = -errno.rawValue
+      case nil: break
+      }
+    }
+    throw pidfdError(Errno(rawValue: -failure), of: id, for: attempt)
+  }
+
+  private func pidfdError(_ errno: Errno, of id: ThreadID, for attempt: String) -> StorageError {
+    let object = "thread \(id)"
+    return switch errno {
+    case .invalidArgument where id.rawValue > 0:
+      StorageError(
+        .unsupported,
+        attempt: attempt,
+        on: object,
+        errno: errno,
+        advice: "a pidfd of a thread that does not lead its process needs Linux 6.9 "
+          + "(PIDFD_THREAD)"
+      )
+    case .noFunction:
+      StorageError(
+        .unsupported,
+        attempt: attempt,
+        on: object,
+        errno: errno,
+        advice: "pidfd_open needs Linux 5.3, or a sandbox that lets it through"
+      )
+    case .invalidArgument:
+      StorageError(
+        .invalidArgument,
+        attempt: attempt,
+        on: object,
+        errno: errno,
+        advice: "a thread id is a positive number"
+      )
+    default:
+      StorageError(errno: errno, attempt: attempt, on: object)
+    }
+  }
+}
+
+/// A descriptor of the thread, or -errno.
+private func openPidfd(_ id: ThreadID) -> Int32 {
+  if id.rawValue == getpid() { return mms_pidfd_open(id.rawValue, false) }
+  let descriptor = mms_pidfd_open(id.rawValue, true)
+  // Before Linux 6.9 the flag is unknown; another process's leader needs none.
+  return descriptor == -EINVAL ? mms_pidfd_open(id.rawValue, false) : descriptor
+}

@@ -1,0 +1,21 @@
+public import SystemPackage
+
+/// Says which task's storage is meant.
+public enum TaskReference: Sendable, Hashable, CustomStringConvertible {
+  /// The calling thread.
+  case callingThread
+  /// The thread with this id; any process's, if the kernel permits it.
+  case thread(ThreadID)
+  /// The task that this pidfd stands for (`pidfd_open(2)`). The caller owns the descriptor and
+  /// keeps it open during the call.
+  case pidfd(FileDescriptor)
+
+  /// The task in words, for errors.
+  public var description: String {
+    switch self {
+    case .callingThread: "the calling thread"
+    case .thread(let id): "thread \(id)"
+    case .pidfd(let descriptor): "the task of pidfd \(descriptor.rawValue)"
+    }
+  }
+}

@@ -1,0 +1,25 @@
+package import SystemPackage
+
+extension ThreadID {
+  /// The task that a pidfd stands for, from `/proc/self/fdinfo`; nil if it is no pidfd, its task
+  /// has ended, or it lies outside of this pid namespace.
+  package init?(ofPidfd descriptor: FileDescriptor) {
+    let path = FilePath("/proc/self/fdinfo/\(descriptor.rawValue)")
+    guard let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) else {
+      return nil
+    }
+    defer { try? file.close() }
+    var text: [UInt8] = []
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 512, alignment: 1)
+    defer { buffer.deallocate() }
+    while let count = try? file.read(into: buffer), count > 0 { text += buffer.prefix(count) }
+    for line in String(decoding: text, as: UTF8.self).split(separator: "\n")
+    where line.hasPrefix("Pid:") {
+      let number = line.dropFirst("Pid:".count).drop { $0 == " " || $0 == "\t" }
+      guard let id = Int32(number), id > 0 else { return nil }
+      self.init(rawValue: id)
+      return
+    }
+    return nil
+  }
+}

@@ -1,0 +1,197 @@
+internal import CLibBPFShim
+internal import Glibc
+
+/// Knows which thread is attached to which storage, so that an attachment is given back when its
+/// thread or its storage ends, whichever is first.
+///
+/// One lock guards it all. It is taken at a thread's first touch of a storage and at the end of
+/// either, never on the hot path, and no system call is made under it but in `withReserve`.
+final class ThreadRegistry: Sendable {
+  static let shared = ThreadRegistry()
+
+  private struct Storage {
+    var slotIndex: Int
+    var attachments: [ObjectIdentifier: ThreadAttachment] = [:]
+  }
+
+  private struct State {
+    var nextKey: UInt64 = 2
+    var slotUse = [Int](repeating: 0, count: MMS_SLOT_COUNT)
+    var storages: [UInt64: Storage] = [:]
+    var records: [ObjectIdentifier: ThreadRecord] = [:]
+    /// A descriptor that is given up when there are no others left.
+    var reserve: Int32 = -1
+  }
+
+  private let lock = ForkSafeLock()
+  private nonisolated(unsafe) var state = State()
+
+  private init() {
+    pthread_atfork(
+      { ThreadRegistry.shared.lock.lock() },
+      { ThreadRegistry.shared.lock.unlock() },
+      {
+        ThreadRegistry.shared.forgetParent()
+        ThreadRegistry.shared.lock.unlock()
+      }
+    )
+  }
+
+  // MARK: Storages
+
+  /// A key that no other storage of this process ever has (even; a storage that copies marks its
+  /// slots with the odd number above), and the slot that the fewest others share.
+  func addStorage() -> (key: UInt64, slotOffset: UInt) {
+    lock.withLock {
+      let key = state.nextKey
+      state.nextKey += 2
+      let index = state.slotUse.indices.min { state.slotUse[$0] < state.slotUse[$1] } ?? 0
+      state.slotUse[index] += 1
+      state.storages[key] = Storage(slotIndex: index)
+      return (key, slotOffset(index))
+    }
+  }
+
+  /// Ends a storage: gives back the attachments of all threads.
+  func removeStorage(_ key: UInt64) {
+    let attachments: [ThreadAttachment] = lock.withLock {
+      guard let storage = state.storages.removeValue(forKey: key) else { return [] }
+      state.slotUse[storage.slotIndex] -= 1
+      for id in storage.attachments.keys { state.records[id]?.storageKeys.remove(key) }
+      return Array(storage.attachments.values)
+    }
+    for attachment in attachments { attachment.detach(because: .storageEnds) }
+  }
+
+  // MARK: Threads
+
+  func add(_ record: ThreadRecord) {
+    lock.withLock { state.records[ObjectIdentifier(record)] = record }
+  }
+
+  /// Gives back everything that an ending thread has. Runs on that thread.
+  func threadEnds(_ record: ThreadRecord) {
+    let attachments: [ThreadAttachment] = lock.withLock {
+      let id = ObjectIdentifier(record)
+      state.records.removeValue(forKey: id)
+      return record.storageKeys.compactMap {
+        state.storages[$0]?.attachments.removeValue(forKey: id)
+      }
+    }
+    for attachment in attachments { attachment.detach(because: .threadEnds) }
+    _ = record.pidfd.closeIfIdle()
+  }
+
+  // MARK: Attachments
+
+  /// The calling thread's attachment to a storage, made on its first touch, and its slot filled.
+  func attachment(
+    to key: UInt64,
+    slotOffset: UInt,
+    backend: any StorageBackend,
+    fields: [Range<Int>]
+  ) throws(StorageError) -> ThreadAttachment {
+    let record = try ThreadRecord.currentOrNew()
+    let id = ObjectIdentifier(record)
+    let slot = mms_slot_at(slotOffset)
+
+    let (existing, wasStale): (ThreadAttachment?, Bool) = lock.withLock {
+      guard let existing = state.storages[key]?.attachments[id] else { return (nil, false) }
+      let wasStale = existing.isStale
+      existing.isStale = false
+      if !wasStale { existing.fill(slot, key: key) }
+      return (existing, wasStale)
+    }
+    if let existing {
+      guard wasStale else { return existing }
+      do {
+        try backend.renew(existing.attachment)
+      } catch {
+        lock.withLock { existing.isStale = true }
+        throw error
+      }
+    }
+
+    let attachment: ThreadAttachment
+    if let existing {
+      attachment = existing
+    } else {
+      attachment = ThreadAttachment(try backend.attach(), backend: backend, fields: fields)
+    }
+    lock.withLock {
+      state.storages[key]?.attachments[id] = attachment
+      record.storageKeys.insert(key)
+      if !attachment.isStale { attachment.fill(slot, key: key) }
+    }
+    return attachment
+  }
+
+  /// Makes a thread attach again at its next touch, because its storage was removed.
+  func invalidate(_ key: UInt64, of task: TaskReference) {
+    let thread: ThreadID? =
+      switch task {
+      case .callingThread: .current
+      case .thread(let id): id
+      case .pidfd(let descriptor): ThreadID(ofPidfd: descriptor)
+      }
+    guard let thread else { return }
+    lock.withLock {
+      guard let storage = state.storages[key] else { return }
+      for (id, attachment) in storage.attachments {
+        guard case .direct = attachment.content, let record = state.records[id],
+          record.id == thread
+        else { continue }
+        attachment.isStale = true
+        let slot = record.slots + storage.slotIndex
+        if mms_slot_holds(slot, key) { mms_slot_clear(slot) }
+      }
+    }
+  }
+
+  // MARK: Descriptors
+
+  /// Closes the cached pidfd of some thread that is not using it; tells whether it found one.
+  func closeOneIdlePidfd() -> Bool {
+    lock.withLock { state.records.values.contains { $0.pidfd.closeIfIdle() } }
+  }
+
+  /// Keeps a duplicate of `descriptor` for the day when there are no descriptors left.
+  func keepReserve(from descriptor: Int32) {
+    lock.withLock {
+      if state.reserve < 0 { state.reserve = fcntl(descriptor, F_DUPFD_CLOEXEC, 0) }
+    }
+  }
+
+  /// Runs `body`, which may open one descriptor and gives it back, with the reserve given up; nil
+  /// if there is no reserve. One thread at a time.
+  func withReserve<R>(_ body: () -> (result: R, descriptor: Int32)) -> R? {
+    lock.withLock {
+      guard state.reserve >= 0 else { return nil }
+      close(state.reserve)
+      state.reserve = -1
+      let (result, descriptor) = body()
+      if descriptor >= 0 { state.reserve = descriptor }
+      return result
+    }
+  }
+
+  // MARK: Fork
+
+  /// In the child of a `fork`, which holds the lock: no thread but the calling one exists any more,
+  /// and that one is unattached. What the parent's threads had attached is not given back: their
+  /// pages may not be mapped here at all.
+  private func forgetParent() {
+    for record in state.records.values { record.pidfd.closeInChild() }
+    if state.reserve >= 0 { close(state.reserve) }
+    state.reserve = -1
+    for key in state.storages.keys {
+      for attachment in state.storages[key]?.attachments.values ?? [:].values {
+        // A view of the forking thread may be in use further up its stack.
+        _ = Unmanaged.passRetained(attachment)
+      }
+      state.storages[key]?.attachments = [:]
+    }
+    state.records = [:]
+    ThreadRecord.forgetCurrent()
+  }
+}

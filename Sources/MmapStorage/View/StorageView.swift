@@ -1,0 +1,183 @@
+public import CLibBPFShim
+
+/// What a thread holds while it reads and writes its own storage, or a structure inside it.
+///
+/// A view lives only inside the closure of ``TaskLocalStorage/withCurrent(_:)-8x3kd``: it cannot be
+/// copied, stored, returned, sent to another thread, or kept across an `await`; the compiler
+/// proves it.
+///
+/// Fields are reached by the names of the value's properties. Each read or write of a scalar field
+/// is one volatile access of the field's width: not torn, not elided, not invented, because a BPF
+/// program changes the same bytes.
+///
+/// ```swift
+/// try tags.withCurrent { tag in
+///   tag.requestID = 42            // one store
+///   tag.header.attempts += 1      // a nested structure: one load, one store
+///   tag.samples[3] = 7            // an array element
+/// }
+/// ```
+///
+/// Cost: with a direct backend one machine instruction with a memory operand an access, in release
+/// mode; debug builds look the field up by its key path at run time.
+@dynamicMemberLookup
+public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
+  @usableFromInline
+  let address: UnsafeMutableRawPointer
+
+  /// The storage that the view belongs to, when it is a copy: for reloading.
+  @usableFromInline
+  let copy: ViewedCopy?
+
+  @inlinable
+  @inline(__always)
+  @_lifetime(immortal)
+  init(_ address: UnsafeMutableRawPointer, copy: ViewedCopy?) {
+    self.address = address
+    self.copy = copy
+  }
+
+  @inlinable
+  @inline(__always)
+  @_lifetime(copy parent)
+  init<Parent>(_ address: UnsafeMutableRawPointer, inside parent: borrowing StorageView<Parent>) {
+    self.address = address
+    copy = parent.copy
+  }
+
+  @inlinable
+  @inline(__always)
+  @_lifetime(copy parent)
+  init<Parent>(_ address: UnsafeMutableRawPointer, inside parent: borrowing ArrayView<Parent>) {
+    self.address = address
+    copy = parent.copy
+  }
+
+  // MARK: Fields
+
+  /// A scalar field: one volatile load or store of its width.
+  @inlinable
+  public subscript<Field: MapScalar>(dynamicMember field: WritableKeyPath<Value, Field>) -> Field {
+    @inline(__always) get { self[field] }
+    @inline(__always) nonmutating set { self[field] = newValue }
+  }
+
+  /// A scalar field that the value's type declares with `let`: one volatile load of its width.
+  @inlinable
+  public subscript<Field: MapScalar>(dynamicMember field: KeyPath<Value, Field>) -> Field {
+    @inline(__always) get { self[field] }
+  }
+
+  /// A structure inside the value, as a view of its own. Costs nothing.
+  @inlinable
+  @_disfavoredOverload  // A scalar is bitwise copyable, too.
+  public subscript<Field: BitwiseCopyable>(
+    dynamicMember field: KeyPath<Value, Field>
+  ) -> StorageView<Field> {
+    @inline(__always)
+    @_lifetime(copy self)
+    get { StorageView<Field>(address + MemoryLayout<Value>.fieldOffset(of: field), inside: self) }
+  }
+
+  /// An array inside the value. Costs nothing.
+  @inlinable
+  public subscript<let count: Int, Element: MapField>(
+    dynamicMember field: KeyPath<Value, InlineArray<count, Element>>
+  ) -> ArrayView<Element> {
+    @inline(__always)
+    @_lifetime(copy self)
+    get {
+      ArrayView(
+        address + MemoryLayout<Value>.fieldOffset(of: field),
+        count: count,
+        inside: self
+      )
+    }
+  }
+
+  /// A scalar field by an explicit key path, however deep: one volatile load or store.
+  ///
+  /// Use it for a field whose name is that of a member of this type, such as `\.copy`.
+  @inlinable
+  public subscript<Field: MapScalar>(field: WritableKeyPath<Value, Field>) -> Field {
+    @inline(__always) get {
+      Field(mapBits: Field.Bits._load(address + MemoryLayout<Value>.fieldOffset(of: field)))
+    }
+    @inline(__always) nonmutating set {
+      Field.Bits._store(address + MemoryLayout<Value>.fieldOffset(of: field), newValue.mapBits)
+    }
+  }
+
+  /// A scalar field by an explicit key path, read only: one volatile load.
+  @inlinable
+  public subscript<Field: MapScalar>(field: KeyPath<Value, Field>) -> Field {
+    @inline(__always) get {
+      Field(mapBits: Field.Bits._load(address + MemoryLayout<Value>.fieldOffset(of: field)))
+    }
+  }
+
+  /// A C array that Swift imported as a tuple, element by element.
+  ///
+  /// - Parameters:
+  ///   - field: The tuple.
+  ///   - element: The type of its elements; their number follows from the sizes.
+  /// - Precondition: The tuple is a whole number of such elements.
+  @inlinable
+  @inline(__always)
+  @_lifetime(copy self)
+  public func array<Tuple: BitwiseCopyable, Element: BitwiseCopyable>(
+    _ field: KeyPath<Value, Tuple>,
+    of element: Element.Type
+  ) -> ArrayView<Element> {
+    let (count, rest) = MemoryLayout<Tuple>.size.quotientAndRemainder(
+      dividingBy: MemoryLayout<Element>.stride
+    )
+    precondition(rest == 0, "the field is not a whole number of these elements")
+    return ArrayView(
+      address + MemoryLayout<Value>.fieldOffset(of: field),
+      count: count,
+      inside: self
+    )
+  }
+
+  // MARK: The whole value
+
+  /// A copy of the whole value.
+  ///
+  /// Not atomic: a program that writes meanwhile may leave some fields old and some new. For
+  /// several fields that belong together see ``readConsistently(sequence:attempts:_:)``.
+  @inlinable
+  @inline(__always)
+  public func copyValue() -> Value {
+    mms_compiler_barrier()
+    let value = address.load(as: Value.self)
+    mms_compiler_barrier()
+    return value
+  }
+
+  /// Overwrites the whole value, padding included. Not atomic.
+  @inlinable
+  @inline(__always)
+  public func replaceValue(with newValue: Value) {
+    mms_compiler_barrier()
+    address.storeBytes(of: newValue, as: Value.self)
+    mms_compiler_barrier()
+  }
+}
+
+extension StorageView where Value: MapScalar {
+  /// The value of a map that holds a bare scalar: one volatile load or store of its width.
+  @inlinable
+  public var value: Value {
+    @inline(__always) get { Value(mapBits: Value.Bits._load(address)) }
+    @inline(__always) nonmutating set { Value.Bits._store(address, newValue.mapBits) }
+  }
+}
+
+extension StorageView {
+  /// A view for the test library's fake BPF programs; the caller keeps the memory alive.
+  @_lifetime(immortal)
+  package init(storageAt address: UnsafeMutableRawPointer) {
+    self.init(address, copy: nil)
+  }
+}

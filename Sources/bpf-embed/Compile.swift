@@ -1,0 +1,51 @@
+/// Makes the object file: clang, then the debug information that only a debugger reads is taken
+/// out. What the kernel and libbpf read (BTF) stays.
+func compile(_ job: Job) throws(Failure) {
+  let unfinished = job.object + ".tmp"
+  let clang = try run(
+    job.clang + [
+      "-MD", "-MF", job.dependencies, "-MT", job.object, "-c", job.source, "-o", unfinished,
+    ]
+  )
+  writeToStandardError(clang.messages)
+  if !clang.succeeded { throw Failure(advice(for: clang.messages)) }
+
+  if let objcopy = neighbour(of: job.clang[0], named: "llvm-objcopy") {
+    let strip = try run([objcopy, "--strip-debug", unfinished])
+    writeToStandardError(strip.messages)
+    if !strip.succeeded { throw Failure("\(objcopy) could not strip \(unfinished)") }
+  }
+  try rename(unfinished, to: job.object)
+}
+
+/// What to install, or to do instead, where clang's message alone does not say it.
+private func advice(for messages: String) -> String {
+  func missing(_ header: String) -> Bool {
+    messages.contains("'\(header)") && messages.contains("file not found")
+  }
+  if messages.contains("unknown target triple") || messages.contains("unable to create target") {
+    return "this clang was built without the bpf target; use the clang of a toolchain from "
+      + "https://www.swift.org/install, or put another one first in PATH (apt-get install clang)"
+  }
+  if missing("bpf/") {
+    return "libbpf's headers are not installed; run: sudo apt-get install libbpf-dev"
+  }
+  if missing("linux/") || missing("asm/") {
+    return "the kernel's headers are not installed; run: sudo apt-get install linux-libc-dev"
+  }
+  if missing("vmlinux.h") {
+    return "there is no vmlinux.h; declare the few kernel fields that the program needs, with "
+      + "__attribute__((preserve_access_index)), or make the file with: "
+      + "bpftool btf dump file /sys/kernel/btf/vmlinux format c"
+  }
+  return "clang refused the program"
+}
+
+/// The program of that name in the same folder, links resolved, if there is one.
+private func neighbour(of program: String, named name: String) -> String? {
+  for path in [program, resolved(program)] {
+    let folder = path.lastIndex(of: "/").map { path[...$0] } ?? ""
+    if isExecutable(folder + name) { return folder + name }
+  }
+  return nil
+}

@@ -1,0 +1,42 @@
+/// What BPFPlugin asks for on the command line.
+struct Job {
+  /// The name of the source file, without `.bpf.c`.
+  var name: String
+  /// The name of the image in Swift, ready to be written into code.
+  var identifier: String
+  /// The make rule that clang gave when the build was planned.
+  var plan: String
+  /// The object file to write.
+  var object: String
+  /// The Swift file to write.
+  var swift: String
+  /// The C file.
+  var source: String
+  /// clang, and its flags.
+  var clang: [String]
+
+  init(arguments: [String]) throws(Failure) {
+    var options: [String: String] = [:]
+    var rest = arguments[...]
+    while let option = rest.popFirst(), option != "--" {
+      options[option] = rest.popFirst()
+    }
+    func value(_ option: String) throws(Failure) -> String {
+      guard let value = options[option] else {
+        throw Failure("bpf-embed is run by BPFPlugin, and needs \(option)")
+      }
+      return value
+    }
+    name = try value("--name")
+    identifier = try value("--identifier")
+    plan = try value("--plan")
+    object = try value("--object")
+    swift = try value("--swift")
+    source = try value("--source")
+    clang = Array(rest)
+    if clang.isEmpty { throw Failure("bpf-embed is run by BPFPlugin, and needs -- clang flags…") }
+  }
+
+  /// Where clang says which files it read.
+  var dependencies: String { object + ".d" }
+}

@@ -1,0 +1,32 @@
+/// Writes the Swift file. An unchanged file keeps its date, so that nothing else is built again.
+func writeSwift(_ job: Job) throws(Failure) {
+  let object = try read(job.object)
+  var text: [UInt8] = []
+  text.reserveCapacity(object.count * 2 + 512)
+  text +=
+    """
+    // Made by BPFPlugin from \(job.name).bpf.c; changes here are lost.
+    import MmapStorage
+
+    extension BPFObjectImage {
+      /// The BPF object file of `\(job.name).bpf.c`.
+      static var \(job.identifier): BPFObjectImage {
+        BPFObjectImage(name: "\(job.name)", hex: "
+    """.utf8
+  let digits = Array("0123456789abcdef".utf8)
+  for byte in object {
+    text.append(digits[Int(byte >> 4)])
+    text.append(digits[Int(byte & 15)])
+  }
+  text += "\")\n  }\n}\n".utf8
+  if (try? read(job.swift)) == text { return }
+  let previous = modificationTime(of: job.swift)
+  try write(text, to: job.swift)
+  if let previous { try setModificationTime(of: job.swift, aSecondAfter: previous) }
+}
+
+/// The plan is an input of this build step. If clang read other files than planned, the plan gets a
+/// new date, so that the next build runs this step again, whichever of the files has changed.
+func compareWithPlan(_ job: Job) throws(Failure) {
+  if try read(job.plan) != read(job.dependencies) { try touch(job.plan) }
+}

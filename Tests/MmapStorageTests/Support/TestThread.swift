@@ -1,0 +1,69 @@
+import Glibc
+import Synchronization
+
+/// A thread that a test starts and joins; what its body throws comes out of `join()`.
+final class TestThread: Sendable {
+  private let thread: pthread_t
+  private let outcome: Outcome
+
+  private final class Outcome: Sendable {
+    let body: @Sendable () throws -> Void
+    let error = Mutex<(any Error)?>(nil)
+    init(_ body: @escaping @Sendable () throws -> Void) { self.body = body }
+  }
+
+  struct CannotStart: Error { var errno: Int32 }
+
+  init(stackSize: Int = 256 * 1024, _ body: @escaping @Sendable () throws -> Void) throws {
+    outcome = Outcome(body)
+    var attributes = pthread_attr_t()
+    pthread_attr_init(&attributes)
+    pthread_attr_setstacksize(&attributes, stackSize)
+    defer { pthread_attr_destroy(&attributes) }
+    var thread = pthread_t()
+    let context = Unmanaged.passRetained(outcome)
+    let result = pthread_create(
+      &thread,
+      &attributes,
+      { context in
+        guard let context else { return nil }
+        let outcome = Unmanaged<Outcome>.fromOpaque(context).takeRetainedValue()
+        do { try outcome.body() } catch { outcome.error.withLock { $0 = error } }
+        return nil
+      },
+      context.toOpaque()
+    )
+    guard result == 0 else {
+      context.release()
+      throw CannotStart(errno: result)
+    }
+    self.thread = thread
+  }
+
+  func join() throws {
+    pthread_join(thread, nil)
+    if let error = outcome.error.withLock({ $0 }) { throw error }
+  }
+}
+
+/// Opens once; threads wait until it has.
+final class Gate: Sendable {
+  private nonisolated(unsafe) let semaphore: UnsafeMutablePointer<sem_t>
+
+  init() {
+    semaphore = .allocate(capacity: 1)
+    sem_init(semaphore, 0, 0)
+  }
+
+  deinit {
+    sem_destroy(semaphore)
+    semaphore.deallocate()
+  }
+
+  func open() { sem_post(semaphore) }
+
+  func wait() {
+    while sem_wait(semaphore) != 0 {}
+    sem_post(semaphore)
+  }
+}

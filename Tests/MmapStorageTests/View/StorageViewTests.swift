@@ -1,0 +1,247 @@
+import MmapStorage
+import MmapStorageTesting
+import Testing
+
+private struct Phase: RawRepresentable, MapScalar, Equatable {
+  var rawValue: UInt32
+  static let running = Phase(rawValue: 2)
+}
+
+private struct Point: MapValue {
+  var x: Int32
+  var y: Int32
+}
+
+private struct Sample: MapValue {
+  var sequence: UInt64
+  var u8: UInt8
+  var flag: Bool
+  var i16: Int16
+  var phase: Phase
+  var d: Double
+  var f: Float
+  var start: Point
+  var reserved: UInt32
+  var name: InlineArray<16, Int8>
+  var grid: InlineArray<2, InlineArray<3, UInt16>>
+  var points: InlineArray<2, Point>
+  let fixed: UInt32
+}
+
+/// What a view does is the same for both ways of reaching the bytes.
+@Suite struct StorageViewTests {
+  private func make(_ access: FakeBackend.Access) throws -> (
+    TaskLocalStorage<Sample>, FakeBackend
+  ) {
+    let fake = try FakeBackend(layoutOf: Sample.self, access: access)
+    return (try TaskLocalStorage<Sample>(backend: fake), fake)
+  }
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func readsZeroFirst(_ access: FakeBackend.Access) throws {
+    let (storage, _) = try make(access)
+    try storage.withCurrent { view in
+      #expect(view.sequence == 0)
+      let flag = view.flag
+      #expect(flag == false)
+      let cell = view.grid[1][2]
+      #expect(cell == 0)
+    }
+  }
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func writesOfTheThreadReachTheProgramAndBack(_ access: FakeBackend.Access) throws {
+    let (storage, fake) = try make(access)
+    try storage.withCurrent { view in
+      view.sequence = 0x0102_0304_0506_0708
+      view.u8 = 0xfe
+      view.flag = true
+      view.i16 = -2
+      view.phase = .running
+      view.d = 1.5
+      view.f = -0.25
+      view.start.x = -7
+      view.start.y += 9
+      view.grid[1][2] = 77
+      view.points[1].y = 5
+      let fits = view.name.replaceString(with: "worker")
+      #expect(fits)
+      let overflows = view.name.replaceString(with: "sixteen bytes!!!")
+      #expect(!overflows)
+    }
+    fake.program(on: .current, as: Sample.self, create: false) { view in
+      #expect(view.sequence == 0x0102_0304_0506_0708)
+      #expect(view.u8 == 0xfe)
+      let flag = view.flag
+      #expect(flag)
+      #expect(view.i16 == -2)
+      #expect(view.phase == .running)
+      #expect(view.d == 1.5)
+      #expect(view.f == -0.25)
+      #expect(view[\.start.x] == -7)
+      let y = view.start.y
+      #expect(y == 9)
+      let cells = (view.grid[1][2], view.grid[0][2])
+      #expect(cells == (77, 0))
+      let inArray = view.points[1].y
+      #expect(inArray == 5)
+      let name = view.name.copyString()
+      #expect(name == "worker")
+      view.points[0].x = 11
+      view.sequence += 1
+    }
+    #expect(try storage.withCurrent { $0.points[0].x } == 11)
+    #expect(try storage.withCurrent { $0.sequence } == 0x0102_0304_0506_0709)
+    let bytes = try #require(fake.bytes(of: .current))
+    #expect(bytes[0..<8] == [9, 7, 6, 5, 4, 3, 2, 1])
+    #expect(bytes[9] == 1)
+  }
+
+  @Test func aWriteIsInTheStorageAtOnceWithADirectBackend() throws {
+    let (storage, fake) = try make(.direct)
+    try storage.withCurrent { view in
+      view.u8 = 3
+      #expect(fake.bytes(of: .current)?[8] == 3)
+      fake.write([4], at: 8, into: .current)
+      #expect(view.u8 == 4)
+    }
+  }
+
+  @Test func anyByteButZeroIsTrue() throws {
+    let (storage, fake) = try make(.direct)
+    fake.write([0x80], at: 9, into: .current)
+    #expect(try storage.withCurrent { $0.flag })
+  }
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func copiesAndReplacesTheWholeValue(_ access: FakeBackend.Access) throws {
+    let (storage, fake) = try make(access)
+    fake.program(on: .current, as: Sample.self) {
+      $0.start.x = 3
+      $0.points[1].x = 4
+    }
+    var value = try storage.withCurrent { $0.copyValue() }
+    #expect(value.start.x == 3)
+    #expect(value.points[1].x == 4)
+    value.start.x = 30
+    value.flag = true
+    try storage.withCurrent { $0.replaceValue(with: value) }
+    let seen = try #require(try storage.value(of: .current))
+    #expect(seen.start.x == 30)
+    #expect(seen.flag)
+    #expect(seen.points[1].x == 4)
+  }
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func atomicOperations(_ access: FakeBackend.Access) throws {
+    let (storage, _) = try make(access)
+    try storage.withCurrent { view in
+      let counter = view.atomic(\.sequence)
+      counter.store(5, ordering: .sequentiallyConsistent)
+      let stored = counter.load(ordering: .acquiring)
+      #expect(stored == 5)
+      var before = counter.wrappingAdd(.max)
+      #expect(before == 5)
+      let wrapped = counter.load(ordering: .relaxed)
+      #expect(wrapped == 4)
+      before = counter.bitwiseOr(3)
+      #expect(before == 4)
+      before = counter.bitwiseAnd(6)
+      #expect(before == 7)
+      before = counter.exchange(9)
+      #expect(before == 6)
+      let refused = counter.compareExchange(expected: 1, desired: 2)
+      #expect(!refused.exchanged && refused.original == 9)
+      let granted = counter.compareExchange(expected: 9, desired: 2)
+      #expect(granted.exchanged && granted.original == 9)
+      counter.store(3, ordering: .releasing)
+      let last = counter.load(ordering: .sequentiallyConsistent)
+      #expect(last == 3)
+      let phase = view.atomic(\.phase).exchange(.running)
+      #expect(phase == Phase(rawValue: 0))
+      // The neighbours of a narrow field stay as they are.
+      view.atomic(\.u8).wrappingAdd(255)
+      view.atomic(\.u8).wrappingAdd(1)
+      view.atomic(\.i16).wrappingAdd(-1)
+      #expect(view.i16 == -1)
+      let flag = view.flag
+      #expect(flag == false)
+    }
+    #expect(try storage.value(of: .current)?.sequence == 3)
+  }
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func readsConsistentlyOnceTheWriterIsDone(_ access: FakeBackend.Access) throws {
+    let (storage, fake) = try make(access)
+    fake.program(on: .current, as: Sample.self) { $0.sequence = 1 }
+    try storage.withCurrent { view in
+      var rounds = 0
+      // The writer finishes while the reader is in its second attempt.
+      let pair = try view.readConsistently(sequence: \.sequence) { view in
+        rounds += 1
+        if rounds == 2 {
+          fake.program(on: .current, as: Sample.self) {
+            $0.start.x = 8
+            $0.start.y = 9
+            $0.sequence = 2
+          }
+        }
+        return (view.start.x, view.start.y)
+      }
+      #expect(pair == (8, 9))
+      #expect(rounds == 3)
+    }
+  }
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func aReaderThatNeverFindsQuietFails(_ access: FakeBackend.Access) throws {
+    let (storage, fake) = try make(access)
+    fake.program(on: .current, as: Sample.self) { $0.sequence = 3 }
+    let error = #expect(throws: StorageError.self) {
+      try storage.withCurrent { view in
+        try view.readConsistently(sequence: \.sequence, attempts: 4) { $0.start.x }
+      }
+    }
+    #expect(error?.kind == .contended)
+  }
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func aConsistentReadKeepsWhatTheViewChanged(_ access: FakeBackend.Access) throws {
+    let (storage, fake) = try make(access)
+    try storage.withCurrent { view in
+      view.u8 = 6
+      fake.program(on: .current, as: Sample.self) { $0.start.x = 4 }
+      let x = try view.readConsistently(sequence: \.sequence) { $0.start.x }
+      #expect(x == 4)
+      #expect(view.u8 == 6)
+    }
+    #expect(try storage.value(of: .current)?.u8 == 6)
+    #expect(try storage.value(of: .current)?.start.x == 4)
+  }
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func writesConsistently(_ access: FakeBackend.Access) throws {
+    let (storage, _) = try make(access)
+    try storage.withCurrent { view in
+      view.writeConsistently(sequence: \.sequence) { view in
+        #expect(view.sequence == 1)
+        view.start.x = 2
+      }
+      #expect(view.sequence == 2)
+    }
+  }
+
+  @Test func aBareScalarIsAValue() throws {
+    let storage = try TaskLocalStorage<UInt64>(backend: FakeBackend(layoutOf: UInt64.self))
+    try storage.withCurrent { $0.value += 3 }
+    #expect(try storage.withCurrent { $0.value } == 3)
+    #expect(try storage.value(of: .current) == 3)
+  }
+
+  @Test func aLetFieldIsRead() throws {
+    let (storage, fake) = try make(.direct)
+    let offset = try #require(MemoryLayout<Sample>.offset(of: \.fixed))
+    fake.write([1, 2, 0, 0], at: offset, into: .current)
+    #expect(try storage.withCurrent { $0.fixed } == 0x0201)
+  }
+}

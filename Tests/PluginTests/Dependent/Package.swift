@@ -1,0 +1,32 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// A package like a user's, for scripts/check-plugin, which copies it and says where MmapStorage is.
+let mmapStorage = Context.environment["MMAPSTORAGE_PATH"] ?? "../../.."
+
+let package = Package(
+  name: "Dependent",
+  dependencies: [.package(name: "MmapStorage", path: mmapStorage)],
+  targets: [
+    .target(name: "CShared"),
+    .target(
+      name: "Library",
+      dependencies: ["CShared", .product(name: "MmapStorage", package: "MmapStorage")],
+      exclude: ["request-tags.bpf.c"],
+      plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
+    ),
+    .executableTarget(
+      name: "App",
+      dependencies: ["Library", .product(name: "MmapStorage", package: "MmapStorage")],
+      exclude: ["BPF"],
+      plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
+    ),
+    .testTarget(
+      name: "LibraryTests",
+      dependencies: ["Library", .product(name: "MmapStorage", package: "MmapStorage")],
+      exclude: ["in-tests.bpf.c"],
+      plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
+    ),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# Shared by the scripts next to it. Sourced, with the repository as the current directory after it.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+
+say() { printf '==> %s\n' "$*"; }
+
+die() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+# Installs the Debian packages that are missing; does nothing, and needs no rights, where none is.
+need_packages() {
+  local package missing=() as_root=()
+  if ! command -v apt-get >/dev/null; then
+    say "There is no apt-get here: hoping that what Debian calls $* is installed"
+    return 0
+  fi
+  for package in "$@"; do
+    [[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] ||
+      missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null ||
+      die "missing: ${missing[*]}; run as root: apt-get install ${missing[*]}"
+    as_root=(sudo)
+  fi
+  say "Installing ${missing[*]}"
+  "${as_root[@]}" apt-get -qq update ||
+    say "apt-get update failed; trying with the package lists that are there"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq install --yes --no-install-recommends "${missing[@]}" >/dev/null ||
+    die "apt-get could not install ${missing[*]}; see its messages above"
+}
+
+# Checks that there is a Swift toolchain that can build this package.
+need_swift() {
+  local version
+  command -v swift >/dev/null ||
+    die "there is no swift in PATH; install Swift 6.2 or later from https://www.swift.org/install"
+  version=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p' | head -n 1)
+  [[ -n "$version" ]] || die "'swift --version' names no version"
+  ((${version%.*} > 6 || (${version%.*} == 6 && ${version#*.} >= 2))) ||
+    die "this is Swift $version; install Swift 6.2 or later from https://www.swift.org/install"
+}
