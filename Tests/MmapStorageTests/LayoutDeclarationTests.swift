@@ -60,9 +60,7 @@ import Testing
     let swapped = FieldType.structure("hdr", 4, [member("len", 0, .u16), member("kind", 2, .u16)])
     #expect(
       differences(try Sample.fieldType(), map(swapped))
-        == ["header.length: offset", "header.kind: offset"].map {
-          $0.replacing("length", with: "len")
-        }
+        == ["header.len: offset", "header.kind: offset"]
     )
     let larger = FieldType.structure(
       "hdr",

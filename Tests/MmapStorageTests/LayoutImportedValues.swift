@@ -9,6 +9,7 @@ extension test_packed: MapValue {}
 extension test_page: MapValue {}
 
 extension test_choice: MapValue {
+  /// With every alternative of the anonymous union, and one of the named one.
   public static var fields: Fields<Self> {
     Field("head", \.head)
     Field("number", \.number)
@@ -19,6 +20,7 @@ extension test_choice: MapValue {
 }
 
 extension test_bits: MapValue {
+  /// Without the bit-fields, which have no bytes of their own.
   public static var fields: Fields<Self> {
     Field("head", \.head)
     Field("end", \.end)

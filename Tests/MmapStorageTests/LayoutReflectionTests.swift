@@ -2,25 +2,6 @@ import CTestValues
 import MmapStorage
 import Testing
 
-struct RequestTag: MapValue {
-  var requestID: UInt64
-  var deadline: UInt64
-  var priority: UInt32
-  var flags: UInt32
-}
-
-struct Phase: RawRepresentable, MapScalar {
-  var rawValue: UInt32
-}
-
-struct Mask: OptionSet, MapScalar {
-  var rawValue: UInt16
-}
-
-enum SwiftEnum: UInt8, MapScalar {
-  case one = 1
-}
-
 private struct NotConforming {
   var a: UInt16
   var b: InlineArray<3, UInt8>
@@ -33,8 +14,8 @@ private struct Everything: MapValue {
   var on: Bool
   var ratio: Float
   var mean: Double
-  var phase: Phase
-  var mask: Mask
+  var phase: LayoutExamples.Phase
+  var mask: LayoutExamples.Mask
   var color: test_color
   var grid: InlineArray<2, InlineArray<3, UInt16>>
   var pair: (Int32, Int32)
@@ -60,7 +41,7 @@ private struct TailFirst: MapValue {
 @Suite struct LayoutReflectionTests {
   @Test func readsAStructureWithoutADeclaration() throws {
     #expect(
-      try RequestTag.fieldType()
+      try LayoutExamples.RequestTag.fieldType()
         == .structure(
           "RequestTag",
           24,
@@ -153,7 +134,7 @@ private struct TailFirst: MapValue {
   @Test func importedAndSwiftStructureMatch() throws {
     #expect(
       LayoutComparison(
-        swift: try RequestTag.fieldType(),
+        swift: try LayoutExamples.RequestTag.fieldType(),
         swiftName: "RequestTag",
         map: try test_plain.fieldType(),
         mapName: "tags"
@@ -224,7 +205,7 @@ private struct TailFirst: MapValue {
     Refused(type: HasRange.self, object: "field 'a' of type HasRange", advice: "integers"),
     Refused(type: HasString.self, object: "type HasString", advice: "references"),
     Refused(type: HasArrayOfStrings.self, object: "HasArrayOfStrings", advice: "references"),
-    Refused(type: SwiftEnum.self, object: "type SwiftEnum", advice: "Swift enum"),
+    Refused(type: LayoutExamples.SwiftEnum.self, object: "type SwiftEnum", advice: "Swift enum"),
     Refused(type: Reference.self, object: "type Reference", advice: "raw value"),
   ])
   func refusesWhatCannotStandInAMap(_ refused: Refused) throws {

@@ -54,7 +54,7 @@ import Testing
 
   @Test func marksNothingWhereBothSidesMatch() throws {
     let comparison = try LayoutComparison(
-      of: RequestTag.self,
+      of: LayoutExamples.RequestTag.self,
       map: .structure(
         "request_tag",
         32,

@@ -64,3 +64,25 @@ func differences(
     return "\(name.isEmpty ? "whole" : name): \(words)"
   }
 }
+
+/// Types that several of the tests describe.
+enum LayoutExamples {
+  struct RequestTag: MapValue {
+    var requestID: UInt64
+    var deadline: UInt64
+    var priority: UInt32
+    var flags: UInt32
+  }
+
+  struct Phase: RawRepresentable, MapScalar {
+    var rawValue: UInt32
+  }
+
+  struct Mask: OptionSet, MapScalar {
+    var rawValue: UInt16
+  }
+
+  enum SwiftEnum: UInt8, MapScalar {
+    case one = 1
+  }
+}
