@@ -1,0 +1,37 @@
+import CTestSupport
+import MmapStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+/// What a process may do that has no capability and is not root.
+@Suite(.liveKernel) struct RightsTests {
+  @Test func loadingNeedsRights() async {
+    await #expect(processExitsWith: .success) {
+      #expect(test_drop_rights() == 0)
+      let object = try BPFObject(.echo)
+      let error = #expect(throws: StorageError.self) { try object.load() }
+      #expect(error?.kind == .permissionDenied)
+      #expect(error?.advice.contains("CAP_BPF") == true)
+    }
+  }
+
+  @Test func aProcessThatHoldsTheMapUsesItWithTheLayoutOfTheObjectFile() async {
+    await #expect(processExitsWith: .success) {
+      let program = try EchoProgram()
+      let map = try program.object.map("echoes")
+      let held = try BPFMap(duplicating: map.descriptor)
+      #expect(test_drop_rights() == 0)
+
+      let error = #expect(throws: StorageError.self) { try TaskLocalStorage<Echo>(map: held) }
+      #expect(error?.kind == .layoutUnavailable)
+
+      let layout = try BPFObject(.echo).layout(ofMap: "echoes")
+      let storage = try TaskLocalStorage<Echo>(map: held, layout: layout)
+      try storage.withCurrent { $0.said = 3 }
+      try storage.withCurrent { #expect($0.said == 3) }
+      try TestThread { try storage.withCurrent { $0.said = 4 } }.join()
+      #expect(try storage.removeValue(of: .current))
+    }
+  }
+}
