@@ -153,6 +153,9 @@ private struct TailFirst: MapValue {
     let error = try #require(throws: StorageError.self) { try test_packed.fieldType() }
     #expect(error.object == "field 'number' of type test_packed")
     #expect(error.advice.contains("byte 1"))
+    let inArray = try #require(throws: StorageError.self) { try test_packed_elements.fieldType() }
+    #expect(inArray.object == "field 'items[1].number' of type test_packed_elements")
+    #expect(inArray.advice.contains("byte 5"))
   }
 
   struct Refused: CustomTestStringConvertible {
