@@ -57,15 +57,32 @@ let package = Package(
     .testTarget(
       name: "MmapStorageTests",
       dependencies: [
-        "MmapStorage", "MmapStorageTesting", "CTestValues",
+        "MmapStorage", "MmapStorageTesting", "TestSupport", "CTestValues",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings
     ),
+    .target(name: "CTestSupport", path: "Tests/CTestSupport", cSettings: cSettings),
+    .target(
+      name: "TestSupport",
+      dependencies: ["MmapStorage"],
+      path: "Tests/TestSupport",
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "BackendTests",
+      dependencies: [
+        "MmapStorage", "MmapStorageTesting", "TestSupport", "CTestSupport",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      exclude: ["Programs"],
+      swiftSettings: swiftSettings,
+      plugins: ["BPFPlugin"]
+    ),
     .testTarget(
       name: "LiveKernelTests",
       dependencies: [
-        "MmapStorage",
+        "MmapStorage", "CLibBPFShim", "TestSupport", "CTestSupport",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Programs"],

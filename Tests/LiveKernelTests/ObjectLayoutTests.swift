@@ -25,7 +25,9 @@ import Testing
       .init(name: "twice", offset: 48, type: .floatingPoint(size: 8)),
       .init(name: "number", offset: 56, type: .integer(size: 8, signed: true)),
     ]
-    #expect(layout.type == .structure(CompositeLayout(name: "scalars", size: 64, members: expected)))
+    #expect(
+      layout.type == .structure(CompositeLayout(name: "scalars", size: 64, members: expected))
+    )
   }
 
   @Test func nestedStructuresArraysAndAnonymousMembers() throws {
@@ -113,7 +115,10 @@ import Testing
     ]
     #expect(Set(found.keys) == Set(expected.keys))
     for (name, value) in expected {
-      #expect(found[name].map { $0 == value } == true, "\(name): \(String(describing: found[name]))")
+      #expect(
+        found[name].map { $0 == value } == true,
+        "\(name): \(String(describing: found[name]))"
+      )
     }
   }
 

@@ -96,7 +96,8 @@ public final class BPFObject: Sendable {
   /// in the kernel, and the object can only be closed.
   ///
   /// - Throws: ``StorageError/Kind/loadFailed`` with the verifier's log in
-  ///   ``StorageError/details``, ``StorageError/Kind/permissionDenied`` without the rights, or
+  ///   ``StorageError/details``, ``StorageError/Kind/permissionDenied`` without the rights,
+  ///   ``StorageError/Kind/outOfResources`` without descriptors or memory, or
   ///   ``StorageError/Kind/wrongState`` if it was tried before.
   public func load() throws(StorageError) {
     let attempt = "load the object"
@@ -123,14 +124,17 @@ public final class BPFObject: Sendable {
     let refused = warnings.split(whereSeparator: \.isNewline)
       .first { $0.contains("load failed") && $0.contains("prog '") }?
       .split(separator: "'", omittingEmptySubsequences: false).dropFirst().first
-    let isRefused = code == -Errno.notPermitted.rawValue
+    let general = StorageError(code: code, attempt: attempt, on: describedName)
+    let isGeneral =
+      code == -Errno.notPermitted.rawValue
+      || log.isEmpty && [.permissionDenied, .outOfResources].contains(general.kind)
     return StorageError(
-      isRefused ? .permissionDenied : .loadFailed,
+      isGeneral ? general.kind : .loadFailed,
       code: code,
       attempt: attempt,
       on: refused.map { "program '\($0)' of \(describedName)" } ?? describedName,
-      advice: isRefused
-        ? nil
+      advice: isGeneral
+        ? general.advice
         : log.isEmpty
           ? "libbpf's messages say at which step"
           : "the kernel's verifier refused the program; the end of its log says where",
