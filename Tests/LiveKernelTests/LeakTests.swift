@@ -11,12 +11,14 @@ import Testing
       for step in Step.allCases { try run(step, in: directory, cut: cut) }
       let before = try descriptors().count
       let mappings = try mappingCount()
+      let megabytes = try mappedMegabytes()
       for round in 0..<1000 {
         try run(Step.allCases[round % Step.allCases.count], in: directory, cut: cut)
       }
       #expect(try descriptors().count == before)
-      // The allocator may take some more regions; a leaked mapping a round would be hundreds.
+      // The allocator may take some more; one mapping or one verifier log a round is far more.
       #expect(try mappingCount() < mappings + 50)
+      #expect(try mappedMegabytes() < megabytes + 500)
     }
   }
 
@@ -64,5 +66,10 @@ import Testing
 
   private func mappingCount() throws -> Int {
     try String(contentsOfFile: "/proc/self/maps", encoding: .utf8).split(separator: "\n").count
+  }
+
+  private func mappedMegabytes() throws -> Int {
+    let pages = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8).prefix { $0 != " " }
+    return try #require(Int(pages)) * sysconf(CInt(_SC_PAGESIZE)) >> 20
   }
 }
