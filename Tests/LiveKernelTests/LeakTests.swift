@@ -70,6 +70,6 @@ import Testing
 
   private func mappedMegabytes() throws -> Int {
     let pages = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8).prefix { $0 != " " }
-    return try #require(Int(pages)) * sysconf(CInt(_SC_PAGESIZE)) >> 20
+    return try (#require(Int(pages)) * sysconf(CInt(_SC_PAGESIZE))) >> 20
   }
 }
