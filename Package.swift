@@ -53,18 +53,36 @@ let package = Package(
       capability: .buildTool(),
       dependencies: ["bpf-embed"]
     ),
+    .target(name: "CTestValues", path: "Tests/CTestValues"),
     .testTarget(
       name: "MmapStorageTests",
       dependencies: [
-        "MmapStorage", "MmapStorageTesting",
+        "MmapStorage", "MmapStorageTesting", "TestSupport", "CTestValues",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings
     ),
+    .target(name: "CTestSupport", path: "Tests/CTestSupport", cSettings: cSettings),
+    .target(
+      name: "TestSupport",
+      dependencies: ["MmapStorage"],
+      path: "Tests/TestSupport",
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "BackendTests",
+      dependencies: [
+        "MmapStorage", "MmapStorageTesting", "TestSupport", "CTestSupport",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      exclude: ["Programs"],
+      swiftSettings: swiftSettings,
+      plugins: ["BPFPlugin"]
+    ),
     .testTarget(
       name: "LiveKernelTests",
       dependencies: [
-        "MmapStorage", "CLibBPFShim",
+        "MmapStorage", "CLibBPFShim", "TestSupport", "CTestSupport",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Programs"],

@@ -12,7 +12,9 @@ struct BPFProgram {
   init(source: URL) throws {
     self.source = source
     name = String(source.lastPathComponent.dropLast(".bpf.c".count))
-    guard let identifier = swiftIdentifier(for: name) else {
+    guard let identifier = swiftIdentifier(for: name),
+      !name.contains(where: { "\"\\".contains($0) })
+    else {
       throw PluginError(
         "\(source.filePath): '\(name)' gives no Swift name; "
           + "use letters, digits, '-' and '_', and another word than 'self'"

@@ -113,8 +113,14 @@ public struct StorageError: Error, Sendable {
   ) {
     box = Box(
       Report(
-        kind: kind, attempt: attempt, object: object, errno: errno, advice: advice,
-        details: details))
+        kind: kind,
+        attempt: attempt,
+        object: object,
+        errno: errno,
+        advice: advice,
+        details: details
+      )
+    )
   }
 }
 

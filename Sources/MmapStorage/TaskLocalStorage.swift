@@ -75,14 +75,19 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///   ``StorageError/Kind/layoutMismatch`` with the table in ``StorageError/details``,
   ///   ``StorageError/Kind/layoutUnavailable``, or ``StorageError/Kind/wrongState`` for a closed map.
   public convenience init(
-    map: BPFMap, policy: LayoutPolicy = .exact, layout: ValueLayout? = nil
+    map: BPFMap,
+    policy: LayoutPolicy = .exact,
+    layout: ValueLayout? = nil
   ) throws(StorageError) {
     try self.init(
       backend: LookupBackend(
-        map, layout: layout,
+        map,
+        layout: layout,
         explanation: "the map was not created with BPF_F_MMAPABLE, so each view copies its value "
-          + "with bpf_map_lookup_elem"),
-      policy: policy)
+          + "with bpf_map_lookup_elem"
+      ),
+      policy: policy
+    )
   }
 
   /// Creates a storage over a map that is pinned on a BPF file system.
@@ -94,7 +99,9 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// - Throws: ``StorageError``, as ``BPFMap/init(pinnedAt:readOnly:)`` and
   ///   ``init(map:policy:layout:)``.
   public convenience init(
-    pinnedAt path: FilePath, policy: LayoutPolicy = .exact, layout: ValueLayout? = nil
+    pinnedAt path: FilePath,
+    policy: LayoutPolicy = .exact,
+    layout: ValueLayout? = nil
   ) throws(StorageError) {
     try self.init(map: BPFMap(pinnedAt: path), policy: policy, layout: layout)
   }

@@ -1,6 +1,7 @@
 import Foundation
 import MmapStorage
 import SystemPackage
+import TestSupport
 import Testing
 
 /// Opening objects and setting them up: these need neither rights nor a kernel with BPF.

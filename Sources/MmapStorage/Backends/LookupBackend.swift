@@ -30,15 +30,19 @@ public final class LookupBackend: StorageBackend {
   /// - Throws: ``StorageError/Kind/wrongType`` for a map of another type, what
   ///   ``BPFMap/valueLayout()`` throws, and ``StorageError/Kind/wrongState`` for a closed map.
   public init(
-    _ map: BPFMap, layout: ValueLayout? = nil,
+    _ map: BPFMap,
+    layout: ValueLayout? = nil,
     explanation: String = "the program asked for it"
   ) throws(StorageError) {
     let info = try map.info
     guard info.type == .taskStorage else {
       throw StorageError(
-        .wrongType, attempt: "use it as task-local storage", on: map.describedName,
+        .wrongType,
+        attempt: "use it as task-local storage",
+        on: map.describedName,
         advice: "it is of type \(info.type); declare it with "
-          + "__uint(type, BPF_MAP_TYPE_TASK_STORAGE)")
+          + "__uint(type, BPF_MAP_TYPE_TASK_STORAGE)"
+      )
     }
     self.map = try OpenMap(map, for: "use it as task-local storage")
     if let layout {
@@ -69,8 +73,11 @@ public final class LookupBackend: StorageBackend {
     let attempt = "look up the value"
     guard bytes.count >= valueSize, let address = bytes.baseAddress else {
       throw StorageError(
-        .invalidArgument, attempt: attempt, on: describedMap,
-        advice: "the buffer has \(bytes.count) bytes and a value \(valueSize)")
+        .invalidArgument,
+        attempt: attempt,
+        on: describedMap,
+        advice: "the buffer has \(bytes.count) bytes and a value \(valueSize)"
+      )
     }
     switch try task.withPidfd(for: attempt, { map.lookup(key: $0, into: address) }) {
     case nil: return true
@@ -82,7 +89,9 @@ public final class LookupBackend: StorageBackend {
   /// `bpf_map_lookup_elem`, the changed ranges, and `bpf_map_update_elem`; again if somebody
   /// created or removed the storage in between.
   public func store(
-    _ task: TaskReference, _ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer
+    _ task: TaskReference,
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer
   ) throws(StorageError) {
     let attempt = "update the value"
     let errno = try task.withPidfd(for: attempt) { pidfd in
@@ -94,8 +103,12 @@ public final class LookupBackend: StorageBackend {
     case nil: return
     case .noSuchFileOrDirectory:
       throw StorageError(
-        .noSuchTask, attempt: attempt, on: "\(describedMap) of \(task)", errno: errno,
-        advice: "the thread has ended")
+        .noSuchTask,
+        attempt: attempt,
+        on: "\(describedMap) of \(task)",
+        errno: errno,
+        advice: "the thread has ended"
+      )
     case .some(let errno): throw error(errno, attempt, task)
     }
   }
@@ -111,7 +124,9 @@ public final class LookupBackend: StorageBackend {
   }
 
   private func overlay(
-    _ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer, onto pidfd: Int32,
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer,
+    onto pidfd: Int32,
     through value: UnsafeMutableRawBufferPointer
   ) -> Errno? {
     guard let address = value.baseAddress else { return .invalidArgument }
@@ -143,13 +158,20 @@ public final class LookupBackend: StorageBackend {
     return switch errno {
     case .badFileDescriptor:
       StorageError(
-        .wrongState, attempt: attempt, on: object, errno: errno,
-        advice: "the pidfd is closed, or is not a pidfd")
+        .wrongState,
+        attempt: attempt,
+        on: object,
+        errno: errno,
+        advice: "the pidfd is closed, or is not a pidfd"
+      )
     case .notPermitted:
       StorageError(
-        errno: errno, attempt: attempt, on: object,
+        errno: errno,
+        attempt: attempt,
+        on: object,
         advice: "the descriptor is read-only or write-only, or the map is frozen; "
-          + "or bpf() needs CAP_BPF here (kernel.unprivileged_bpf_disabled)")
+          + "or bpf() needs CAP_BPF here (kernel.unprivileged_bpf_disabled)"
+      )
     default:
       StorageError(errno: errno, attempt: attempt, on: object)
     }

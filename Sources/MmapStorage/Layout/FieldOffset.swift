@@ -33,21 +33,26 @@ extension MemoryLayout {
       field.deallocate()
       value.deallocate()
     }
+    let fieldBytes = UnsafeMutableRawBufferPointer(start: field, count: MemoryLayout<Field>.size)
+    let valueBytes = UnsafeMutableRawBufferPointer(start: value, count: size)
     // Two passes, so that a bit that is the same in both patterns is not taken for an untouched one.
-    var changed = [Bool](repeating: false, count: size)
+    var changed = Set<Int>()
     for (background, foreground) in [(UInt8(0x00), UInt8(0x01)), (0x01, 0x00)] {
-      let fieldBytes = UnsafeMutableRawBufferPointer(start: field, count: MemoryLayout<Field>.size)
-      let valueBytes = UnsafeMutableRawBufferPointer(start: value, count: size)
       fieldBytes.copyBytes(from: repeatElement(foreground, count: fieldBytes.count))
       valueBytes.copyBytes(from: repeatElement(background, count: valueBytes.count))
       value.pointee[keyPath: writable] = field.pointee
       for index in valueBytes.indices where valueBytes[index] != background {
-        changed[index] = true
+        guard valueBytes[index] == foreground else { return nil }
+        changed.insert(index)
       }
     }
-    guard let first = changed.firstIndex(of: true), let last = changed.lastIndex(of: true),
-      last - first + 1 == MemoryLayout<Field>.size
-    else { return nil }
-    return first
+    guard let first = changed.min() else { return nil }
+    // A copy of a structure may leave its padding alone.
+    var needed = [0..<fieldBytes.count]
+    if changed.count != fieldBytes.count, let type = try? describe(Field.self) {
+      needed = scalarRanges(of: type)
+    }
+    let isField = needed.joined().allSatisfy { changed.contains(first + $0) }
+    return isField && changed.allSatisfy { $0 - first < fieldBytes.count } ? first : nil
   }
 }

@@ -26,7 +26,7 @@ extension FieldType {
     case (.structure, .structure), (.structure, .union), (.union, .structure), (.union, .union):
       return []
     case (.array(let left, let leftCount), .array(let right, let rightCount)):
-      differences = left.differences(from: right)
+      differences = left.differences(from: right).subtracting([.size])
       if leftCount != rightCount { differences.insert(.length) }
     case (_, .array(let element, 1)):
       return self.differences(from: element)

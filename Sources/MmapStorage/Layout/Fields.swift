@@ -89,7 +89,10 @@ extension Fields {
     ///   - element: What each element is; itself an `InlineArray` for an array of arrays.
     ///   - count: How many there are. Together they take as many bytes as the property does.
     public init<F, Element: MapField>(
-      _ name: String, _ keyPath: KeyPath<Value, F>, arrayOf element: Element.Type, count: Int
+      _ name: String,
+      _ keyPath: KeyPath<Value, F>,
+      arrayOf element: Element.Type,
+      count: Int
     ) {
       let role = Role.field(name: name) { () throws(StorageError) in
         let type = FieldType.array(of: try element.fieldType(), count: max(0, count))
@@ -97,7 +100,8 @@ extension Fields {
           throw .undescribed(
             "type \(F.self)",
             "it has \(MemoryLayout<F>.size) bytes, and \(count) elements of \(element) have "
-              + "\(type.size); correct the count or the element")
+              + "\(type.size); correct the count or the element"
+          )
         }
         return type
       }
@@ -114,7 +118,8 @@ extension Fields {
     public static func opaque<F>(_ name: String, _ keyPath: KeyPath<Value, F>) -> Field {
       Field(
         .field(name: name) { () throws(StorageError) in .opaque(size: MemoryLayout<F>.size) },
-        keyPath)
+        keyPath
+      )
     }
 
     /// Declares a property whose bytes are padding in C, so that there is no field to compare.
@@ -129,7 +134,9 @@ extension Fields {
   private func describeDeclared(_ fields: [Field]) throws(StorageError) -> FieldType {
     guard _isPOD(Value.self) else {
       throw .undescribed(
-        "type \(Value.self)", "it holds references; a map's value is plain bytes of a fixed size")
+        "type \(Value.self)",
+        "it holds references; a map's value is plain bytes of a fixed size"
+      )
     }
     var members: [CompositeLayout.Member] = []
     var covered: [(range: Range<Int>, alignment: Int)] = []
@@ -138,11 +145,13 @@ extension Fields {
         throw .undescribed(
           "\(field.keyPath)",
           "it is a computed property or a bit-field and has no bytes of its own; name a stored "
-            + "property")
+            + "property"
+        )
       }
       covered.append((offset..<offset + field.size, field.alignment))
       guard case .field(let name, let describe) = field.role else { continue }
-      guard !name.isEmpty, !name.split(separator: ".", omittingEmptySubsequences: false).contains("")
+      guard !name.isEmpty,
+        !name.split(separator: ".", omittingEmptySubsequences: false).contains("")
       else {
         throw .undescribed("\(field.keyPath)", "'\(name)' is not the name of a C field")
       }
@@ -155,7 +164,11 @@ extension Fields {
     try checkCompleteness(of: covered)
     return .structure(
       CompositeLayout(
-        name: "\(Value.self)", size: MemoryLayout<Value>.stride, members: members))
+        name: "\(Value.self)",
+        size: MemoryLayout<Value>.stride,
+        members: members
+      )
+    )
   }
 
   /// Every stored byte must be declared. What reflection shows is looked up by name; the rest must
@@ -163,36 +176,57 @@ extension Fields {
   private func checkCompleteness(
     of covered: [(range: Range<Int>, alignment: Int)]
   ) throws(StorageError) {
-    let properties = storedProperties(of: Value.self)
-    var holes: [Range<Int>] = []
-    for property in properties {
-      var needed = [property.range]
-      if let type = try? describe(property.type) {
-        needed = scalarRanges(of: type).map {
-          $0.lowerBound + property.offset..<$0.upperBound + property.offset
-        }
-        var end = property.offset
-        for range in needed {
-          holes.append(end..<range.lowerBound)
-          end = range.upperBound
-        }
-        holes.append(end..<max(end, property.range.upperBound))
-      }
-      for range in needed {
-        guard let byte = range.first(where: { byte in !covered.contains { $0.range ~= byte } })
-        else { continue }
-        throw .undescribed(
-          "type \(Value.self)",
-          "the property '\(property.name)' (bytes \(property.range.lowerBound) to "
-            + "\(property.range.upperBound - 1)) is not declared from byte \(byte) on; add it to "
-            + "'fields', or Field.padding if C has no field there")
-      }
+    var parts = StoredParts()
+    for property in storedProperties(of: Value.self) { parts.add(property, base: 0, path: "") }
+    let declared = covered.map(\.range)
+    for part in parts.scalars {
+      guard let byte = part.range.first(where: { byte in !declared.contains { $0 ~= byte } })
+      else { continue }
+      throw .undescribed(
+        "type \(Value.self)",
+        "byte \(byte), which belongs to the property '\(part.path)', is not declared; add it to "
+          + "'fields', or Field.padding if C has no field there"
+      )
     }
-    if let gap = firstGap(in: Value.self, covered: covered, holes: holes) {
+    // Of a union one alternative is enough.
+    let unions = parts.unions.filter { union in declared.contains { $0.overlaps(union) } }
+    if let gap = firstGap(in: Value.self, covered: covered, holes: parts.holes + unions) {
       throw .undescribed(
         "type \(Value.self)",
         "bytes \(gap.lowerBound) to \(gap.upperBound - 1) are not declared; add their property to "
-          + "'fields', or Field.padding if C has no field there")
+          + "'fields', or Field.padding if C has no field there"
+      )
+    }
+  }
+}
+
+/// What a structure is made of, as far as reflection shows it.
+private struct StoredParts {
+  var scalars: [(path: String, range: Range<Int>)] = []
+  var holes: [Range<Int>] = []
+  /// Properties that have bytes and show nothing of what is in them.
+  var unions: [Range<Int>] = []
+
+  mutating func add(_ property: StoredProperty, base: Int, path: String) {
+    let path = path.isEmpty ? property.name : "\(path).\(property.name)"
+    let start = base + property.offset
+    let inner = storedProperties(of: property.type)
+    guard let type = try? describe(property.type) else {
+      if inner.isEmpty { unions.append(start..<start + property.size) }
+      for part in inner { add(part, base: start, path: path) }
+      return
+    }
+    let ranges = scalarRanges(of: type).map { start + $0.lowerBound..<start + $0.upperBound }
+    var end = start
+    for range in ranges {
+      holes.append(end..<range.lowerBound)
+      end = range.upperBound
+    }
+    holes.append(end..<max(end, start + property.size))
+    if case .structure = type, !inner.isEmpty {
+      for part in inner { add(part, base: start, path: path) }
+    } else {
+      scalars += ranges.map { (path, $0) }
     }
   }
 }

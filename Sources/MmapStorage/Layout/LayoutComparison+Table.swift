@@ -6,19 +6,22 @@ extension LayoutComparison: CustomStringConvertible {
   ///
   /// A line with a difference starts with "!", and the cells that differ stand between ">" and "<".
   public var table: String {
-    let left = ["Swift: \(swiftName)", "offset", "size", "type"]
-    let right = ["map: \(mapName) (\(mapTypeName))", "offset", "size", "type"]
-    var lines = [TableLine(mark: " ", cells: (left + right).map { TableCell($0) })]
-    lines += rows.map(line)
-    let widths = (0..<8).map { column in
-      lines.map { $0.cells[column].text.count }.max() ?? 0
-    }
-    var texts = lines.map { $0.text(widths: widths) }
-    let rule = (0..<8).map { column in
-      String(repeating: "-", count: widths[column] + (column == 3 ? 1 : 0))
-    }
+    let titles = [" Swift type \(swiftName)", " map \(mapName): \(mapTypeName)"]
+    let header = ["field", "offset", "size", "type"].map { TableCell($0) }
+    let lines = [TableLine(mark: " ", cells: header + header)] + rows.map(line)
+    var widths = (0..<8).map { column in lines.map { $0.cells[column].text.count }.max() ?? 0 }
+    // Three spaces stand between the four columns of a side.
+    let side = widths[..<4].reduce(3, +)
+    widths[3] += max(0, titles[0].count - side)
+    let sides = [widths[..<4].reduce(3, +), max(widths[4...].reduce(3, +), titles[1].count)]
+
+    let title = titles[0] + String(repeating: " ", count: sides[0] - titles[0].count)
+    var texts = ["  \(title) | \(titles[1])"]
+    texts += lines.map { $0.text(widths: widths) }
     texts.insert(
-      "  " + rule[..<4].joined(separator: "--") + "+-" + rule[4...].joined(separator: "--"), at: 1)
+      "  " + sides.map { String(repeating: "-", count: $0) }.joined(separator: "-+-"),
+      at: 2
+    )
     let hints = rows.map(\.hint).filter { !$0.isEmpty }
     if !hints.isEmpty { texts += [""] + hints.map { "- \($0)" } }
     return texts.joined(separator: "\n")
@@ -39,12 +42,14 @@ extension LayoutComparison: CustomStringConvertible {
         TableCell(
           isWhole ? "whole value" : side.name.isEmpty ? "value" : side.name,
           isMarked: differences.contains(.name) || differences.contains(.extra)
-            || differences.contains(.missing)),
+            || differences.contains(.missing)
+        ),
         TableCell(isWhole ? "" : "\(side.offset)", isMarked: differences.contains(.offset)),
         TableCell("\(side.size)", isMarked: differences.contains(.size)),
         TableCell(
           side.type,
-          isMarked: !differences.isDisjoint(with: [.kind, .sign, .length, .unsupported])),
+          isMarked: !differences.isDisjoint(with: [.kind, .sign, .length, .unsupported])
+        ),
       ]
     }
     return TableLine(mark: differences.isEmpty ? " " : "!", cells: cells)
@@ -70,7 +75,7 @@ private struct TableLine {
       let fill = String(repeating: " ", count: widths[column] - cell.text.count)
       let isNumber = (1...2).contains(column % 4)
       text += isNumber ? fill + cell.text : cell.text + fill
-      if column == 3 { text += " | " } else if column < 7 { text += "  " }
+      if column < 7 { text += column == 3 ? " | " : " " }
     }
     while text.last == " " { text.removeLast() }
     return text

@@ -83,7 +83,10 @@ public struct LayoutComparison: Sendable {
   ///   - mapName: The name of the map, such as "request_tags", for the table and the error.
   ///   - policy: How much the map may have that Swift does not know.
   public init(
-    swift: FieldType, swiftName: String, map: FieldType, mapName: String,
+    swift: FieldType,
+    swiftName: String,
+    map: FieldType,
+    mapName: String,
     policy: LayoutPolicy = .exact
   ) {
     self.swiftName = swiftName
@@ -91,6 +94,30 @@ public struct LayoutComparison: Sendable {
     self.policy = policy
     mapTypeName = map.cWords
     rows = LayoutMatcher(swift: swift, map: map, policy: policy).rows()
+  }
+
+  /// Compares a Swift type with a description of the map's value.
+  ///
+  /// - Parameters:
+  ///   - type: The Swift type.
+  ///   - map: The map's side, from its BTF.
+  ///   - mapName: The name of the map, such as "request_tags", for the table and the error.
+  ///   - policy: How much the map may have that Swift does not know.
+  /// - Throws: ``StorageError`` of kind ``StorageError/Kind/layoutUndescribed`` if the Swift type
+  ///   cannot be described.
+  public init<Value: MapField>(
+    of type: Value.Type,
+    map: FieldType,
+    mapName: String,
+    policy: LayoutPolicy = .exact
+  ) throws(StorageError) {
+    self.init(
+      swift: try type.fieldType(),
+      swiftName: "\(type)",
+      map: map,
+      mapName: mapName,
+      policy: policy
+    )
   }
 
   /// The rows whose sides differ.
@@ -107,9 +134,11 @@ public struct LayoutComparison: Sendable {
     let count = mismatches.count
     guard count > 0 else { return }
     throw StorageError(
-      .layoutMismatch, attempt: "use Swift type '\(swiftName)' as the value",
+      .layoutMismatch,
+      attempt: "use Swift type '\(swiftName)' as the value",
       on: "map '\(mapName)'",
       advice: "the layouts differ in \(count) \(count == 1 ? "row" : "rows"), marked '!' below",
-      details: table)
+      details: table
+    )
   }
 }

@@ -50,7 +50,9 @@ struct LayoutMatcher {
       map: match.map.map {
         Side(name: $0.path, offset: $0.offset, size: $0.type.size, type: $0.type.cWords)
       },
-      differences: match.differences, hint: "")
+      differences: match.differences,
+      hint: ""
+    )
   }
 
   private func wholeValue(isExplained: Bool) -> Row {
@@ -64,7 +66,9 @@ struct LayoutMatcher {
     return Row(
       swift: Side(name: "", offset: 0, size: swift.size, type: ""),
       map: Side(name: "", offset: 0, size: map.size, type: ""),
-      differences: matches ? [] : [.size], hint: hint)
+      differences: matches ? [] : [.size],
+      hint: hint
+    )
   }
 
   // MARK: Pairing
@@ -73,7 +77,11 @@ struct LayoutMatcher {
   ///
   /// Offsets in array elements count from the element; `scope` is the array's path there.
   private func match(
-    _ left: PlacedField, _ right: PlacedField, before: PlacedField?, isRenamed: Bool, scope: String?
+    _ left: PlacedField,
+    _ right: PlacedField,
+    before: PlacedField?,
+    isRenamed: Bool,
+    scope: String?
   ) -> [Match] {
     var differences = left.type.differences(from: right.type)
     if isRenamed { differences.insert(.name) }
@@ -87,7 +95,13 @@ struct LayoutMatcher {
     if !isStructure || isRenamed {
       matches.append(
         Match(
-          swift: left, map: right, differences: differences, before: before, scope: scope ?? ""))
+          swift: left,
+          map: right,
+          differences: differences,
+          before: before,
+          scope: scope ?? ""
+        )
+      )
     }
     guard hasMembers else { return matches }
     var (left, right) = (left, right)
@@ -100,7 +114,10 @@ struct LayoutMatcher {
   }
 
   private func matchMembers(
-    _ swift: PlacedField, _ map: PlacedField, before outer: PlacedField?, scope: String?
+    _ swift: PlacedField,
+    _ map: PlacedField,
+    before outer: PlacedField?,
+    scope: String?
   ) -> [Match] {
     let left = PlacedField.members(of: swift)
     let right = PlacedField.members(of: map)
@@ -120,6 +137,7 @@ struct LayoutMatcher {
     }
     pair(isRenamed: false) { $0.name == $1.name }
     pair(isRenamed: false) { fieldName($0.name, matches: $1.name) }
+    pair(isRenamed: true) { fieldName($0.name, resembles: $1.name) }
     pair(isRenamed: true) { $0.offset == $1.offset && $0.type.differences(from: $1.type).isEmpty }
 
     var groups: [(offset: Int, matches: [Match])] = []
@@ -130,12 +148,19 @@ struct LayoutMatcher {
         (
           right[match].offset,
           self.match(
-            left[index], right[match], before: before, isRenamed: isRenamed, scope: scope)
-        ))
+            left[index],
+            right[match],
+            before: before,
+            isRenamed: isRenamed,
+            scope: scope
+          )
+        )
+      )
     }
     for index in openLeft {
       groups.append(
-        (left[index].offset, [Match(swift: left[index], differences: [.extra], scope: scope ?? "")]))
+        (left[index].offset, [Match(swift: left[index], differences: [.extra], scope: scope ?? "")])
+      )
     }
     let chosen = Set(pairs.flatMap { right[$0.right].branches })
     for field in missing(openRight.map { right[$0] }, chosen: chosen) {
@@ -144,7 +169,8 @@ struct LayoutMatcher {
         (
           field.offset,
           [Match(map: field, differences: isTrailing ? [] : [.missing], scope: scope ?? "")]
-        ))
+        )
+      )
     }
     groups.sort { $0.offset < $1.offset }
     return groups.flatMap(\.matches)
@@ -153,7 +179,8 @@ struct LayoutMatcher {
   /// Fields of the map that Swift ought to have. Of a union one alternative is enough; where none
   /// is there, the first stands for all.
   private func missing(
-    _ fields: [PlacedField], chosen: Set<PlacedField.Branch>
+    _ fields: [PlacedField],
+    chosen: Set<PlacedField.Branch>
   ) -> [PlacedField] {
     var chosen = chosen
     return fields.filter { field in
@@ -183,12 +210,14 @@ struct LayoutMatcher {
     if match.differences.contains(.name) {
       texts.append(
         "is '\(right.path)' in the map: rename it, or declare Field(\"\(right.name)\", "
-          + "\\.\(left.name))")
+          + "\\.\(left.name))"
+      )
     }
     if match.differences.contains(.offset) {
       texts.append(
         "is at byte \(left.offset) in Swift and at byte \(right.offset) in the map"
-          + offsetReason(at: index, in: matches, left, right))
+          + offsetReason(at: index, in: matches, left, right)
+      )
     }
     if !match.differences.isDisjoint(with: [.kind, .sign, .length, .size]) {
       texts.append(typeHint(left.type, right))
@@ -228,7 +257,10 @@ struct LayoutMatcher {
   }
 
   private func offsetReason(
-    at index: Int, in matches: [Match], _ left: PlacedField, _ right: PlacedField
+    at index: Int,
+    in matches: [Match],
+    _ left: PlacedField,
+    _ right: PlacedField
   ) -> String {
     let match = matches[index]
     if let before = match.before, before.type.isComposite, left.offset < right.offset,

@@ -31,14 +31,23 @@ public protocol ScalarBits: FixedWidthInteger, UnsignedInteger, MapScalar where 
   static func _load(_ address: UnsafeRawPointer) -> Self
   /// Stores once, with volatile semantics.
   static func _store(_ address: UnsafeMutableRawPointer, _ value: Self)
+  /// Loads atomically, ordered before what follows.
   static func _loadAcquire(_ address: UnsafeRawPointer) -> Self
+  /// Loads atomically, in one order with all such accesses.
   static func _loadSequentiallyConsistent(_ address: UnsafeRawPointer) -> Self
+  /// Stores atomically, ordered after what went before.
   static func _storeRelease(_ address: UnsafeMutableRawPointer, _ value: Self)
+  /// Stores atomically, in one order with all such accesses.
   static func _storeSequentiallyConsistent(_ address: UnsafeMutableRawPointer, _ value: Self)
+  /// Adds atomically, wrapping around; gives the number from before.
   static func _fetchAdd(_ address: UnsafeMutableRawPointer, _ value: Self) -> Self
+  /// Clears bits atomically; gives the number from before.
   static func _fetchAnd(_ address: UnsafeMutableRawPointer, _ value: Self) -> Self
+  /// Sets bits atomically; gives the number from before.
   static func _fetchOr(_ address: UnsafeMutableRawPointer, _ value: Self) -> Self
+  /// Replaces the number atomically; gives the one from before.
   static func _exchange(_ address: UnsafeMutableRawPointer, _ value: Self) -> Self
+  /// Replaces the number atomically if it is `expected`; otherwise puts it into `expected`.
   static func _compareExchange(
     _ address: UnsafeMutableRawPointer,
     _ expected: inout Self,

@@ -64,7 +64,8 @@ extension MapValue {
         "field '\(field.path)' of type \(Self.self)",
         "it stands at byte \(field.offset), which is not a multiple of its \(field.size) bytes, "
           + "so that no single load or store reaches it; align it on both sides, "
-          + "or declare it with Field.opaque")
+          + "or declare it with Field.opaque"
+      )
     }
     return type
   }
@@ -78,7 +79,8 @@ extension MapValue where Self: BitwiseCopyable {
 extension FieldType {
   /// The first scalar whose offset is not a multiple of its size, if there is one.
   func misalignedScalar(
-    at offset: Int = 0, path: String = ""
+    at offset: Int = 0,
+    path: String = ""
   ) -> (path: String, offset: Int, size: Int)? {
     switch self {
     case .integer, .character, .boolean, .floatingPoint, .enumeration:
@@ -87,7 +89,9 @@ extension FieldType {
       // The second element shows a stride that does not fit.
       for index in 0..<min(count, 2) {
         let found = element.misalignedScalar(
-          at: offset + index * element.size, path: "\(path)[\(index)]")
+          at: offset + index * element.size,
+          path: "\(path)[\(index)]"
+        )
         if let found { return found }
       }
       return nil

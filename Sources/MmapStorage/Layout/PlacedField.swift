@@ -54,7 +54,9 @@ private struct MemberCollector {
   }
 
   private mutating func collect(
-    _ member: CompositeLayout.Member, base: Int, branches: [PlacedField.Branch]
+    _ member: CompositeLayout.Member,
+    base: Int,
+    branches: [PlacedField.Branch]
   ) {
     let offset = base + member.offset
     if member.name.isEmpty, member.type.isComposite {
@@ -62,8 +64,13 @@ private struct MemberCollector {
     } else if member.type.takesPart {
       insert(
         PlacedField(
-          name: member.name, path: joined(member.name), offset: offset, type: member.type,
-          branches: branches))
+          name: member.name,
+          path: joined(member.name),
+          offset: offset,
+          type: member.type,
+          branches: branches
+        )
+      )
     }
   }
 
@@ -75,8 +82,10 @@ private struct MemberCollector {
     }
     let outer = String(field.name[..<dot])
     let inner = CompositeLayout.Member(
-      name: String(field.name[field.name.index(after: dot)...]), offset: field.offset,
-      type: field.type)
+      name: String(field.name[field.name.index(after: dot)...]),
+      offset: field.offset,
+      type: field.type
+    )
     let existing = fields.firstIndex { $0.name == outer && $0.type.isComposite }
     var members = [inner]
     if let existing, case .structure(let layout) = fields[existing].type {
@@ -89,8 +98,11 @@ private struct MemberCollector {
     let end = members.map { $0.offset + $0.type.size }.max() ?? start
     members = members.map { .init(name: $0.name, offset: $0.offset - start, type: $0.type) }
     let structure = PlacedField(
-      name: outer, path: joined(outer), offset: start,
-      type: .structure(CompositeLayout(name: "", size: end - start, members: members)))
+      name: outer,
+      path: joined(outer),
+      offset: start,
+      type: .structure(CompositeLayout(name: "", size: end - start, members: members))
+    )
     if let existing { fields[existing] = structure } else { fields.append(structure) }
   }
 

@@ -20,16 +20,16 @@ func describe<T>(_ type: T.Type) throws(StorageError) -> FieldType {
   }
   guard _isPOD(type) else {
     throw .undescribed(
-      "type \(type)", "it holds references; a map's value is plain bytes of a fixed size")
-  }
-  if let wrapper = type as? any RawRepresentable.Type {
-    return try describeWrapper(wrapper)
+      "type \(type)",
+      "it holds references; a map's value is plain bytes of a fixed size"
+    )
   }
   if type is any PointerType.Type {
     throw .undescribed(
       "type \(type)",
       "a pointer means nothing on the other side; use UInt64 on both, or declare the field with "
-        + "Field.opaque")
+        + "Field.opaque"
+    )
   }
   switch (type is any CustomReflectable.Type, displayStyle(of: type)) {
   case (false, .struct):
@@ -40,12 +40,14 @@ func describe<T>(_ type: T.Type) throws(StorageError) -> FieldType {
     throw .undescribed(
       "type \(type)",
       "a Swift enum cannot be a field, because the program may write a number that is none of its "
-        + "cases; use a structure with 'var rawValue' that conforms to MapScalar")
+        + "cases; use a structure with 'var rawValue' that conforms to MapScalar"
+    )
   default:
     throw .undescribed(
       "type \(type)",
       "it is not a type that stands in a map's value; use integers, Float, Double, Bool, "
-        + "InlineArray, or structures of those")
+        + "InlineArray, or structures of those"
+    )
   }
 }
 
@@ -80,8 +82,13 @@ func storedProperties<T>(of type: T.Type) -> [StoredProperty] {
       if bit == 0 {
         properties.append(
           StoredProperty(
-            name: child.label ?? "", type: Swift.type(of: child.value), offset: 0,
-            size: childBytes.count, alignment: alignment))
+            name: child.label ?? "",
+            type: Swift.type(of: child.value),
+            offset: 0,
+            size: childBytes.count,
+            alignment: alignment
+          )
+        )
         places.append([Int](repeating: 0, count: childBytes.count))
       }
       for (place, byte) in childBytes.enumerated() { places[index][place] |= Int(byte) << bit }
@@ -112,26 +119,13 @@ private func withZeroes<T, Result>(of type: T.Type, _ body: (T) -> Result) -> Re
   return body(scratch.pointee)
 }
 
-private func describeWrapper<T: RawRepresentable>(
-  _ type: T.Type
-) throws(StorageError) -> FieldType {
-  guard let scalar = T.RawValue.self as? any MapScalar.Type,
-    MemoryLayout<T>.size == MemoryLayout<T.RawValue>.size, displayStyle(of: type) == .struct
-  else {
-    throw .undescribed(
-      "type \(type)",
-      "it does not store its raw value as it is (a Swift enum does not); use a structure with the "
-        + "single stored property 'var rawValue: \(T.RawValue.self)'")
-  }
-  return try scalar.fieldType()
-}
-
 private func describeTuple<T>(_ type: T.Type) throws(StorageError) -> FieldType {
   let elements = storedProperties(of: type)
   guard let first = elements.first, elements.allSatisfy({ $0.type == first.type }) else {
     throw .undescribed(
       "type \(type)",
-      "only a tuple of equal elements stands for a C array; use a structure for different ones")
+      "only a tuple of equal elements stands for a C array; use a structure for different ones"
+    )
   }
   return .array(of: try describe(first.type), count: elements.count)
 }
@@ -140,17 +134,25 @@ private func describeTuple<T>(_ type: T.Type) throws(StorageError) -> FieldType 
 func describeStructure<T>(_ type: T.Type) throws(StorageError) -> FieldType {
   guard _isPOD(type) else {
     throw .undescribed(
-      "type \(type)", "it holds references; a map's value is plain bytes of a fixed size")
+      "type \(type)",
+      "it holds references; a map's value is plain bytes of a fixed size"
+    )
   }
   let properties = storedProperties(of: type)
+  if let wrapped = wrappedScalar(in: type, properties) {
+    return try wrapped.fieldType()
+  }
   if let gap = firstGap(
-    in: type, covered: properties.map { ($0.range, $0.alignment) }, holes: [])
-  {
+    in: type,
+    covered: properties.map { ($0.range, $0.alignment) },
+    holes: []
+  ) {
     throw .undescribed(
       "type \(type)",
       "bytes \(gap.lowerBound) to \(gap.upperBound - 1) belong to no property that reflection "
         + "shows (a C union, an anonymous C structure and a bit-field are not shown); declare the "
-        + "fields with key paths in 'static var fields: Fields<Self>'")
+        + "fields with key paths in 'static var fields: Fields<Self>'"
+    )
   }
   var members: [CompositeLayout.Member] = []
   for property in properties {
@@ -160,12 +162,27 @@ func describeStructure<T>(_ type: T.Type) throws(StorageError) -> FieldType {
     members.append(.init(name: property.name, offset: property.offset, type: member))
   }
   return .structure(
-    CompositeLayout(name: "\(type)", size: MemoryLayout<T>.stride, members: members))
+    CompositeLayout(name: "\(type)", size: MemoryLayout<T>.stride, members: members)
+  )
+}
+
+/// The number in a structure whose only property is `rawValue`, as in a C enumeration or an option
+/// set. The conformance to `RawRepresentable` cannot be asked for: that of an imported enumeration is
+/// only there at run time if some code uses it.
+private func wrappedScalar<T>(
+  in type: T.Type,
+  _ properties: [StoredProperty]
+) -> (any MapScalar.Type)? {
+  guard properties.count == 1, properties[0].name == "rawValue",
+    properties[0].size == MemoryLayout<T>.size
+  else { return nil }
+  return properties[0].type as? any MapScalar.Type
 }
 
 /// Puts the field in front of the type in an error from describing the field's type.
 func naming<Result>(
-  _ field: String, _ body: () throws(StorageError) -> Result
+  _ field: String,
+  _ body: () throws(StorageError) -> Result
 ) throws(StorageError) -> Result {
   do {
     return try body()

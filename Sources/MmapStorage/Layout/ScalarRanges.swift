@@ -19,7 +19,9 @@ package func scalarRanges(of type: FieldType) -> [Range<Int>] {
 }
 
 private func collectScalarRanges(
-  of type: FieldType, at offset: Int, into ranges: inout [Range<Int>]
+  of type: FieldType,
+  at offset: Int,
+  into ranges: inout [Range<Int>]
 ) {
   switch type {
   case .integer, .character, .boolean, .floatingPoint, .enumeration, .opaque:

@@ -31,7 +31,9 @@ extension TaskReference {
   }
 
   private func withCachedPidfd<R>(
-    of record: ThreadRecord, for attempt: String, _ body: (Int32) -> R
+    of record: ThreadRecord,
+    for attempt: String,
+    _ body: (Int32) -> R
   ) throws(StorageError) -> R {
     if let result = record.pidfd.withDescriptor(body) { return result }
     let descriptor = openPidfd(record.id)
@@ -46,7 +48,10 @@ extension TaskReference {
 
   /// The way on after opening a pidfd failed: makes room if that is what it lacked.
   private func withScarcePidfd<R>(
-    of id: ThreadID, failure: Int32, for attempt: String, _ body: (Int32) -> R
+    of id: ThreadID,
+    failure: Int32,
+    for attempt: String,
+    _ body: (Int32) -> R
   ) throws(StorageError) -> R {
     func isScarcity(_ result: Int32) -> Bool { result == -EMFILE || result == -ENFILE }
 
@@ -79,17 +84,29 @@ extension TaskReference {
     return switch errno {
     case .invalidArgument where id.rawValue > 0:
       StorageError(
-        .unsupported, attempt: attempt, on: object, errno: errno,
+        .unsupported,
+        attempt: attempt,
+        on: object,
+        errno: errno,
         advice: "a pidfd of a thread that does not lead its process needs Linux 6.9 "
-          + "(PIDFD_THREAD)")
+          + "(PIDFD_THREAD)"
+      )
     case .noFunction:
       StorageError(
-        .unsupported, attempt: attempt, on: object, errno: errno,
-        advice: "pidfd_open needs Linux 5.3, or a sandbox that lets it through")
+        .unsupported,
+        attempt: attempt,
+        on: object,
+        errno: errno,
+        advice: "pidfd_open needs Linux 5.3, or a sandbox that lets it through"
+      )
     case .invalidArgument:
       StorageError(
-        .invalidArgument, attempt: attempt, on: object, errno: errno,
-        advice: "a thread id is a positive number")
+        .invalidArgument,
+        attempt: attempt,
+        on: object,
+        errno: errno,
+        advice: "a thread id is a positive number"
+      )
     default:
       StorageError(errno: errno, attempt: attempt, on: object)
     }

@@ -125,7 +125,8 @@ extension StorageView {
     let offset = MemoryLayout<Value>.fieldOffset(of: field)
     precondition(
       offset % MemoryLayout<Field.Bits>.size == 0,
-      "the field is not aligned to its width, so there are no atomic operations on it")
+      "the field is not aligned to its width, so there are no atomic operations on it"
+    )
     return AtomicField(address + offset, inside: self)
   }
 }

@@ -2,44 +2,38 @@ import MmapStorage
 import MmapStorageTesting
 import Testing
 
-private struct Phase: RawRepresentable, MapScalar, Equatable {
+private struct RunPhase: RawRepresentable, MapScalar, Equatable {
   var rawValue: UInt32
-  static let running = Phase(rawValue: 2)
+  static let running = RunPhase(rawValue: 2)
 }
 
-private struct Point: MapValue {
+private struct Corner: MapValue {
   var x: Int32
   var y: Int32
 }
 
-private struct Sample: MapValue {
+private struct Everything: MapValue {
   var sequence: UInt64
   var u8: UInt8
   var flag: Bool
   var i16: Int16
-  var phase: Phase
+  var phase: RunPhase
   var d: Double
   var f: Float
-  var start: Point
+  var start: Corner
   var reserved: UInt32
   var name: InlineArray<16, Int8>
   var grid: InlineArray<2, InlineArray<3, UInt16>>
-  var points: InlineArray<2, Point>
+  var points: InlineArray<2, Corner>
   let fixed: UInt32
 }
 
-/// What a view does is the same for both ways of reaching the bytes.
+/// What a view does is the same for all backends.
 @Suite struct StorageViewTests {
-  private func make(_ access: FakeBackend.Access) throws -> (
-    TaskLocalStorage<Sample>, FakeBackend
-  ) {
-    let fake = try FakeBackend(layoutOf: Sample.self, access: access)
-    return (try TaskLocalStorage<Sample>(backend: fake), fake)
-  }
-
-  @Test(arguments: FakeBackend.Access.allCases)
-  func readsZeroFirst(_ access: FakeBackend.Access) throws {
-    let (storage, _) = try make(access)
+  @Test(arguments: BackendUnderTest.allCases)
+  func readsZeroFirst(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Everything.self, map: "everythings")
+    let storage = bench.storage
     try storage.withCurrent { view in
       #expect(view.sequence == 0)
       let flag = view.flag
@@ -49,9 +43,10 @@ private struct Sample: MapValue {
     }
   }
 
-  @Test(arguments: FakeBackend.Access.allCases)
-  func writesOfTheThreadReachTheProgramAndBack(_ access: FakeBackend.Access) throws {
-    let (storage, fake) = try make(access)
+  @Test(arguments: BackendUnderTest.allCases)
+  func writesOfTheThreadReachTheProgramAndBack(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Everything.self, map: "everythings")
+    let storage = bench.storage
     try storage.withCurrent { view in
       view.sequence = 0x0102_0304_0506_0708
       view.u8 = 0xfe
@@ -69,7 +64,7 @@ private struct Sample: MapValue {
       let overflows = view.name.replaceString(with: "sixteen bytes!!!")
       #expect(!overflows)
     }
-    fake.program(on: .current, as: Sample.self, create: false) { view in
+    try bench.program(on: .current, create: false) { view in
       #expect(view.sequence == 0x0102_0304_0506_0708)
       #expect(view.u8 == 0xfe)
       let flag = view.flag
@@ -92,31 +87,34 @@ private struct Sample: MapValue {
     }
     #expect(try storage.withCurrent { $0.points[0].x } == 11)
     #expect(try storage.withCurrent { $0.sequence } == 0x0102_0304_0506_0709)
-    let bytes = try #require(fake.bytes(of: .current))
+    let bytes = try #require(try bench.bytes())
     #expect(bytes[0..<8] == [9, 7, 6, 5, 4, 3, 2, 1])
     #expect(bytes[9] == 1)
   }
 
   @Test func aWriteIsInTheStorageAtOnceWithADirectBackend() throws {
-    let (storage, fake) = try make(.direct)
+    let bench = try BackendUnderTest.fakeDirect.bench(Everything.self, map: "everythings")
+    let storage = bench.storage
     try storage.withCurrent { view in
       view.u8 = 3
-      #expect(fake.bytes(of: .current)?[8] == 3)
-      fake.write([4], at: 8, into: .current)
+      #expect(try bench.bytes()?[8] == 3)
+      try bench.program { $0.u8 = 4 }
       #expect(view.u8 == 4)
     }
   }
 
   @Test func anyByteButZeroIsTrue() throws {
-    let (storage, fake) = try make(.direct)
+    let fake = try FakeBackend(layoutOf: Everything.self)
+    let storage = try TaskLocalStorage<Everything>(backend: fake)
     fake.write([0x80], at: 9, into: .current)
     #expect(try storage.withCurrent { $0.flag })
   }
 
-  @Test(arguments: FakeBackend.Access.allCases)
-  func copiesAndReplacesTheWholeValue(_ access: FakeBackend.Access) throws {
-    let (storage, fake) = try make(access)
-    fake.program(on: .current, as: Sample.self) {
+  @Test(arguments: BackendUnderTest.allCases)
+  func copiesAndReplacesTheWholeValue(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Everything.self, map: "everythings")
+    let storage = bench.storage
+    try bench.program(on: .current) {
       $0.start.x = 3
       $0.points[1].x = 4
     }
@@ -132,9 +130,10 @@ private struct Sample: MapValue {
     #expect(seen.points[1].x == 4)
   }
 
-  @Test(arguments: FakeBackend.Access.allCases)
-  func atomicOperations(_ access: FakeBackend.Access) throws {
-    let (storage, _) = try make(access)
+  @Test(arguments: BackendUnderTest.allCases)
+  func atomicOperations(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Everything.self, map: "everythings")
+    let storage = bench.storage
     try storage.withCurrent { view in
       let counter = view.atomic(\.sequence)
       counter.store(5, ordering: .sequentiallyConsistent)
@@ -158,7 +157,7 @@ private struct Sample: MapValue {
       let last = counter.load(ordering: .sequentiallyConsistent)
       #expect(last == 3)
       let phase = view.atomic(\.phase).exchange(.running)
-      #expect(phase == Phase(rawValue: 0))
+      #expect(phase == RunPhase(rawValue: 0))
       // The neighbours of a narrow field stay as they are.
       view.atomic(\.u8).wrappingAdd(255)
       view.atomic(\.u8).wrappingAdd(1)
@@ -170,20 +169,25 @@ private struct Sample: MapValue {
     #expect(try storage.value(of: .current)?.sequence == 3)
   }
 
-  @Test(arguments: FakeBackend.Access.allCases)
-  func readsConsistentlyOnceTheWriterIsDone(_ access: FakeBackend.Access) throws {
-    let (storage, fake) = try make(access)
-    fake.program(on: .current, as: Sample.self) { $0.sequence = 1 }
+  @Test(arguments: BackendUnderTest.allCases)
+  func readsConsistentlyOnceTheWriterIsDone(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Everything.self, map: "everythings")
+    let storage = bench.storage
+    try bench.program(on: .current) { $0.sequence = 1 }
     try storage.withCurrent { view in
       var rounds = 0
       // The writer finishes while the reader is in its second attempt.
       let pair = try view.readConsistently(sequence: \.sequence) { view in
         rounds += 1
         if rounds == 2 {
-          fake.program(on: .current, as: Sample.self) {
-            $0.start.x = 8
-            $0.start.y = 9
-            $0.sequence = 2
+          do {
+            try bench.program {
+              $0.start.x = 8
+              $0.start.y = 9
+              $0.sequence = 2
+            }
+          } catch {
+            Issue.record(error)
           }
         }
         return (view.start.x, view.start.y)
@@ -193,10 +197,11 @@ private struct Sample: MapValue {
     }
   }
 
-  @Test(arguments: FakeBackend.Access.allCases)
-  func aReaderThatNeverFindsQuietFails(_ access: FakeBackend.Access) throws {
-    let (storage, fake) = try make(access)
-    fake.program(on: .current, as: Sample.self) { $0.sequence = 3 }
+  @Test(arguments: BackendUnderTest.allCases)
+  func aReaderThatNeverFindsQuietFails(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Everything.self, map: "everythings")
+    let storage = bench.storage
+    try bench.program(on: .current) { $0.sequence = 3 }
     let error = #expect(throws: StorageError.self) {
       try storage.withCurrent { view in
         try view.readConsistently(sequence: \.sequence, attempts: 4) { $0.start.x }
@@ -205,12 +210,13 @@ private struct Sample: MapValue {
     #expect(error?.kind == .contended)
   }
 
-  @Test(arguments: FakeBackend.Access.allCases)
-  func aConsistentReadKeepsWhatTheViewChanged(_ access: FakeBackend.Access) throws {
-    let (storage, fake) = try make(access)
+  @Test(arguments: BackendUnderTest.allCases)
+  func aConsistentReadKeepsWhatTheViewChanged(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Everything.self, map: "everythings")
+    let storage = bench.storage
     try storage.withCurrent { view in
       view.u8 = 6
-      fake.program(on: .current, as: Sample.self) { $0.start.x = 4 }
+      try bench.program(on: .current) { $0.start.x = 4 }
       let x = try view.readConsistently(sequence: \.sequence) { $0.start.x }
       #expect(x == 4)
       #expect(view.u8 == 6)
@@ -219,9 +225,10 @@ private struct Sample: MapValue {
     #expect(try storage.value(of: .current)?.start.x == 4)
   }
 
-  @Test(arguments: FakeBackend.Access.allCases)
-  func writesConsistently(_ access: FakeBackend.Access) throws {
-    let (storage, _) = try make(access)
+  @Test(arguments: BackendUnderTest.allCases)
+  func writesConsistently(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Everything.self, map: "everythings")
+    let storage = bench.storage
     try storage.withCurrent { view in
       view.writeConsistently(sequence: \.sequence) { view in
         #expect(view.sequence == 1)
@@ -231,16 +238,18 @@ private struct Sample: MapValue {
     }
   }
 
-  @Test func aBareScalarIsAValue() throws {
-    let storage = try TaskLocalStorage<UInt64>(backend: FakeBackend(layoutOf: UInt64.self))
+  @Test(arguments: BackendUnderTest.allCases)
+  func aBareScalarIsAValue(_ backend: BackendUnderTest) throws {
+    let storage = try backend.bench(UInt64.self, map: "numbers").storage
     try storage.withCurrent { $0.value += 3 }
     #expect(try storage.withCurrent { $0.value } == 3)
     #expect(try storage.value(of: .current) == 3)
   }
 
   @Test func aLetFieldIsRead() throws {
-    let (storage, fake) = try make(.direct)
-    let offset = try #require(MemoryLayout<Sample>.offset(of: \.fixed))
+    let fake = try FakeBackend(layoutOf: Everything.self)
+    let storage = try TaskLocalStorage<Everything>(backend: fake)
+    let offset = try #require(MemoryLayout<Everything>.offset(of: \.fixed))
     fake.write([1, 2, 0, 0], at: offset, into: .current)
     #expect(try storage.withCurrent { $0.fixed } == 0x0201)
   }

@@ -2,7 +2,7 @@ import Glibc
 import Synchronization
 
 /// A thread that a test starts and joins; what its body throws comes out of `join()`.
-final class TestThread: Sendable {
+package final class TestThread: Sendable {
   private let thread: pthread_t
   private let outcome: Outcome
 
@@ -14,7 +14,7 @@ final class TestThread: Sendable {
 
   struct CannotStart: Error { var errno: Int32 }
 
-  init(stackSize: Int = 256 * 1024, _ body: @escaping @Sendable () throws -> Void) throws {
+  package init(stackSize: Int = 256 * 1024, _ body: @escaping @Sendable () throws -> Void) throws {
     outcome = Outcome(body)
     var attributes = pthread_attr_t()
     pthread_attr_init(&attributes)
@@ -40,17 +40,17 @@ final class TestThread: Sendable {
     self.thread = thread
   }
 
-  func join() throws {
+  package func join() throws {
     pthread_join(thread, nil)
     if let error = outcome.error.withLock({ $0 }) { throw error }
   }
 }
 
 /// Opens once; threads wait until it has.
-final class Gate: Sendable {
+package final class Gate: Sendable {
   private nonisolated(unsafe) let semaphore: UnsafeMutablePointer<sem_t>
 
-  init() {
+  package init() {
     semaphore = .allocate(capacity: 1)
     sem_init(semaphore, 0, 0)
   }
@@ -60,9 +60,9 @@ final class Gate: Sendable {
     semaphore.deallocate()
   }
 
-  func open() { sem_post(semaphore) }
+  package func open() { sem_post(semaphore) }
 
-  func wait() {
+  package func wait() {
     while sem_wait(semaphore) != 0 {}
     sem_post(semaphore)
   }

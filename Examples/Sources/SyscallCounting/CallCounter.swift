@@ -1,0 +1,17 @@
+import MmapStorage
+
+/// The BPF program that counts, loaded and attached; it stops when this goes away.
+public final class CallCounter {
+  private let links: [BPFLink]
+
+  /// The counters of each thread.
+  public let counters: TaskLocalStorage<CallCounters>
+
+  /// Loads and attaches the program.
+  public init() throws {
+    let object = try BPFObject(.syscallCounters)
+    try object.load()
+    counters = try TaskLocalStorage(map: object.map("call_counters"))
+    links = try object.attach()
+  }
+}

@@ -1,0 +1,70 @@
+import Glibc
+import MmapStorage
+import Synchronization
+
+/// Several workers, each on a thread of its own, all at once.
+public enum Crew {
+  /// Runs the workers and gives back what each found, in their order.
+  ///
+  /// - Parameters:
+  ///   - workers: The work.
+  ///   - counters: The storage that the program counts in.
+  ///   - called: Told of each call, on the thread that made it.
+  public static func run(
+    _ workers: [Worker],
+    counters: TaskLocalStorage<CallCounters>,
+    called: @escaping @Sendable (CallClass) -> Void = { _ in }
+  ) throws -> [Worker.Result] {
+    let jobs = workers.map { Job($0, counters: counters, called: called) }
+    var threads: [pthread_t] = []
+    for job in jobs {
+      var thread = pthread_t()
+      let context = Unmanaged.passRetained(job)
+      let failure = pthread_create(
+        &thread,
+        nil,
+        { context in
+          if let context { Unmanaged<Job>.fromOpaque(context).takeRetainedValue().run() }
+          return nil
+        },
+        context.toOpaque()
+      )
+      if failure == 0 {
+        threads.append(thread)
+      } else {
+        context.release()
+        job.outcome.withLock { $0 = .failure(ThreadFailure(errno: failure)) }
+      }
+    }
+    for thread in threads { pthread_join(thread, nil) }
+    return try jobs.compactMap { job in try job.outcome.withLock { $0 }?.get() }
+  }
+
+  /// A thread could not be started.
+  public struct ThreadFailure: Error {
+    /// What `pthread_create` returned.
+    public var errno: Int32
+  }
+
+  private final class Job: Sendable {
+    let worker: Worker
+    let counters: TaskLocalStorage<CallCounters>
+    let called: @Sendable (CallClass) -> Void
+    let outcome = Mutex<Result<Worker.Result, any Error>?>(nil)
+
+    init(
+      _ worker: Worker,
+      counters: TaskLocalStorage<CallCounters>,
+      called: @escaping @Sendable (CallClass) -> Void
+    ) {
+      self.worker = worker
+      self.counters = counters
+      self.called = called
+    }
+
+    func run() {
+      let result = Result { try worker.run(counters: counters, called: called) }
+      outcome.withLock { $0 = result }
+    }
+  }
+}

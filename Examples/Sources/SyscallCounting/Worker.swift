@@ -1,0 +1,72 @@
+import MmapStorage
+import SystemPackage
+
+/// A thread's work: so many system calls of some kinds.
+public struct Worker: Sendable {
+  /// What the thread is called in the table.
+  public var name: String
+  /// Which share of its calls the program samples: one in this many.
+  public var sampling: UInt32
+  /// What it does, and how often.
+  public var plan: [(Activity, Int)]
+
+  /// Creates a thread's work.
+  public init(name: String, sampling: UInt32, plan: [(Activity, Int)]) {
+    self.name = name
+    self.sampling = sampling
+    self.plan = plan
+  }
+
+  /// What a thread found in its own counters after its work.
+  public struct Result: Sendable {
+    /// The work.
+    public var worker: Worker
+    /// All calls, by class.
+    public var seen: [UInt64]
+    /// The sampled ones, by class.
+    public var sampled: [UInt64]
+
+    /// The classes whose counts are not what the thread did, in words.
+    public var mistakes: [String] {
+      worker.plan.compactMap { activity, calls in
+        let kind = activity.callClass
+        let due = (UInt64(calls) + UInt64(worker.sampling) - 1) / UInt64(worker.sampling)
+        let (seen, sampled) = (seen[kind.rawValue], sampled[kind.rawValue])
+        guard seen != UInt64(calls) || sampled != due else { return nil }
+        return "\(worker.name): \(kind): \(calls) calls made, \(seen) seen; "
+          + "\(due) due in the sample, \(sampled) there"
+      }
+    }
+  }
+
+  /// Does the work on the calling thread and reads the thread's own counters.
+  ///
+  /// - Parameters:
+  ///   - counters: The storage that the program counts in.
+  ///   - called: Told of each call: where there is no program, someone has to play it.
+  public func run(
+    counters: TaskLocalStorage<CallCounters>,
+    called: (CallClass) -> Void = { _ in }
+  ) throws -> Result {
+    let file = try FileDescriptor.open("/dev/null", .readWrite, options: .closeOnExec)
+    defer { try? file.close() }
+
+    try counters.withCurrent { $0.sampling = sampling }
+    for (activity, calls) in plan {
+      for _ in 0..<calls {
+        activity.perform(on: file)
+        called(activity.callClass)
+      }
+    }
+    return try counters.withCurrent { view in
+      // What the thread does from here on is not part of its work.
+      view.sampling = 0
+      var result = Result(worker: self, seen: [], sampled: [])
+      for kind in CallClass.allCases {
+        result.seen.append(view.seen[kind.rawValue])
+        result.sampled.append(view.sampled[kind.rawValue])
+      }
+      return result
+    }
+  }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <linux/bpf.h>
+#include <asm/unistd.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+struct visit {
+	__u64 calls;
+	__u32 request_id;
+	__u32 last_request_id;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct visit);
+} visits SEC(".maps");
+
+/* Runs at every system call of every thread; only one that wrote its storage has any. */
+SEC("tp_btf/sys_enter")
+int BPF_PROG(count_call, struct pt_regs *registers, long number)
+{
+	struct visit *visit;
+
+	visit = bpf_task_storage_get(&visits, bpf_get_current_task_btf(), NULL, 0);
+	if (!visit || number != __NR_getppid)
+		return 0;
+	visit->calls++;
+	visit->last_request_id = visit->request_id;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

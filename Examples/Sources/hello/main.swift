@@ -1,0 +1,22 @@
+import Glibc
+import MmapStorage
+
+/// `struct visit` of hello.bpf.c; checked against it field by field when the storage is created.
+struct Visit: MapValue {
+  var calls: UInt64
+  var requestID: UInt32
+  var lastRequestID: UInt32
+}
+
+let object = try BPFObject(.hello)
+try object.load()
+let links = try object.attach()
+let visits = try TaskLocalStorage<Visit>(map: object.map("visits"))
+
+try visits.withCurrent { $0.requestID = 42 }  // the BPF program sees this …
+for _ in 0..<3 { _ = getppid() }
+try visits.withCurrent { visit in  // … and we see what it wrote
+  print("The program saw \(visit.calls) calls, the last for request \(visit.lastRequestID).")
+}
+print("Backend \(visits.backend)")
+links.forEach { $0.detach() }

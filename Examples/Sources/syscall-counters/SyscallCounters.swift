@@ -1,0 +1,75 @@
+import ArgumentParser
+import MmapStorage
+import MmapStorageTesting
+import SyscallCounting
+
+@main
+struct SyscallCounters: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Counts the system calls of its threads with a BPF program.",
+    discussion: """
+      Each thread tells the program through its task-local storage which share of its calls to \
+      sample, makes its calls, and reads its own counters from the same storage.
+      """
+  )
+
+  @Option(help: "How many calls each thread makes.")
+  var calls = 1_000
+
+  @Flag(help: "Do without the kernel: count in memory, as a unit test would.")
+  var fake = false
+
+  func validate() throws {
+    guard (1...10_000_000).contains(calls) else {
+      throw ValidationError("--calls takes a number from 1 to 10000000")
+    }
+  }
+
+  func run() throws {
+    let workers = [
+      Worker(name: "reader", sampling: 1, plan: [(.reading, calls)]),
+      Worker(name: "asker", sampling: 4, plan: [(.asking, calls)]),
+      Worker(name: "yielder", sampling: 10, plan: [(.yielding, calls)]),
+      Worker(name: "sleeper", sampling: 1, plan: [(.sleeping, max(calls / 10, 1))]),
+      Worker(name: "mixed", sampling: 3, plan: [(.reading, calls / 2), (.asking, calls / 4)]),
+    ]
+    let results = try fake ? runFake(workers) : runLive(workers)
+    print(ResultTable(results))
+    print("(all calls / sampled ones, by class; what the storage itself costs is in 'bpf')\n")
+
+    let mistakes = results.flatMap(\.mistakes)
+    guard mistakes.isEmpty, results.count == workers.count else {
+      print((["The counts are wrong:"] + mistakes).joined(separator: "\n"))
+      throw ExitCode.failure
+    }
+    print("Every count is what the thread did.")
+  }
+
+  private func runLive(_ workers: [Worker]) throws -> [Worker.Result] {
+    let counter: CallCounter
+    do {
+      counter = try CallCounter()
+    } catch let error as StorageError
+      where error.kind == .permissionDenied || error.kind == .unsupported
+    {
+      print("No BPF here: \(error)\n")
+      return try runFake(workers)
+    }
+    print("Counting on the live kernel; backend \(counter.counters.backend)\n")
+    return try Crew.run(workers, counters: counter.counters)
+  }
+
+  private func runFake(_ workers: [Worker]) throws -> [Worker.Result] {
+    let backend = try FakeBackend(layoutOf: CallCounters.self)
+    let counters = try TaskLocalStorage<CallCounters>(backend: backend)
+    print("Counting in memory; backend \(counters.backend)\n")
+    return try Crew.run(workers, counters: counters) { kind in
+      backend.program(on: .current, as: CallCounters.self) { view in
+        if view.seen[kind.rawValue] % UInt64(view.sampling) == 0 {
+          view.sampled[kind.rawValue] += 1
+        }
+        view.seen[kind.rawValue] += 1
+      }
+    }
+  }
+}

@@ -1,0 +1,73 @@
+import MmapStorage
+import MmapStorageTesting
+import TestSupport
+import Testing
+
+/// The backends whose observable behaviour is the same.
+enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
+  case fakeDirect, fakeCopying, lookup
+
+  var testDescription: String { "\(self)" }
+
+  /// Whether a view sees and makes changes at once, or works on a copy.
+  var isDirect: Bool { self == .fakeDirect }
+
+  /// A storage of its own, in the map of that name in values.bpf.c.
+  func bench<Value: MapField>(
+    _ type: Value.Type, map: String, policy: LayoutPolicy = .exact
+  ) throws -> Bench<Value> {
+    let object = try BPFObject(.values)
+    let backend: any StorageBackend
+    switch self {
+    case .fakeDirect:
+      backend = try FakeBackend(map: map, of: object, access: .direct)
+    case .fakeCopying:
+      backend = try FakeBackend(map: map, of: object, access: .copying)
+    case .lookup:
+      try LiveKernel.needed()
+      try object.load()
+      backend = try LookupBackend(object.map(map))
+    }
+    return Bench(
+      storage: try TaskLocalStorage<Value>(backend: backend, policy: policy), backend: backend)
+  }
+}
+
+/// A storage, and a way to play the BPF program on it.
+struct Bench<Value: MapField>: Sendable {
+  let storage: TaskLocalStorage<Value>
+  let backend: any StorageBackend
+
+  /// Changes a thread's storage from the other side; nil if there is none and none is created.
+  @discardableResult
+  func program<Result>(
+    on thread: ThreadID = .current, create: Bool = true,
+    _ body: (borrowing StorageView<Value>) -> Result
+  ) throws -> Result? {
+    if let fake = backend as? FakeBackend {
+      return fake.program(on: thread, as: Value.self, create: create, body)
+    }
+    let bytes = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: backend.valueSize, alignment: 16)
+    defer { bytes.deallocate() }
+    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    guard try backend.load(.thread(thread), into: bytes) || create,
+      let address = bytes.baseAddress
+    else { return nil }
+    let result = body(StorageView(storageAt: address))
+    try backend.store(.thread(thread), [0..<bytes.count], of: UnsafeRawBufferPointer(bytes))
+    return result
+  }
+
+  /// Removes a thread's storage behind the library's back.
+  func delete(of thread: ThreadID) throws {
+    _ = try backend.remove(.thread(thread))
+  }
+
+  /// A copy of a thread's bytes; nil if it has no storage.
+  func bytes(of thread: ThreadID = .current) throws -> [UInt8]? {
+    var bytes = [UInt8](repeating: 0, count: backend.valueSize)
+    let found = try bytes.withUnsafeMutableBytes { try backend.load(.thread(thread), into: $0) }
+    return found ? bytes : nil
+  }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#define TASK_STORAGE(map_name, value_type)			\
+	struct {						\
+		__uint(type, BPF_MAP_TYPE_TASK_STORAGE);	\
+		__uint(map_flags, BPF_F_NO_PREALLOC);		\
+		__type(key, int);				\
+		__type(value, value_type);			\
+	} map_name SEC(".maps")
+
+struct tag {
+	__u64 request_id;
+	__u64 hits;
+	__u32 priority;
+	__u32 flags;
+};
+
+enum run_phase { RUN_PHASE_IDLE, RUN_PHASE_STARTING, RUN_PHASE_RUNNING };
+
+struct corner {
+	__s32 x;
+	__s32 y;
+};
+
+struct everything {
+	__u64 sequence;
+	__u8 u8;
+	bool flag;
+	__s16 i16;
+	enum run_phase phase;
+	double d;
+	float f;
+	struct corner start;
+	__u32 reserved;
+	char name[16];
+	__u16 grid[2][3];
+	struct corner points[2];
+	__u32 fixed;
+};
+
+struct longer_tag {
+	struct tag tag;
+	__u64 later[3];
+};
+
+TASK_STORAGE(tags, struct tag);
+TASK_STORAGE(everythings, struct everything);
+TASK_STORAGE(numbers, __u64);
+TASK_STORAGE(longer_tags, struct longer_tag);
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

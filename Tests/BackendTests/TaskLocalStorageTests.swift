@@ -1,0 +1,299 @@
+import CTestSupport
+import MmapStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+struct Tag: MapValue {
+  var requestID: UInt64 = 0
+  var hits: UInt64 = 0
+  var priority: UInt32 = 0
+  var flags: UInt32 = 0
+}
+
+private struct Oops: Error {}
+
+/// What a storage does is the same for all backends.
+@Suite struct TaskLocalStorageTests {
+  // MARK: Nesting and throwing
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func nestedViewsOfOneStorageShareTheirBytes(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Tag.self, map: "tags")
+    try bench.storage.withCurrent { outer in
+      outer.requestID = 1
+      try bench.storage.withCurrent { inner in
+        #expect(inner.requestID == 1)
+        inner.requestID = 2
+      }
+      #expect(outer.requestID == 2)
+      outer.flags = 4
+    }
+    #expect(try bench.storage.value(of: .current)?.requestID == 2)
+    #expect(try bench.storage.value(of: .current)?.flags == 4)
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func nestedViewsOfTwoStoragesAreApart(_ backend: BackendUnderTest) throws {
+    let one = try backend.bench(Tag.self, map: "tags").storage
+    let two = try backend.bench(Tag.self, map: "tags").storage
+    try one.withCurrent { first in
+      first.requestID = 1
+      try two.withCurrent { second in
+        #expect(second.requestID == 0)
+        second.requestID = 2
+        #expect(first.requestID == 1)
+      }
+    }
+    #expect(try one.value(of: .current)?.requestID == 1)
+    #expect(try two.value(of: .current)?.requestID == 2)
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func whatWasWrittenBeforeAThrowStays(_ backend: BackendUnderTest) throws {
+    let storage = try backend.bench(Tag.self, map: "tags").storage
+    #expect(throws: Oops.self) {
+      try storage.withCurrent { tag in
+        tag.requestID = 9
+        throw Oops()
+      }
+    }
+    #expect(try storage.value(of: .current)?.requestID == 9)
+    // The view was left properly: the next one sees what was written since.
+    try storage.setValue(Tag(requestID: 10), of: .current)
+    #expect(try storage.withCurrent { $0.requestID } == 10)
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func aViewKeepsItsStorage(_ backend: BackendUnderTest) throws {
+    var only: Bench<Tag>? = try backend.bench(Tag.self, map: "tags")
+    let implementation = try #require(only?.backend)
+    try only?.storage.withCurrent { tag in
+      tag.requestID = 1
+      only = nil
+      tag.requestID += 1
+    }
+    var bytes = [UInt8](repeating: 0, count: implementation.valueSize)
+    #expect(try bytes.withUnsafeMutableBytes { try implementation.load(.callingThread, into: $0) })
+    #expect(bytes[0] == 2)
+  }
+
+  // MARK: The other side
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func aViewLeavesOtherFieldsToTheProgram(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Tag.self, map: "tags")
+    try bench.storage.withCurrent { tag in
+      tag.requestID = 5
+      try bench.program {
+        $0.hits = 7
+        $0.flags = 1
+      }
+    }
+    let value = try #require(try bench.storage.value(of: .current))
+    #expect(value.requestID == 5)
+    #expect(value.hits == 7)
+    #expect(value.flags == 1)
+  }
+
+  @Test(arguments: [BackendUnderTest.fakeCopying, .lookup])
+  func aFieldIsWrittenBackAsAWhole(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Tag.self, map: "tags")
+    try bench.program { $0.hits = 0x0001 }
+    try bench.storage.withCurrent { tag in
+      tag.hits = 0x0002
+      try bench.program { $0.hits = 0x0101 }
+    }
+    // Byte by byte it would be 0x0102, which nobody wrote.
+    #expect(try bench.storage.value(of: .current)?.hits == 2)
+  }
+
+  @Test(arguments: [BackendUnderTest.fakeCopying, .lookup])
+  func readingAloneCreatesNothing(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Tag.self, map: "tags")
+    #expect(try bench.storage.withCurrent { $0.requestID } == 0)
+    #expect(try bench.storage.value(of: .current) == nil)
+    try bench.storage.withCurrent { $0.priority = 1 }
+    #expect(try bench.storage.value(of: .current)?.priority == 1)
+  }
+
+  @Test(arguments: [BackendUnderTest.fakeCopying, .lookup])
+  func aStorageThatSomeoneElseDeletedReadsAsZero(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Tag.self, map: "tags")
+    try bench.storage.withCurrent { $0.requestID = 1 }
+    try bench.delete(of: .current)
+    try bench.storage.withCurrent { tag in
+      #expect(tag.requestID == 0)
+      tag.priority = 1
+    }
+    #expect(try bench.storage.value(of: .current)?.priority == 1)
+  }
+
+  @Test(arguments: [BackendUnderTest.fakeCopying, .lookup])
+  func aStorageThatIsDeletedWhileAViewIsInUseGetsTheChanges(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Tag.self, map: "tags")
+    try bench.storage.setValue(Tag(requestID: 1, hits: 2), of: .current)
+    try bench.storage.withCurrent { tag in
+      tag.priority = 3
+      try bench.delete(of: .current)
+    }
+    let value = try #require(try bench.storage.value(of: .current))
+    #expect(value.priority == 3)
+    #expect(value.requestID == 0)
+  }
+
+  // MARK: Other threads
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func threadsAreApart(_ backend: BackendUnderTest) throws {
+    let storage = try backend.bench(Tag.self, map: "tags").storage
+    try storage.withCurrent { $0.requestID = 1 }
+    let here = ThreadID.current
+    try TestThread {
+      try storage.withCurrent { tag in
+        #expect(tag.requestID == 0)
+        tag.requestID = 2
+      }
+      #expect(try storage.value(of: here)?.requestID == 1)
+      try storage.setValue(Tag(requestID: 3), of: here)
+    }.join()
+    #expect(try storage.withCurrent { $0.requestID } == 3)
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func aPidfdStandsForItsTask(_ backend: BackendUnderTest) throws {
+    let storage = try backend.bench(Tag.self, map: "tags").storage
+    try TestThread {
+      try withPidfd(of: .current) { pidfd in
+        #expect(try storage.value(of: .pidfd(pidfd)) == nil || backend.isDirect)
+        try storage.setValue(Tag(requestID: 4), of: .pidfd(pidfd))
+        #expect(try storage.withCurrent { $0.requestID } == 4)
+        #expect(try storage.removeValue(of: .pidfd(pidfd)))
+        #expect(try storage.withCurrent { $0.requestID } == 0)
+      }
+    }.join()
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func aDescriptorThatIsNoPidfd(_ backend: BackendUnderTest) throws {
+    let storage = try backend.bench(Tag.self, map: "tags").storage
+    let null = try FileDescriptor.open("/dev/null", .readOnly, options: .closeOnExec)
+    defer { try? null.close() }
+    for descriptor in [null, FileDescriptor(rawValue: 1 << 20)] {
+      let error = #expect(throws: StorageError.self) {
+        try storage.value(of: .pidfd(descriptor))
+      }
+      #expect(error?.errno == .badFileDescriptor)
+    }
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func removingMeansAFreshStorage(_ backend: BackendUnderTest) throws {
+    let storage = try backend.bench(Tag.self, map: "tags").storage
+    try storage.withCurrent { $0.requestID = 1 }
+    #expect(try storage.removeValue(of: .current))
+    #expect(try storage.value(of: .current) == nil)
+    #expect(try !storage.removeValue(of: .current))
+    try storage.withCurrent { tag in
+      #expect(tag.requestID == 0)
+      tag.priority = 2
+    }
+    #expect(try storage.value(of: .current)?.priority == 2)
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func removingWhileAViewIsInUseLeavesItsBytes(_ backend: BackendUnderTest) throws {
+    let storage = try backend.bench(Tag.self, map: "tags").storage
+    try storage.withCurrent { outer in
+      outer.requestID = 1
+      try storage.removeValue(of: .current)
+      #expect(outer.requestID == 1)
+      outer.priority = 3
+    }
+    try storage.withCurrent { $0.flags = 1 }
+    #expect(try storage.value(of: .current)?.flags == 1)
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func anotherThreadMayRemove(_ backend: BackendUnderTest) throws {
+    let storage = try backend.bench(Tag.self, map: "tags").storage
+    try storage.withCurrent { $0.requestID = 1 }
+    let here = ThreadID.current
+    try TestThread { try storage.removeValue(of: here) }.join()
+    #expect(try storage.withCurrent { $0.requestID } == 0)
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func moreStoragesThanSlots(_ backend: BackendUnderTest) throws {
+    let storages = try (0..<100).map { _ in try backend.bench(Tag.self, map: "tags").storage }
+    for (index, storage) in storages.enumerated() {
+      try storage.withCurrent { $0.requestID = UInt64(index) }
+    }
+    for (index, storage) in storages.enumerated() {
+      #expect(try storage.withCurrent { $0.requestID } == UInt64(index))
+    }
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func aCompatibleTypeLeavesWhatItDoesNotKnow(_ backend: BackendUnderTest) throws {
+    struct Outer: MapValue { var tag: Tag }
+    let bench = try backend.bench(Outer.self, map: "longer_tags", policy: .compatible)
+    let rest = (24..<48).map { UInt8($0) }
+    _ = try bench.storage.withCurrent { $0.tag.requestID = 1 }
+    try [UInt8](repeating: 0, count: 24).appending(rest).withUnsafeBytes {
+      try bench.backend.store(.callingThread, [24..<48], of: $0)
+    }
+    try bench.storage.withCurrent { $0.tag.flags = 2 }
+    try bench.storage.setValue(Outer(tag: Tag(priority: 9)), of: .current)
+    let bytes = try #require(try bench.bytes())
+    #expect(bytes[16] == 9)
+    #expect(Array(bytes[24..<48]) == rest)
+  }
+
+  // MARK: Swift tasks
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func aSwiftTaskSeesTheStorageOfTheThreadItIsOn(_ backend: BackendUnderTest) async throws {
+    let storage = try backend.bench(Tag.self, map: "tags").storage
+    try await withThrowingTaskGroup(of: Int.self) { group in
+      for _ in 0..<16 {
+        group.addTask { try await hop(storage, times: 300) }
+      }
+      var hops = 0
+      for try await count in group { hops += count }
+      #expect(hops > 0, "no Swift task ever changed its thread, so this showed nothing")
+    }
+  }
+}
+
+extension [UInt8] {
+  fileprivate func appending(_ other: [UInt8]) -> [UInt8] { self + other }
+}
+
+/// Writes the thread's id into its storage and reads it back on whatever thread it is then; counts
+/// how often the thread changed.
+private func hop(_ storage: TaskLocalStorage<Tag>, times: Int) async throws -> Int {
+  var hops = 0
+  var last = ThreadID.current
+  for _ in 0..<times {
+    try storage.withCurrent { $0.requestID = UInt64(ThreadID.current.rawValue) }
+    await Task.yield()
+    try storage.withCurrent { tag in
+      let here = UInt64(ThreadID.current.rawValue)
+      #expect(tag.requestID == 0 || tag.requestID == here)
+      tag.requestID = here
+    }
+    if ThreadID.current != last { hops += 1 }
+    last = .current
+  }
+  return hops
+}
+
+/// Runs `body` with a pidfd of a thread that the test owns.
+private func withPidfd(of thread: ThreadID, _ body: (FileDescriptor) throws -> Void) throws {
+  let number = test_pidfd_open(thread.rawValue)
+  guard number >= 0 else { throw Errno(rawValue: -number) }
+  let descriptor = FileDescriptor(rawValue: number)
+  defer { try? descriptor.close() }
+  try body(descriptor)
+}

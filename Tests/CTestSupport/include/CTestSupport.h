@@ -1,0 +1,15 @@
+#ifndef CTESTSUPPORT_H
+#define CTESTSUPPORT_H
+
+/* What tests need and Swift does not import. Each returns -errno on failure. */
+
+/* A pidfd of the thread with this id. */
+int test_pidfd_open(int tid);
+
+/* fork(2). */
+int test_fork(void);
+
+/* Drops every capability of the calling thread and becomes user 65534. */
+int test_drop_rights(void);
+
+#endif

@@ -1,0 +1,226 @@
+import MmapStorage
+import MmapStorageTesting
+import SystemPackage
+import TestSupport
+import Testing
+
+private struct Tag: MapValue {
+  var requestID: UInt64 = 0
+  var priority: UInt32 = 0
+  var flags: UInt32 = 0
+}
+
+private struct Oops: Error {}
+
+/// What only the fake backend can show: faults, attachments, and the record of calls.
+@Suite struct FakeBackendTests {
+  private func make(_ access: FakeBackend.Access, faults: FaultPlan = FaultPlan()) throws -> (
+    TaskLocalStorage<Tag>, FakeBackend
+  ) {
+    let fake = try FakeBackend(layoutOf: Tag.self, access: access, faults: faults)
+    return (try TaskLocalStorage<Tag>(backend: fake), fake)
+  }
+
+  @Test func saysWhatItIs() throws {
+    let (storage, _) = try make(.direct)
+    #expect(storage.backend.kind == .fake)
+    #expect("\(storage.backend)".hasPrefix(".fake: "))
+  }
+
+  @Test func checksTheLayoutLikeARealMap() throws {
+    struct Other: MapValue {
+      var requestID: UInt64
+      var priority: Int32
+      var flags: UInt32
+    }
+    let fake = try FakeBackend(layoutOf: Other.self)
+    let error = #expect(throws: StorageError.self) { try TaskLocalStorage<Tag>(backend: fake) }
+    #expect(error?.kind == .layoutMismatch)
+    #expect(error?.details.contains("priority") == true)
+  }
+
+  // MARK: Attachments
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func theEndOfAThreadGivesBackWhatItHad(_ access: FakeBackend.Access) throws {
+    let (storage, fake) = try make(access)
+    try storage.withCurrent { $0.requestID = 1 }
+    try TestThread {
+      try storage.withCurrent { $0.requestID = 2 }
+      #expect(fake.attachedThreads == 2)
+      #expect(fake.storageCount == 2)
+    }.join()
+    #expect(fake.attachedThreads == 1)
+    #expect(fake.storageCount == 1)
+  }
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func theEndOfAStorageDetachesAllThreads(_ access: FakeBackend.Access) throws {
+    let (storage, fake) = try make(access)
+    let attached = Gate(), done = Gate()
+    var only: TaskLocalStorage<Tag>? = consume storage
+    let weak = WeakStorage(only)
+    let thread = try TestThread {
+      try weak.storage?.withCurrent { $0.requestID = 1 }
+      attached.open()
+      done.wait()
+    }
+    attached.wait()
+    #expect(fake.attachedThreads == 1)
+    only = nil
+    #expect(fake.attachedThreads == 0)
+    // The thread's storage in the map is the kernel's to end.
+    #expect(fake.storageCount == 1)
+    done.open()
+    try thread.join()
+  }
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func aViewKeepsItsAttachment(_ access: FakeBackend.Access) throws {
+    let (storage, fake) = try make(access)
+    var only: TaskLocalStorage<Tag>? = consume storage
+    try only?.withCurrent { tag in
+      tag.requestID = 1
+      only = nil
+      #expect(fake.attachedThreads == 1)
+      tag.requestID += 1
+    }
+    #expect(fake.attachedThreads == 0)
+    #expect(fake.bytes(of: .current)?.first == 2)
+  }
+
+  @Test func aStorageThatIsGoneIsNeverReachedThroughAStaleSlot() throws {
+    // Many more than there are slots, each with its own value, created where the last one stood.
+    for round in 0..<200 {
+      let (storage, _) = try make(.direct)
+      try storage.withCurrent { tag in
+        #expect(tag.requestID == 0)
+        tag.requestID = UInt64(round) + 1
+      }
+    }
+  }
+
+  @Test func aThreadThatIsAttachedKeepsItsBytesWhenSomeoneElseDeletesItsStorage() throws {
+    let (storage, fake) = try make(.direct)
+    try storage.withCurrent { $0.requestID = 1 }
+    fake.deleteStorage(of: .current)
+    #expect(try storage.withCurrent { $0.requestID } == 1)
+    #expect(try storage.value(of: .current) == nil)
+  }
+
+  // MARK: Faults
+
+  @Test(arguments: FakeBackend.Access.allCases)
+  func anAttachThatFailsMayBeTriedAgain(_ access: FakeBackend.Access) throws {
+    var faults = FaultPlan()
+    faults.fail(.attach, call: 1, with: .noMemory)
+    let (storage, fake) = try make(access, faults: faults)
+    let error = #expect(throws: StorageError.self) {
+      try storage.withCurrent { $0.requestID = 1 }
+    }
+    #expect(error?.errno == .noMemory)
+    #expect(error?.kind == .outOfResources)
+    #expect(fake.attachedThreads == 0)
+    try storage.withCurrent { $0.requestID = 2 }
+    #expect(try storage.value(of: .current)?.requestID == 2)
+  }
+
+  @Test func attachingAgainThatFailsMayBeTriedAgain() throws {
+    var faults = FaultPlan()
+    faults.fail(.attach, call: 2, with: .noMemory)
+    let (storage, _) = try make(.direct, faults: faults)
+    try storage.withCurrent { $0.requestID = 1 }
+    try storage.removeValue(of: .current)
+    #expect(throws: StorageError.self) { try storage.withCurrent { $0.requestID = 2 } }
+    #expect(try storage.withCurrent { $0.requestID } == 0)
+  }
+
+  @Test func aLookupThatFailsRunsNothing() throws {
+    var faults = FaultPlan()
+    faults.fail(.lookup, call: 1, with: .permissionDenied)
+    let (storage, _) = try make(.copying, faults: faults)
+    var ran = false
+    let error = #expect(throws: StorageError.self) {
+      try storage.withCurrent { _ in ran = true }
+    }
+    #expect(error?.kind == .permissionDenied)
+    #expect(!ran)
+    #expect(try storage.withCurrent { $0.requestID } == 0)
+  }
+
+  @Test func anUpdateThatFailsIsToldAndLeavesTheViewUsable() throws {
+    var faults = FaultPlan()
+    faults.fail(.update, call: 1, with: .noMemory)
+    let (storage, _) = try make(.copying, faults: faults)
+    let error = #expect(throws: StorageError.self) {
+      try storage.withCurrent { $0.requestID = 1 }
+    }
+    #expect(error?.errno == .noMemory)
+    #expect(try storage.withCurrent { $0.requestID } == 0)
+    try storage.withCurrent { $0.requestID = 2 }
+    #expect(try storage.value(of: .current)?.requestID == 2)
+  }
+
+  @Test func anErrorOfWritingBackNamesTheClosuresErrorToo() throws {
+    var faults = FaultPlan()
+    faults.fail(.update, call: 1, with: .noMemory)
+    let (storage, _) = try make(.copying, faults: faults)
+    let error = #expect(throws: StorageError.self) {
+      try storage.withCurrent { tag in
+        tag.requestID = 9
+        throw Oops()
+      }
+    }
+    #expect(error?.errno == .noMemory)
+    #expect(error?.details.contains("Oops") == true)
+  }
+
+  @Test func everyCallFromOnePointOnMayFail() throws {
+    var faults = FaultPlan()
+    faults.fail(.delete, from: 2, with: .notPermitted)
+    let (storage, _) = try make(.direct, faults: faults)
+    #expect(try !storage.removeValue(of: .current))
+    for _ in 0..<3 {
+      #expect(throws: StorageError.self) { try storage.removeValue(of: .current) }
+    }
+  }
+
+  @Test func aMapThatVanishes() throws {
+    let (storage, fake) = try make(.copying)
+    try storage.withCurrent { $0.requestID = 1 }
+    fake.removeMap()
+    let error = #expect(throws: StorageError.self) {
+      try storage.withCurrent { $0.requestID = 2 }
+    }
+    #expect(error?.errno == .badFileDescriptor)
+  }
+
+  // MARK: The record
+
+  @Test func callsAreRecorded() throws {
+    let (storage, fake) = try make(.copying)
+    try storage.withCurrent { $0.requestID = 1 }
+    #expect(fake.calls.map(\.operation) == [.attach, .lookup, .update])
+    #expect(fake.calls.allSatisfy { $0.thread == .current && $0.fault == nil })
+  }
+
+  @Test func readingWritesNothing() throws {
+    let (storage, fake) = try make(.copying)
+    _ = try storage.withCurrent { $0.requestID }
+    // A write of what stands there already is no change.
+    try storage.withCurrent { $0.requestID = 0 }
+    #expect(!fake.calls.contains { $0.operation == .update })
+    #expect(fake.storageCount == 0)
+  }
+
+  @Test func anAttachedThreadMakesNoCalls() throws {
+    let (storage, fake) = try make(.direct)
+    for _ in 0..<10 { try storage.withCurrent { $0.requestID += 1 } }
+    #expect(fake.calls.map(\.operation) == [.attach])
+  }
+}
+
+private final class WeakStorage: Sendable {
+  weak let storage: TaskLocalStorage<Tag>?
+  init(_ storage: TaskLocalStorage<Tag>?) { self.storage = storage }
+}

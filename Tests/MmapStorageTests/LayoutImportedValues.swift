@@ -1,0 +1,28 @@
+public import CTestValues
+public import MmapStorage
+
+extension test_color: MapScalar {}
+extension test_plain: MapValue {}
+extension test_rich: MapValue {}
+extension test_anonymous: MapValue {}
+extension test_packed: MapValue {}
+extension test_page: MapValue {}
+
+extension test_choice: MapValue {
+  /// With every alternative of the anonymous union, and one of the named one.
+  public static var fields: Fields<Self> {
+    Field("head", \.head)
+    Field("number", \.number)
+    Field("ratio", \.ratio)
+    Field("bytes", \.bytes, arrayOf: UInt8.self, count: 4)
+    Field("key.point", \.key.point)
+  }
+}
+
+extension test_bits: MapValue {
+  /// Without the bit-fields, which have no bytes of their own.
+  public static var fields: Fields<Self> {
+    Field("head", \.head)
+    Field("end", \.end)
+  }
+}
