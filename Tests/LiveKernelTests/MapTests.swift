@@ -1,6 +1,7 @@
 import Foundation
 import MmapStorage
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite(.liveKernel) struct MapTests {

@@ -2,6 +2,7 @@ import CLibBPFShim
 import Foundation
 import MmapStorage
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite(.liveKernel) struct PinningTests {

@@ -1,6 +1,7 @@
 import Foundation
 import MmapStorage
 import SystemPackage
+import TestSupport
 import Testing
 
 /// In processes of their own, because they give up their rights or their descriptors for good.
