@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -34,4 +35,9 @@ int test_drop_rights(void)
 		return -errno;
 	/* Leaving root makes the process undumpable, which closes its own /proc to it. */
 	return prctl(PR_SET_DUMPABLE, 1) ? -errno : 0;
+}
+
+unsigned long test_heap_bytes(void)
+{
+	return mallinfo2().uordblks;
 }

@@ -382,6 +382,15 @@ import Testing
       expected: ["f: size", "f[].y: missing"]
     ),
     Case(
+      what: "compatible: grown array element, behind all that Swift knows",
+      swift: one(.array(.structure("p", 4, [member("x", 0, .s32)]), 2)),
+      map: one(
+        .array(.structure("p", 16, [member("x", 0, .s32), member("y", 8, .u64)]), 2)
+      ),
+      policy: .compatible,
+      expected: ["f: size", "f[].y: missing"]
+    ),
+    Case(
       what: "everything at once",
       swift: .structure(
         "s",

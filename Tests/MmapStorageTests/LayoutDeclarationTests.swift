@@ -45,12 +45,12 @@ import Testing
   @Test func comparesDottedNamesWithNestedStructures() throws {
     let header = FieldType.structure("hdr", 4, [member("kind", 0, .u16), member("len", 2, .u16)])
     let blob = FieldType.structure("blob", 9, [member("x", 0, .array(.u8, 9))])
-    func map(_ header: FieldType) -> FieldType {
+    func map(_ header: FieldType, named name: String = "header") -> FieldType {
       .structure(
         "sample",
         48,
         [
-          member("sample_id", 0, .u64), member("header", 8, header),
+          member("sample_id", 0, .u64), member(name, 8, header),
           member("cells", 16, .array(.u16, 4)), member("w", 24, .array(.u32, 2)),
           member("blob", 32, blob),
         ]
@@ -68,6 +68,7 @@ import Testing
       [member("kind", 0, .u16), member("len", 2, .u16), member("more", 4, .u16)]
     )
     #expect(differences(try Sample.fieldType(), map(larger)) == ["header.more: missing"])
+    #expect(differences(try Sample.fieldType(), map(header, named: "head")) == ["header: name"])
   }
 
   @Test func describesMembersOfUnions() throws {

@@ -26,6 +26,14 @@ import Testing
     var words: InlineArray<2, UInt16>
   }
 
+  struct WithReference {
+    var list: [Int]
+    var count: UInt64 {
+      get { UInt64(list.count) }
+      set { list = [] }
+    }
+  }
+
   @Test func findsStoredProperties() {
     #expect(MemoryLayout<Value>.fieldOffset(of: \.a) == 0)
     #expect(MemoryLayout<Value>.fieldOffset(of: \.b) == 8)
@@ -48,6 +56,7 @@ import Testing
   @Test func doesNotFindWhatHasNoBytesOfItsOwn() {
     #expect(MemoryLayout<Value>.findFieldOffset(of: \.readOnly) == nil)
     #expect(MemoryLayout<Value>.findFieldOffset(of: \.doubled) == nil)
+    #expect(MemoryLayout<WithReference>.findFieldOffset(of: \.count) == nil)
     #expect(MemoryLayout<Value>.findFieldOffset(of: \.narrow) == nil)
     #expect(MemoryLayout<Value>.findFieldOffset(of: \.ignored) == nil)
   }

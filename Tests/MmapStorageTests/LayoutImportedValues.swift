@@ -6,6 +6,7 @@ extension test_plain: MapValue {}
 extension test_rich: MapValue {}
 extension test_anonymous: MapValue {}
 extension test_packed: MapValue {}
+extension test_packed_elements: MapValue {}
 extension test_page: MapValue {}
 
 extension test_choice: MapValue {

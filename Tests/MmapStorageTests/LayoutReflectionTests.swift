@@ -153,6 +153,9 @@ private struct TailFirst: MapValue {
     let error = try #require(throws: StorageError.self) { try test_packed.fieldType() }
     #expect(error.object == "field 'number' of type test_packed")
     #expect(error.advice.contains("byte 1"))
+    let inArray = try #require(throws: StorageError.self) { try test_packed_elements.fieldType() }
+    #expect(inArray.object == "field 'items[1].number' of type test_packed_elements")
+    #expect(inArray.advice.contains("byte 5"))
   }
 
   struct Refused: CustomTestStringConvertible {
@@ -188,6 +191,11 @@ private struct TailFirst: MapValue {
     var a: InlineArray<2, [UInt8]>
     static var fields: Fields<Self> { Field("a", \.a) }
   }
+  private struct Wide: RawRepresentable, MapScalar {
+    var rawValue: UInt32
+    var more: UInt32 = 0
+    init(rawValue: UInt32) { self.rawValue = rawValue }
+  }
   private final class Reference: RawRepresentable, MapScalar {
     let rawValue: UInt64
     init(rawValue: UInt64) { self.rawValue = rawValue }
@@ -206,6 +214,7 @@ private struct TailFirst: MapValue {
     Refused(type: HasString.self, object: "type HasString", advice: "references"),
     Refused(type: HasArrayOfStrings.self, object: "HasArrayOfStrings", advice: "references"),
     Refused(type: LayoutExamples.SwiftEnum.self, object: "type SwiftEnum", advice: "Swift enum"),
+    Refused(type: Wide.self, object: "type Wide", advice: "raw value"),
     Refused(type: Reference.self, object: "type Reference", advice: "raw value"),
   ])
   func refusesWhatCannotStandInAMap(_ refused: Refused) throws {

@@ -108,6 +108,33 @@ import Testing
         + "property declared with Field.padding"
     ),
     (
+      "a hole in C before an array, whose elements count for themselves",
+      .structure(
+        8,
+        [
+          member("a", 0, .u8),
+          member(
+            "p",
+            2,
+            .array(.structure(4, [member("x", 0, .u8), member("y", 3, .u8)]), 1)
+          ),
+        ]
+      ),
+      .structure(
+        8,
+        [
+          member("a", 0, .u8),
+          member(
+            "p",
+            4,
+            .array(.structure(4, [member("x", 0, .u8), member("y", 3, .u8)]), 1)
+          ),
+        ]
+      ),
+      "'p' is at byte 2 in Swift and at byte 4 in the map: C has padding before it; fill it with a "
+        + "property declared with Field.padding"
+    ),
+    (
       "packed", .structure(8, [member("a", 0, .u8), member("b", 4, .u32)]),
       .structure(8, [member("a", 0, .u8), member("b", 1, .u32)]),
       "'b' is at byte 4 in Swift and at byte 1 in the map: Swift has bytes before it that C has "

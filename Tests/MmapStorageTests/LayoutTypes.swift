@@ -84,5 +84,6 @@ enum LayoutExamples {
 
   enum SwiftEnum: UInt8, MapScalar {
     case one = 1
+    case two = 2
   }
 }

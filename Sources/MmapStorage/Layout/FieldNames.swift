@@ -1,8 +1,3 @@
-/// Whether a Swift property name stands for a C field name: the same name, or its snake_case form.
-func fieldName(_ swift: String, matches c: String) -> Bool {
-  swift == c || snakeCase(swift) == c
-}
-
 /// Whether one name is likely a slip for the other: they differ in capitals and underscores only.
 func fieldName(_ swift: String, resembles c: String) -> Bool {
   swift.lowercased().filter { $0 != "_" } == c.lowercased().filter { $0 != "_" }

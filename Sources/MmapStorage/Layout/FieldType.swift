@@ -27,7 +27,8 @@ public indirect enum FieldType: Sendable, Hashable {
 public struct CompositeLayout: Sendable, Hashable {
   /// A member of a structure or union.
   public struct Member: Sendable, Hashable {
-    /// The C name; empty for an anonymous structure or union.
+    /// The C name; empty for an anonymous structure or union. On the Swift side it may be the
+    /// property's name, or a dotted path such as "header.kind" into a structure or union.
     public var name: String
     /// Bytes from the start of the structure that the member stands in.
     public var offset: Int

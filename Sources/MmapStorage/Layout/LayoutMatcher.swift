@@ -136,7 +136,7 @@ struct LayoutMatcher {
       }
     }
     pair(isRenamed: false) { $0.name == $1.name }
-    pair(isRenamed: false) { fieldName($0.name, matches: $1.name) }
+    pair(isRenamed: false) { snakeCase($0.name) == $1.name }
     pair(isRenamed: true) { fieldName($0.name, resembles: $1.name) }
     pair(isRenamed: true) { $0.offset == $1.offset && $0.type.differences(from: $1.type).isEmpty }
 

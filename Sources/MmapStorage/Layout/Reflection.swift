@@ -11,18 +11,14 @@ struct StoredProperty {
 
 /// Describes any type that may stand in a value: what conforms to ``MapField``, and by reflection
 /// structures, homogeneous tuples, inline arrays and wrapped numbers that do not conform.
+///
+/// The type is plain bytes: whoever asks has checked the structure that it stands in.
 func describe<T>(_ type: T.Type) throws(StorageError) -> FieldType {
   if let field = type as? any MapField.Type {
     return try field.fieldType()
   }
   if let array = type as? any InlineArrayType.Type {
     return .array(of: try describe(array.elementType), count: array.elementCount)
-  }
-  guard _isPOD(type) else {
-    throw .undescribed(
-      "type \(type)",
-      "it holds references; a map's value is plain bytes of a fixed size"
-    )
   }
   if type is any PointerType.Type {
     throw .undescribed(

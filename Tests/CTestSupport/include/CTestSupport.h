@@ -12,4 +12,7 @@ int test_fork(void);
 /* Drops every capability of the calling thread and becomes user 65534. */
 int test_drop_rights(void);
 
+/* Bytes that malloc has handed out. */
+unsigned long test_heap_bytes(void);
+
 #endif

@@ -87,9 +87,13 @@ struct __attribute__((packed)) test_packed {
 	uint32_t number;
 };
 
-struct test_pointer {
-	uint64_t head;
-	void *pointer;
+struct __attribute__((packed)) test_packed_element {
+	uint32_t number;
+	uint8_t tail;
+};
+
+struct test_packed_elements {
+	struct test_packed_element items[2];
 };
 
 struct test_page {

@@ -1,0 +1,312 @@
+import CTestSupport
+import Glibc
+import MmapStorage
+import MmapStorageTesting
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Threads end, processes fork, descriptors run out. Each test has a process of its own, because it
+/// counts what belongs to the whole process.
+@Suite struct EndsTests {
+  // MARK: Many threads, many storages
+
+  @Test(.liveKernel) func tenThousandThreadsInSequenceLeakNothingWithLookups() async {
+    await #expect(processExitsWith: .success) {
+      try threadsInSequence(.lookup, count: 10_000)
+    }
+  }
+
+  @Test func tenThousandThreadsInSequenceLeakNothingWithDirectAccess() async {
+    await #expect(processExitsWith: .success) {
+      try threadsInSequence(.fakeDirect, count: 10_000)
+    }
+  }
+
+  @Test(.liveKernel) func fiveHundredThreadsAtOnceLeakNothingWithLookups() async {
+    await #expect(processExitsWith: .success) { try threadsAtOnce(.lookup, count: 500) }
+  }
+
+  @Test func fiveHundredThreadsAtOnceLeakNothingWithDirectAccess() async {
+    await #expect(processExitsWith: .success) { try threadsAtOnce(.fakeDirect, count: 500) }
+  }
+
+  @Test(.liveKernel) func tenThousandStoragesComeAndGo() async {
+    await #expect(processExitsWith: .success) {
+      let object = try BPFObject(.values)
+      try object.load()
+      let map = try object.map("tags")
+      try comeAndGo(10_000) { try TaskLocalStorage<Tag>(map: map) }
+    }
+  }
+
+  @Test func tenThousandFakeStoragesComeAndGo() async {
+    await #expect(processExitsWith: .success) {
+      try comeAndGo(10_000) {
+        try TaskLocalStorage<Tag>(backend: FakeBackend(layoutOf: Tag.self))
+      }
+    }
+  }
+
+  @Test(.liveKernel) func tenThousandStoragesAtOnce() async {
+    await #expect(processExitsWith: .success) {
+      let object = try BPFObject(.values)
+      try object.load()
+      let map = try object.map("tags")
+      let descriptors = try openDescriptors()
+      var storages = try (0..<10_000).map { _ in try TaskLocalStorage<Tag>(map: map) }
+      for storage in storages { try storage.withCurrent { $0.hits += 1 } }
+      #expect(try storages[0].withCurrent { $0.hits } == 10_000)
+      storages = []
+      // The thread's pidfd and the reserve.
+      #expect(try openDescriptors() <= descriptors + 2)
+    }
+  }
+
+  // MARK: No descriptors left
+
+  @Test(.liveKernel) func moreThreadsThanDescriptors() async {
+    await #expect(processExitsWith: .success) {
+      let storage = try BackendUnderTest.lookup.bench(Tag.self, map: "tags").storage
+      try limitDescriptors(to: openDescriptors() + 12)
+      let attached = Gate(), done = Gate()
+      let ready = Box(0)
+      let threads = try (0..<100).map { number in
+        try TestThread {
+          try storage.withCurrent { $0.requestID = UInt64(number) }
+          ready.change { $0 += 1 }
+          if ready.get() == 100 { attached.open() }
+          attached.wait()
+          for _ in 0..<20 {
+            try storage.withCurrent { tag in
+              #expect(tag.requestID == UInt64(number))
+              tag.hits += 1
+            }
+          }
+          #expect(try storage.value(of: .current)?.hits == 20)
+          done.open()
+        }
+      }
+      for thread in threads { try thread.join() }
+    }
+  }
+
+  @Test(.liveKernel) func allDescriptorsAreTheProgramsOwn() async {
+    await #expect(processExitsWith: .success) {
+      let storage = try BackendUnderTest.lookup.bench(Tag.self, map: "tags").storage
+      // From here on the library has its reserve.
+      try storage.withCurrent { $0.requestID = 1 }
+      let mine = try takeAllDescriptors()
+      try TestThread {
+        for round in 1...10 {
+          try storage.withCurrent { $0.requestID = UInt64(round) }
+          try storage.withCurrent { #expect($0.requestID == UInt64(round)) }
+        }
+      }.join()
+      #expect(try storage.withCurrent { $0.requestID } == 1)
+      for descriptor in mine { try descriptor.close() }
+      try TestThread { try storage.withCurrent { $0.requestID = 1 } }.join()
+    }
+  }
+
+  @Test(.liveKernel) func noDescriptorFromTheStart() async {
+    await #expect(processExitsWith: .success) {
+      let storage = try BackendUnderTest.lookup.bench(Tag.self, map: "tags").storage
+      let mine = try takeAllDescriptors()
+      let error = #expect(throws: StorageError.self) {
+        try storage.withCurrent { $0.requestID = 1 }
+      }
+      #expect(error?.kind == .outOfResources)
+      #expect(error?.advice.contains("RLIMIT_NOFILE") == true)
+      for descriptor in mine { try descriptor.close() }
+      try storage.withCurrent { $0.requestID = 1 }
+    }
+  }
+
+  // MARK: Fork
+
+  @Test(.liveKernel) func theChildOfAForkStartsUnattachedWithLookups() async {
+    await #expect(processExitsWith: .success) { try forkWithOneView(.lookup) }
+  }
+
+  @Test func theChildOfAForkStartsUnattachedWithDirectAccess() async {
+    await #expect(processExitsWith: .success) { try forkWithOneView(.fakeDirect) }
+  }
+
+  @Test(.liveKernel) func aForkAmidBusyThreads() async {
+    await #expect(processExitsWith: .success) {
+      let storage = try BackendUnderTest.lookup.bench(Tag.self, map: "tags").storage
+      let stop = Box(false)
+      let threads = try (0..<4).map { _ in
+        try TestThread {
+          while !stop.get() {
+            // Threads come and go, so that the registry's lock is held much of the time.
+            try TestThread { try storage.withCurrent { $0.hits += 1 } }.join()
+          }
+        }
+      }
+      for _ in 0..<100 {
+        try inChild {
+          try storage.withCurrent { tag in
+            try check(tag.requestID == 0)
+            tag.requestID = 1
+          }
+          try TestThread { try storage.withCurrent { $0.requestID = 2 } }.join()
+          try check(try storage.withCurrent { $0.requestID } == 1)
+        }
+      }
+      stop.set(true)
+      for thread in threads { try thread.join() }
+    }
+  }
+}
+
+// MARK: What the tests do
+
+private func threadsInSequence(_ backend: BackendUnderTest, count: Int) throws {
+  let bench = try backend.bench(Tag.self, map: "tags")
+  func run(_ count: Int) throws {
+    for _ in 0..<count {
+      try TestThread { try bench.storage.withCurrent { $0.requestID += 1 } }.join()
+    }
+  }
+  try run(100)
+  let before = try (openDescriptors(), heapBytes())
+  try run(count)
+  let after = try (openDescriptors(), heapBytes())
+  #expect(after.0 == before.0)
+  // One page a thread would be 40 MB.
+  #expect(after.1 - before.1 < 256 * 1024)
+  if let fake = bench.backend as? FakeBackend {
+    #expect(fake.attachedThreads == 0)
+    #expect(fake.storageCount == 0)
+  }
+}
+
+private func threadsAtOnce(_ backend: BackendUnderTest, count: Int) throws {
+  let bench = try backend.bench(Tag.self, map: "tags")
+  func run() throws {
+    let attached = Gate(), ready = Box(0)
+    let threads = try (0..<count).map { number in
+      try TestThread {
+        try bench.storage.withCurrent { $0.requestID = UInt64(number) }
+        ready.change { $0 += 1 }
+        if ready.get() == count { attached.open() }
+        attached.wait()
+        try bench.storage.withCurrent { #expect($0.requestID == UInt64(number)) }
+      }
+    }
+    for thread in threads { try thread.join() }
+  }
+  try run()
+  let before = try (openDescriptors(), heapBytes())
+  for _ in 0..<4 { try run() }
+  let after = try (openDescriptors(), heapBytes())
+  #expect(after.0 == before.0)
+  #expect(after.1 - before.1 < 256 * 1024)
+  if let fake = bench.backend as? FakeBackend {
+    #expect(fake.attachedThreads == 0)
+    #expect(fake.storageCount == 0)
+  }
+}
+
+private func comeAndGo(_ count: Int, _ make: () throws -> TaskLocalStorage<Tag>) throws {
+  func run(_ count: Int) throws {
+    for _ in 0..<count { try make().withCurrent { $0.hits += 1 } }
+  }
+  try run(100)
+  let before = try (openDescriptors(), heapBytes())
+  try run(count)
+  let after = try (openDescriptors(), heapBytes())
+  #expect(after.0 == before.0)
+  #expect(after.1 - before.1 < 256 * 1024)
+}
+
+private func forkWithOneView(_ backend: BackendUnderTest) throws {
+  let storage = try backend.bench(Tag.self, map: "tags").storage
+  try storage.withCurrent { $0.requestID = 1 }
+  let parent = ThreadID.current
+  try inChild {
+    let before = try storage.withCurrent { $0.requestID }
+    try check(before == 0)
+    try storage.withCurrent { $0.requestID = 2 }
+    try check(try storage.withCurrent { $0.requestID } == 2)
+    try TestThread { try storage.withCurrent { $0.requestID = 3 } }.join()
+    try check(try storage.withCurrent { $0.requestID } == 2)
+    if backend == .lookup { try check(try storage.value(of: parent)?.requestID == 1) }
+  }
+  #expect(try storage.withCurrent { $0.requestID } == 1)
+
+  // A view that is in use across the fork stays usable on both sides.
+  try storage.withCurrent { tag in
+    tag.priority = 1
+    try inChild {
+      tag.priority += 1
+      try check(tag.priority == 2)
+    }
+    #expect(tag.priority == 1)
+  }
+  #expect(try storage.withCurrent { $0.priority } == 1)
+}
+
+private struct ChildFailed: Error { var status: Int32 }
+
+private struct CheckFailed: Error { var line: Int }
+
+/// What `#expect` is elsewhere: in the child of a fork it has nobody to report to.
+private func check(_ condition: Bool, line: Int = #line) throws {
+  if !condition { throw CheckFailed(line: line) }
+}
+
+/// Runs `body` in the child of a fork, and throws if it did.
+private func inChild(_ body: () throws -> Void) throws {
+  let child = test_fork()
+  guard child >= 0 else { throw Errno(rawValue: -child) }
+  if child == 0 {
+    do {
+      try body()
+      _exit(0)
+    } catch {
+      print("in the child: \(error)")
+      fflush(nil)
+      _exit(1)
+    }
+  }
+  var status: Int32 = 0
+  while waitpid(child, &status, 0) < 0, errno == EINTR {}
+  guard status == 0 else { throw ChildFailed(status: status) }
+}
+
+private func openDescriptors() throws -> Int {
+  guard let directory = opendir("/proc/self/fd") else { throw Errno(rawValue: errno) }
+  defer { closedir(directory) }
+  var count = 0
+  while readdir(directory) != nil { count += 1 }
+  return count
+}
+
+private func heapBytes() -> Int { Int(test_heap_bytes()) }
+
+private func limitDescriptors(to count: Int) throws {
+  var limit = rlimit()
+  guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+    throw Errno(rawValue: errno)
+  }
+  limit.rlim_cur = rlim_t(count)
+  guard setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+    throw Errno(rawValue: errno)
+  }
+}
+
+/// Opens files until there are no descriptors left.
+private func takeAllDescriptors() throws -> [FileDescriptor] {
+  try limitDescriptors(to: openDescriptors() + 64)
+  var taken: [FileDescriptor] = []
+  while true {
+    do {
+      taken.append(try FileDescriptor.open("/dev/null", .readOnly, options: .closeOnExec))
+    } catch Errno.tooManyOpenFiles {
+      return taken
+    }
+  }
+}

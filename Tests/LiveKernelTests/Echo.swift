@@ -1,0 +1,29 @@
+import Glibc
+import MmapStorage
+
+/// `struct echo` of echo.bpf.c.
+struct Echo: MapValue, Equatable {
+  var calls: UInt64 = 0
+  var said: UInt32 = 0
+  var heard: UInt32 = 0
+  var bits: UInt32 = 0
+  var reserved: UInt32 = 0
+}
+
+/// The program of echo.bpf.c, loaded for this process and attached.
+struct EchoProgram {
+  let object: BPFObject
+  let links: [BPFLink]
+
+  init(creates: Bool = true) throws {
+    object = try BPFObject(.echo)
+    try object.setGlobal("target_tgid", to: getpid())
+    try object.setGlobal("creates", to: UInt32(creates ? 1 : 0))
+    try object.load()
+    links = try object.attach()
+  }
+
+  func storage() throws -> TaskLocalStorage<Echo> {
+    try TaskLocalStorage(map: object.map("echoes"))
+  }
+}

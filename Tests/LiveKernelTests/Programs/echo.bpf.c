@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <linux/bpf.h>
+#include <asm/unistd.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+struct task_struct {
+	int tgid;
+} __attribute__((preserve_access_index));
+
+struct echo {
+	__u64 calls;
+	__u32 said;
+	__u32 heard;
+	__u32 bits;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct echo);
+} echoes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, int);
+	__type(value, struct echo);
+} not_task_storage SEC(".maps");
+
+const volatile __s32 target_tgid = -1;
+const volatile __u32 creates = 1;
+
+/* Counts getppid() of the threads of one process, and repeats what each said. */
+SEC("tp_btf/sys_enter")
+int BPF_PROG(repeat, struct pt_regs *registers, long number)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct echo *echo;
+
+	if (task->tgid != target_tgid || number != __NR_getppid)
+		return 0;
+	echo = bpf_task_storage_get(&echoes, task, NULL,
+				    creates ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+	if (!echo)
+		return 0;
+	echo->calls++;
+	echo->heard = echo->said;
+	__sync_fetch_and_or(&echo->bits, 4);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

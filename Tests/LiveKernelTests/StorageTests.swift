@@ -1,0 +1,177 @@
+import CTestSupport
+import Glibc
+import MmapStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+/// A storage and a running BPF program.
+@Suite(.liveKernel) struct StorageTests {
+  @Test func programAndThreadSeeEachOther() throws {
+    let program = try EchoProgram()
+    let storage = try program.storage()
+    #expect(storage.backend.kind == .lookup)
+    try storage.withCurrent { $0.said = 7 }
+    for _ in 0..<5 { _ = getppid() }
+    try storage.withCurrent { echo in
+      #expect(echo.calls == 5)
+      #expect(echo.heard == 7)
+      #expect(echo.bits == 4)
+    }
+  }
+
+  @Test func theProgramCreatesTheStorageOfAThreadThatNeverTouchedIt() throws {
+    let program = try EchoProgram()
+    let storage = try program.storage()
+    try TestThread {
+      let before = try storage.value(of: .current)
+      #expect(before == nil)
+      _ = getppid()
+      let after = try storage.value(of: .current)
+      #expect(after?.calls == 1)
+    }.join()
+  }
+
+  @Test func whatTheProgramWritesDuringAViewIsKept() throws {
+    let program = try EchoProgram()
+    let storage = try program.storage()
+    try storage.withCurrent { echo in
+      echo.reserved = 3
+      for _ in 0..<4 { _ = getppid() }
+      // The view is a copy, and so does not see them yet.
+      #expect(echo.calls == 0)
+    }
+    try storage.withCurrent { echo in
+      #expect(echo.calls == 4)
+      #expect(echo.reserved == 3)
+    }
+  }
+
+  @Test func manyThreadsEachSeeTheirOwn() throws {
+    let program = try EchoProgram(creates: false)
+    let storage = try program.storage()
+    let threads = try (1...32).map { number in
+      try TestThread {
+        for round in 1...20 {
+          try storage.withCurrent { $0.said = UInt32(number * 1000 + round) }
+          for _ in 0..<number { _ = getppid() }
+          try storage.withCurrent { echo in
+            #expect(echo.heard == UInt32(number * 1000 + round))
+            #expect(echo.calls == UInt64(number * round))
+          }
+        }
+      }
+    }
+    for thread in threads { try thread.join() }
+  }
+
+  @Test func anotherThreadsValue() throws {
+    let program = try EchoProgram()
+    let storage = try program.storage()
+    let ready = Gate(), done = Gate()
+    let id = Box(ThreadID(rawValue: 0))
+    let thread = try TestThread {
+      id.set(.current)
+      try storage.withCurrent { $0.said = 9 }
+      ready.open()
+      done.wait()
+      _ = getppid()
+      #expect(try storage.withCurrent { $0.heard } == 10)
+    }
+    ready.wait()
+    let other = id.get()
+    #expect(try storage.value(of: other)?.said == 9)
+    try storage.setValue(Echo(said: 10), of: other)
+    done.open()
+    try thread.join()
+    // The kernel ended the storage with the thread.
+    let error = #expect(throws: StorageError.self) { try storage.value(of: other) }
+    #expect(error?.kind == .noSuchTask)
+    #expect(error?.errno == .noSuchProcess)
+  }
+
+  @Test func aStorageKeepsItsMapOpen() throws {
+    let program = try EchoProgram()
+    let map = try program.object.map("echoes")
+    let storage = try TaskLocalStorage<Echo>(map: map)
+    map.close()
+    program.object.close()
+    try storage.withCurrent { $0.said = 1 }
+    #expect(try storage.value(of: .current)?.said == 1)
+    let error = #expect(throws: StorageError.self) { try TaskLocalStorage<Echo>(map: map) }
+    #expect(error?.kind == .wrongState)
+  }
+
+  // MARK: Bad input
+
+  @Test func aWrongLayoutPrintsTheTable() throws {
+    struct Wrong: MapValue {
+      var calls: UInt64
+      var heard: UInt32
+      var said: UInt32
+      var bits: Int32
+    }
+    let program = try EchoProgram()
+    let error = #expect(throws: StorageError.self) {
+      try TaskLocalStorage<Wrong>(map: program.object.map("echoes"))
+    }
+    #expect(error?.kind == .layoutMismatch)
+    let table = try #require(error?.details)
+    for expected in ["heard", "said", "Int32", "u32", "reserved"] {
+      #expect(table.contains(expected))
+    }
+  }
+
+  @Test func aMapOfAnotherType() throws {
+    let program = try EchoProgram()
+    let error = #expect(throws: StorageError.self) {
+      try TaskLocalStorage<Echo>(map: program.object.map("not_task_storage"))
+    }
+    #expect(error?.kind == .wrongType)
+    #expect(error?.object.contains("not_task_storage") == true)
+  }
+
+  @Test func aMapWithoutTypeInformation() throws {
+    let map = try BPFMap(
+      creating: .array, name: "plain", keySize: 4, valueSize: 8, maxEntries: 1)
+    let error = #expect(throws: StorageError.self) { try map.valueLayout() }
+    #expect(error?.kind == .layoutUnavailable)
+  }
+
+  @Test func aLayoutThatIsNotTheMaps() throws {
+    let program = try EchoProgram()
+    let number = ValueLayout(name: "wide", type: try InlineArray<9, UInt64>.fieldType())
+    let error = #expect(throws: StorageError.self) {
+      try TaskLocalStorage<InlineArray<9, UInt64>>(
+        map: program.object.map("echoes"), layout: number)
+    }
+    #expect(error?.kind == .layoutMismatch)
+  }
+
+  @Test func aThreadThatNeverWas() throws {
+    let storage = try EchoProgram().storage()
+    for id in [Int32.max, 0, -1] {
+      let error = #expect(throws: StorageError.self) {
+        try storage.value(of: ThreadID(rawValue: id))
+      }
+      #expect(error?.kind == (id > 0 ? .noSuchTask : .invalidArgument))
+    }
+  }
+
+  @Test func aPidfdOfATaskThatHasEnded() throws {
+    let storage = try EchoProgram().storage()
+    let holder = Box(Int32(-1))
+    try TestThread {
+      try storage.withCurrent { $0.said = 1 }
+      holder.set(test_pidfd_open(ThreadID.current.rawValue))
+    }.join()
+    let pidfd = FileDescriptor(rawValue: holder.get())
+    defer { try? pidfd.close() }
+    #expect(try storage.value(of: .pidfd(pidfd)) == nil)
+    #expect(try storage.removeValue(of: .pidfd(pidfd)) == false)
+    let error = #expect(throws: StorageError.self) {
+      try storage.setValue(Echo(), of: .pidfd(pidfd))
+    }
+    #expect(error?.kind == .noSuchTask)
+  }
+}
