@@ -14,7 +14,9 @@ enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
 
   /// A storage of its own, in the map of that name in values.bpf.c.
   func bench<Value: MapField>(
-    _ type: Value.Type, map: String, policy: LayoutPolicy = .exact
+    _ type: Value.Type,
+    map: String,
+    policy: LayoutPolicy = .exact
   ) throws -> Bench<Value> {
     let object = try BPFObject(.values)
     let backend: any StorageBackend
@@ -29,7 +31,9 @@ enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
       backend = try LookupBackend(object.map(map))
     }
     return Bench(
-      storage: try TaskLocalStorage<Value>(backend: backend, policy: policy), backend: backend)
+      storage: try TaskLocalStorage<Value>(backend: backend, policy: policy),
+      backend: backend
+    )
   }
 }
 
@@ -41,14 +45,17 @@ struct Bench<Value: MapField>: Sendable {
   /// Changes a thread's storage from the other side; nil if there is none and none is created.
   @discardableResult
   func program<Result>(
-    on thread: ThreadID = .current, create: Bool = true,
+    on thread: ThreadID = .current,
+    create: Bool = true,
     _ body: (borrowing StorageView<Value>) -> Result
   ) throws -> Result? {
     if let fake = backend as? FakeBackend {
       return fake.program(on: thread, as: Value.self, create: create, body)
     }
     let bytes = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: backend.valueSize, alignment: 16)
+      byteCount: backend.valueSize,
+      alignment: 16
+    )
     defer { bytes.deallocate() }
     bytes.initializeMemory(as: UInt8.self, repeating: 0)
     guard try backend.load(.thread(thread), into: bytes) || create,

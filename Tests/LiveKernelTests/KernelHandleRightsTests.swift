@@ -34,7 +34,7 @@ import Testing
         }
         #expect(pin.kind == .permissionDenied, "\(pin)")
 
-        let adopted = try BPFMap(duplicating: map.descriptor)
+        let adopted = try BPFMap(adopting: map.duplicateDescriptor())
         #expect(try adopted.info.valueSize == 32)
         let layout = try #require(throws: StorageError.self) { try adopted.valueLayout() }
         #expect(layout.kind == .layoutUnavailable && layout.errno == .notPermitted, "\(layout)")
@@ -81,7 +81,13 @@ import Testing
     try object.load()
     let maps = try object.maps()
     let links = try object.attach()
-    _ = try BPFMap(duplicating: maps[0].descriptor).info
+    let copy = try maps[0].duplicateDescriptor()
+    do throws(StorageError) {
+      _ = try BPFMap(adopting: copy).info
+    } catch {
+      try? copy.close()
+      throw error
+    }
     links.forEach { $0.detach() }
   }
 }

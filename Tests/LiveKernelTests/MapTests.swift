@@ -30,7 +30,8 @@ import Testing
     let object = try loadedCounters()
     let first = try object.map("by_number")
     let second = try object.map("by_number")
-    #expect(first.descriptor != second.descriptor)
+    let numbers = try (first.withDescriptor { $0 }, second.withDescriptor { $0 })
+    #expect(numbers.0 != numbers.1)
     first.close()
     #expect(try second.info.type == .hash)
     #expect(try object.maps().map(\.name) == ["task_counters", "by_number"])
@@ -43,14 +44,15 @@ import Testing
     expectWrongState { _ = try map.info }
     expectWrongState { try map.pin(at: "/sys/fs/bpf/x") }
     expectWrongState { try map.unpin(at: "/sys/fs/bpf/x") }
-    expectWrongState { _ = try BPFMap(duplicating: map.descriptor) }
+    expectWrongState { try map.withDescriptor { _ in } }
+    expectWrongState { _ = try map.duplicateDescriptor() }
   }
 
   @Test func adoptingTakesTheDescriptorOver() throws {
     let original = try loadedCounters().map("by_number")
-    let descriptor = try original.descriptor.duplicate()
+    let descriptor = try original.duplicateDescriptor()
     let map = try BPFMap(adopting: descriptor)
-    #expect(map.descriptor == descriptor)
+    #expect(try map.withDescriptor { $0 } == descriptor)
     #expect(try map.info.id == original.info.id)
     map.close()
     #expect(throws: Errno.badFileDescriptor) { _ = try descriptor.duplicate() }
@@ -58,11 +60,12 @@ import Testing
 
   @Test func duplicatingLeavesTheDescriptorAlone() throws {
     let original = try loadedCounters().map("by_number")
-    let map = try BPFMap(duplicating: original.descriptor)
-    #expect(map.descriptor != original.descriptor)
+    let map = try original.withDescriptor { try BPFMap(duplicating: $0) }
+    let numbers = try (map.withDescriptor { $0 }, original.withDescriptor { $0 })
+    #expect(numbers.0 != numbers.1)
     original.close()
     #expect(try map.info.name == "by_number")
-    #expect(fcntl(map.descriptor.rawValue, F_GETFD) & FD_CLOEXEC != 0)
+    #expect(try map.withDescriptor { fcntl($0.rawValue, F_GETFD) } & FD_CLOEXEC != 0)
   }
 
   @Test func aClosedDescriptor() throws {
@@ -109,12 +112,13 @@ import Testing
     let object = try loadedCounters()
     let map = try object.map("task_counters")
     #expect(
-      try BPFMap(duplicating: map.descriptor).valueLayout()
+      try map.withDescriptor { try BPFMap(duplicating: $0) }.valueLayout()
         == object.layout(ofMap: "task_counters")
     )
     let created = try BPFMap(creatingTaskStorage: "created", wordCount: 3)
     #expect(
-      try BPFMap(duplicating: created.descriptor).valueLayout() == created.valueLayout()
+      try created.withDescriptor { try BPFMap(duplicating: $0) }.valueLayout()
+        == created.valueLayout()
     )
   }
 

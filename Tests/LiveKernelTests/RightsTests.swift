@@ -19,8 +19,7 @@ import Testing
   @Test func aProcessThatHoldsTheMapUsesItWithTheLayoutOfTheObjectFile() async {
     await #expect(processExitsWith: .success) {
       let program = try EchoProgram()
-      let map = try program.object.map("echoes")
-      let held = try BPFMap(duplicating: map.descriptor)
+      let held = try BPFMap(adopting: program.object.map("echoes").duplicateDescriptor())
       #expect(test_drop_rights() == 0)
 
       let error = #expect(throws: StorageError.self) { try TaskLocalStorage<Echo>(map: held) }

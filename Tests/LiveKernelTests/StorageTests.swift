@@ -133,7 +133,12 @@ import Testing
 
   @Test func aMapWithoutTypeInformation() throws {
     let map = try BPFMap(
-      creating: .array, name: "plain", keySize: 4, valueSize: 8, maxEntries: 1)
+      creating: .array,
+      name: "plain",
+      keySize: 4,
+      valueSize: 8,
+      maxEntries: 1
+    )
     let error = #expect(throws: StorageError.self) { try map.valueLayout() }
     #expect(error?.kind == .layoutUnavailable)
   }
@@ -143,7 +148,9 @@ import Testing
     let number = ValueLayout(name: "wide", type: try InlineArray<9, UInt64>.fieldType())
     let error = #expect(throws: StorageError.self) {
       try TaskLocalStorage<InlineArray<9, UInt64>>(
-        map: program.object.map("echoes"), layout: number)
+        map: program.object.map("echoes"),
+        layout: number
+      )
     }
     #expect(error?.kind == .layoutMismatch)
   }

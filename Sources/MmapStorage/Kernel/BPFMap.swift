@@ -163,10 +163,32 @@ public final class BPFMap: Sendable {
     if uses.close() { closeNumber(number) }
   }
 
-  /// The map's descriptor, which stays the map's.
+  /// Lends the map's descriptor to `body`, and does not close it before `body` has returned.
   ///
-  /// It is valid until ``close()`` or until the map goes away; keep the map while you use it.
-  public var descriptor: FileDescriptor { FileDescriptor(rawValue: number) }
+  /// - Parameter body: Uses the descriptor, and does not close or keep it.
+  /// - Returns: What `body` returned.
+  /// - Throws: What `body` threw, or ``StorageError/Kind/wrongState`` after ``close()``.
+  public func withDescriptor<Result: ~Copyable>(
+    _ body: (FileDescriptor) throws -> Result
+  ) throws -> Result {
+    let number = try beginUse(for: "use the descriptor")
+    defer { endUse() }
+    return try body(FileDescriptor(rawValue: number))
+  }
+
+  /// A descriptor of the same map that the caller owns and closes, such as to hand it to another
+  /// process. It is closed on `exec` until the caller says otherwise.
+  ///
+  /// - Throws: ``StorageError/Kind/wrongState`` after ``close()``, or
+  ///   ``StorageError/Kind/outOfResources``.
+  public func duplicateDescriptor() throws(StorageError) -> FileDescriptor {
+    let attempt = "duplicate the descriptor"
+    return try withDescriptor(for: attempt) { (descriptor) throws(StorageError) in
+      FileDescriptor(
+        rawValue: try duplicate(descriptor.rawValue, attempt: attempt, on: describedName)
+      )
+    }
+  }
 
   /// What the kernel says about the map.
   ///
@@ -225,7 +247,7 @@ public final class BPFMap: Sendable {
   }
 
   /// Lends the descriptor for a call; it is not closed before the call ends.
-  package func withDescriptor<Result: ~Copyable>(
+  func withDescriptor<Result: ~Copyable>(
     for attempt: String,
     _ body: (FileDescriptor) throws(StorageError) -> Result
   ) throws(StorageError) -> Result {

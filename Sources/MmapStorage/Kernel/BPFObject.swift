@@ -10,6 +10,9 @@ public import SystemPackage
 ///
 /// An object may be used from any thread; its calls run one at a time behind a lock. The maps that
 /// it hands out have descriptors of their own and outlive it. Closing detaches its programs.
+///
+/// Open only files that you would run: libbpf 1.1 notices one that is cut short or is not ELF, but
+/// may crash on one that someone damaged on purpose.
 public final class BPFObject: Sendable {
   /// The object's name, which also begins the kernel's names of its internal maps.
   public let name: String

@@ -38,7 +38,8 @@ final class ThreadRegistry: Sendable {
         ThreadRegistry.forgetParent(in: &ThreadRegistry.shared.state)
         ThreadRecord.forgetCurrent()
         ThreadRegistry.shared.lock.unlock()
-      })
+      }
+    )
   }
 
   // MARK: Storages
