@@ -6,9 +6,9 @@ import Testing
 /// What the README prints the table for.
 enum Wrong {
   struct Visit: MapValue {
-    var calls: UInt32
+    var calls: UInt64
+    var lastRequestID: UInt32
     var requestID: UInt32
-    var lastRequest: UInt32
   }
 }
 
@@ -40,8 +40,8 @@ struct RequestFlags: OptionSet, MapScalar {
   static let cached = RequestFlags(rawValue: 1 << 1)
 }
 
-extension wait_reason: MapScalar {}
-extension wait_time: MapValue {}
+extension wait_reason: @retroactive MapScalar {}
+extension wait_time: @retroactive MapValue {}
 
 @Suite struct Layouts {
   @Test func message() throws {
@@ -89,8 +89,7 @@ extension wait_time: MapValue {}
       map: layout.type,
       mapName: "wait_times"
     )
-    if !comparison.isMatch { print(comparison.table) }
-    #expect(comparison.isMatch)
+    #expect(comparison.isMatch, "\(comparison)")
 
     let fake = try FakeBackend(map: "wait_times", of: object)
     let waits = try TaskLocalStorage<wait_time>(backend: fake)
@@ -100,7 +99,6 @@ extension wait_time: MapValue {}
       _ = wait.array(\.name, of: CChar.self).replaceString(with: "worker")
     }
     #expect(try waits.withCurrent { $0.array(\.name, of: CChar.self).copyString() } == "worker")
-    #expect(fake.bytes(of: .current)?[0] == 1_000 & 0xff)
   }
 
   @Test func olderClient() throws {

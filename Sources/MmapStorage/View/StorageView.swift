@@ -2,7 +2,7 @@ public import CLibBPFShim
 
 /// What a thread holds while it reads and writes its own storage, or a structure inside it.
 ///
-/// A view lives only inside the closure of ``TaskLocalStorage/withCurrent(_:)-8x3kd``: it cannot be
+/// A view lives only inside the closure of ``TaskLocalStorage/withCurrent(_:)-2dfvl``: it cannot be
 /// copied, stored, returned, sent to another thread, or kept across an `await`; the compiler
 /// proves it.
 ///
