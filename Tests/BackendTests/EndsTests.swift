@@ -58,8 +58,8 @@ import Testing
       for storage in storages { try storage.withCurrent { $0.hits += 1 } }
       #expect(try storages[0].withCurrent { $0.hits } == 10_000)
       storages = []
-      // The thread's pidfd and the reserve.
-      #expect(try openDescriptors() <= descriptors + 2)
+      let left = try openDescriptors()
+      #expect(left <= descriptors + 2, "\(left) after \(descriptors): pidfd and reserve are two")
     }
   }
 
@@ -136,6 +136,18 @@ import Testing
   @Test(.liveKernel) func aForkAmidBusyThreads() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookup.bench(Tag.self, map: "tags").storage
+      let useStorage = {
+        try storage.removeValue(of: .current)
+        try storage.withCurrent { tag in
+          try check(tag.requestID == 0)
+          tag.requestID = 1
+        }
+        try TestThread { try storage.withCurrent { $0.requestID = 2 } }.join()
+        try check(try storage.withCurrent { $0.requestID } == 1)
+      }
+      // The Swift runtime makes the metadata of a type when it is first needed, under a lock that
+      // it does not give up at a fork; so that happens now, and not in a child.
+      try useStorage()
       let stop = Box(false)
       let threads = try (0..<4).map { _ in
         try TestThread {
@@ -145,16 +157,7 @@ import Testing
           }
         }
       }
-      for _ in 0..<100 {
-        try inChild {
-          try storage.withCurrent { tag in
-            try check(tag.requestID == 0)
-            tag.requestID = 1
-          }
-          try TestThread { try storage.withCurrent { $0.requestID = 2 } }.join()
-          try check(try storage.withCurrent { $0.requestID } == 1)
-        }
-      }
+      for _ in 0..<100 { try inChild(useStorage) }
       stop.set(true)
       for thread in threads { try thread.join() }
     }
@@ -263,6 +266,7 @@ private func inChild(_ body: () throws -> Void) throws {
   let child = test_fork()
   guard child >= 0 else { throw Errno(rawValue: -child) }
   if child == 0 {
+    alarm(60)  // rather than hang
     do {
       try body()
       _exit(0)

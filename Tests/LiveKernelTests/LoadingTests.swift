@@ -6,18 +6,145 @@ import Testing
 
 @Suite(.liveKernel) struct LoadingTests {
   @Test func runsAProgramThatCountsInAThreadsStorage() throws {
-    let object = try BPFObject(.taskCounters)
-    try object.setGlobal("target_tgid", to: getpid())
-    try object.load()
+    let object = try loadedCounters()
     let map = try object.map("task_counters")
     let links = try object.attach()
     #expect(links.map(\.program) == ["count_calls"])
     for _ in 0..<10 { _ = getppid() }
     links.forEach { $0.detach() }
-    let counters = try #require(try ownValue(of: map, size: 40))
+    let counters = try #require(try ownValue(of: map, size: 32))
     #expect(counters.loadUnaligned(as: UInt64.self) >= 10)
     #expect(try object.global("total", as: UInt64.self) >= 5 + 70)
   }
+
+  @Test func constantsReachTheProgram() throws {
+    let object = try BPFObject(.taskCounters)
+    try object.setGlobal("target_tgid", to: getpid())
+    try object.setGlobal("initial_limits", to: Limits(low: 300, high: 400))
+    try object.load()
+    let map = try object.map("task_counters")
+    let link = try object.attach(program: "count_calls")
+    _ = getppid()
+    link.detach()
+    let counters = try #require(try ownValue(of: map, size: 32))
+    #expect(counters.loadUnaligned(fromByteOffset: 16, as: UInt16.self) == 300)
+    #expect(counters.loadUnaligned(fromByteOffset: 18, as: UInt16.self) == 400)
+  }
+
+  @Test func globalsAreSharedWithARunningProgram() throws {
+    let object = try loadedCounters()
+    let link = try object.attach(program: "count_calls")
+    _ = getppid()
+    #expect(try object.global("seen", as: UInt32.self) > 0)
+    try object.setGlobal("paused", to: true)
+    try object.setGlobal("seen", to: UInt32(0))
+    for _ in 0..<10 { _ = getppid() }
+    #expect(try object.global("seen", as: UInt32.self) == 0)
+    try object.setGlobal("paused", to: false)
+    for _ in 0..<10 { _ = getppid() }
+    #expect(try object.global("seen", as: UInt32.self) >= 10)
+    link.detach()
+  }
+
+  @Test func constantsStayAfterLoading() throws {
+    let object = try loadedCounters()
+    expectWrongState { try object.setGlobal("target_tgid", to: Int32(1)) }
+    expectWrongState { try object.setGlobal("initial_limits", to: Limits(low: 0, high: 0)) }
+    #expect(try object.global("target_tgid", as: Int32.self) == getpid())
+    #expect(try object.global("initial_limits", as: Limits.self).low == 1)
+  }
+
+  @Test func settingsComeBeforeLoading() throws {
+    let object = try loadedCounters()
+    expectWrongState { try object.load() }
+    expectWrongState { try object.setMapFlags([], of: "task_counters") }
+    expectWrongState { try object.setMaxEntries(9, of: "by_number") }
+    expectWrongState { try object.setCreates(false, map: "by_number") }
+    expectWrongState { try object.setLoads(false, program: "count_calls") }
+    #expect(try object.map("by_number").info.maxEntries == 4)
+  }
+
+  @Test func settingsTakeEffect() throws {
+    let object = try BPFObject(.taskCounters)
+    try object.setMaxEntries(9, of: "by_number")
+    try object.setMapFlags([.noPreallocation], of: "by_number")
+    try object.setLoads(false, program: "count_calls")
+    try object.load()
+    let info = try object.map("by_number").info
+    #expect(info.maxEntries == 9 && info.flags == .noPreallocation)
+    #expect(try object.attach().isEmpty)
+    expectWrongState { _ = try object.attach(program: "count_calls") }
+  }
+
+  @Test func aMapMayBeLeftOut() throws {
+    let object = try BPFObject(.taskCounters)
+    try object.setCreates(false, map: "by_number")
+    try object.setLoads(false, program: "add_number")
+    try object.load()
+    expectWrongState { _ = try object.map("by_number") }
+    #expect(try object.maps().map(\.name) == ["task_counters"])
+  }
+
+  @Test func flagsThatTheKernelRefuses() throws {
+    let object = try BPFObject(.taskCounters)
+    try object.setMapFlags([.noPreallocation, .init(rawValue: 1 << 31)], of: "task_counters")
+    let error = try #require(throws: StorageError.self) { try object.load() }
+    #expect(error.kind == .loadFailed && error.errno == .invalidArgument)
+    #expect(error.details.contains("task_counters"), "libbpf's own words are missing: \(error)")
+  }
+
+  @Test func theVerifiersLogIsInTheError() throws {
+    let object = try BPFObject(.refused)
+    let error = try #require(throws: StorageError.self) { try object.load() }
+    #expect(error.kind == .loadFailed)
+    #expect(error.object == "program 'unchecked' of object 'refused'")
+    #expect(error.details.contains("invalid mem access 'map_value_or_null'"), "\(error)")
+    expectWrongState { try object.load() }
+    expectWrongState { _ = try object.map("numbers") }
+    #expect(try object.layout(ofMap: "numbers").type == .integer(size: 8, signed: false))
+  }
+
+  @Test func nothingIsPrinted() throws {
+    let printed = try standardErrorOf {
+      #expect(throws: StorageError.self) { try BPFObject(.refused).load() }
+      #expect(throws: StorageError.self) {
+        try BPFObject(bytes: Array(BPFObjectImage.refused.bytes.prefix(900)), name: "cut")
+      }
+    }
+    #expect(printed.isEmpty, "\(printed)")
+  }
+
+  /// Runs the body with standard error in a file, and returns what is in the file then.
+  private func standardErrorOf(_ body: () throws -> Void) throws -> String {
+    var text = ""
+    try withTemporaryDirectory { directory in
+      let path = directory.appending("errors")
+      let file = try FileDescriptor.open(
+        path,
+        .writeOnly,
+        options: .create,
+        permissions: .ownerReadWrite
+      )
+      let saved = try FileDescriptor.standardError.duplicate()
+      _ = try file.duplicate(as: .standardError)
+      defer {
+        _ = try? saved.duplicate(as: .standardError)
+        try? saved.close()
+        try? file.close()
+      }
+      try body()
+      text = try String(contentsOfFile: path.string, encoding: .utf8)
+    }
+    return text
+  }
+}
+
+/// An object that counts this process' system calls once it is attached.
+func loadedCounters() throws -> BPFObject {
+  let object = try BPFObject(.taskCounters)
+  try object.setGlobal("target_tgid", to: getpid())
+  try object.load()
+  return object
 }
 
 /// The value of the calling thread, or nil if there is none.

@@ -27,14 +27,18 @@ final class ThreadRegistry: Sendable {
   private nonisolated(unsafe) var state = State()
 
   private init() {
+    // A rehearsal: the child of a `fork` must not be the first to need some type's metadata, because
+    // the runtime's lock for that may have been held by a thread that is not there any more.
+    var nobody = State()
+    Self.forgetParent(in: &nobody)
     pthread_atfork(
       { ThreadRegistry.shared.lock.lock() },
       { ThreadRegistry.shared.lock.unlock() },
       {
-        ThreadRegistry.shared.forgetParent()
+        ThreadRegistry.forgetParent(in: &ThreadRegistry.shared.state)
+        ThreadRecord.forgetCurrent()
         ThreadRegistry.shared.lock.unlock()
-      }
-    )
+      })
   }
 
   // MARK: Storages
@@ -180,7 +184,7 @@ final class ThreadRegistry: Sendable {
   /// In the child of a `fork`, which holds the lock: no thread but the calling one exists any more,
   /// and that one is unattached. What the parent's threads had attached is not given back: their
   /// pages may not be mapped here at all.
-  private func forgetParent() {
+  private static func forgetParent(in state: inout State) {
     for record in state.records.values { record.pidfd.closeInChild() }
     if state.reserve >= 0 { close(state.reserve) }
     state.reserve = -1
@@ -192,6 +196,5 @@ final class ThreadRegistry: Sendable {
       state.storages[key]?.attachments = [:]
     }
     state.records = [:]
-    ThreadRecord.forgetCurrent()
   }
 }

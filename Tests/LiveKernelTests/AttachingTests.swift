@@ -1,0 +1,105 @@
+import Foundation
+import MmapStorage
+import TestSupport
+import Testing
+
+@Suite(.liveKernel) struct AttachingTests {
+  @Test func detachingStopsTheProgram() throws {
+    let object = try loadedCounters()
+    let link = try object.attach(program: "count_calls")
+    link.detach()
+    link.detach()
+    try expectStopped(object)
+    let again = try object.attach(program: "count_calls")
+    try expectRunning(object)
+    again.detach()
+  }
+
+  @Test func aProgramIsDetachedWhenItsLinkGoesAway() throws {
+    let object = try loadedCounters()
+    var links = try object.attach()
+    try expectRunning(object)
+    links.removeAll()
+    try expectStopped(object)
+  }
+
+  @Test func aLinkKeepsItsObjectAlive() throws {
+    var object: BPFObject? = try loadedCounters()
+    weak let weakObject = object
+    var links = try #require(try object?.attach())
+    object = nil
+    try expectRunning(try #require(weakObject))
+    links.removeAll()
+    #expect(weakObject == nil)
+  }
+
+  @Test func closingDetaches() throws {
+    let object = try loadedCounters()
+    let map = try object.map(".bss")
+    let link = try object.attach(program: "count_calls")
+    object.close()
+    #expect(try descriptors("bpf_link").isEmpty && descriptors("bpf-prog").isEmpty)
+    link.detach()
+    #expect(try map.info.type == .array)
+  }
+
+  @Test func aProgramThatHasNoPlace() throws {
+    let object = try loadedCounters()
+    let error = try #require(throws: StorageError.self) {
+      try object.attach(program: "add_number")
+    }
+    #expect(error.kind == .invalidArgument && error.advice.contains("'syscall'"))
+  }
+
+  @Test func anUnknownProgram() throws {
+    let object = try loadedCounters()
+    let error = try #require(throws: StorageError.self) { try object.attach(program: "count") }
+    #expect(error.kind == .notFound && error.advice.contains("count_calls, add_number"))
+  }
+
+  @Test func allProgramsOrNone() throws {
+    let object = try BPFObject(.unattachable)
+    try object.setGlobal("target_tgid", to: getpid())
+    try object.load()
+    let error = try #require(throws: StorageError.self) { try object.attach() }
+    #expect(error.attempt == "attach program 'second'")
+    #expect(error.errno != nil && error.details.contains("second"), "\(error)")
+    try expectStopped(object)
+    let first = try object.attach(program: "first")
+    try expectRunning(object)
+    first.detach()
+  }
+
+  private func expectRunning(
+    _ object: BPFObject,
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let before = try object.global("seen", as: UInt32.self)
+    for _ in 0..<10 { _ = getppid() }
+    let after = try object.global("seen", as: UInt32.self)
+    #expect(after >= before + 10, sourceLocation: sourceLocation)
+  }
+
+  private func expectStopped(
+    _ object: BPFObject,
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let before = try object.global("seen", as: UInt32.self)
+    for _ in 0..<10 { _ = getppid() }
+    let after = try object.global("seen", as: UInt32.self)
+    #expect(after == before, sourceLocation: sourceLocation)
+  }
+}
+
+/// This process' open descriptors, or those whose link in `/proc` contains the word.
+///
+/// Without a word, pidfds are left out: the library keeps one for a thread, and other tests' threads
+/// may end meanwhile.
+func descriptors(_ word: String? = nil) throws -> [CInt] {
+  try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap { name in
+    // The one that the directory was read through is gone, and its link with it.
+    let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\(name)")
+    guard let target, word.map(target.contains) ?? !target.contains("pidfd") else { return nil }
+    return CInt(name)
+  }.sorted()
+}

@@ -1,0 +1,133 @@
+import CLibBPFShim
+import Foundation
+import MmapStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite(.liveKernel) struct PinningTests {
+  @Test func aPinnedMapIsTheSameMap() throws {
+    try withBPFFileSystem { directory in
+      let path = directory.appending("counters")
+      let object = try loadedCounters()
+      let map = try object.map("task_counters")
+      try map.pin(at: path)
+      let opened = try BPFMap(pinnedAt: path)
+      #expect(try opened.info.id == map.info.id)
+      #expect(opened.name == "task_counters")
+      #expect(try opened.valueLayout() == object.layout(ofMap: "task_counters"))
+      try opened.unpin(at: path)
+      #expect(throws: StorageError.self) { try BPFMap(pinnedAt: path) }
+    }
+  }
+
+  @Test func aPinnedMapOutlivesAllDescriptors() throws {
+    try withBPFFileSystem { directory in
+      let path = directory.appending("counters")
+      let id = try {
+        let map = try loadedCounters().map("by_number")
+        try map.pin(at: path)
+        return try map.info.id
+      }()
+      #expect(try BPFMap(pinnedAt: path).info.id == id)
+    }
+  }
+
+  @Test func readOnly() throws {
+    try withBPFFileSystem { directory in
+      let path = directory.appending("counters")
+      try loadedCounters().map("by_number").pin(at: path)
+      #expect(try BPFMap(pinnedAt: path, readOnly: true).info.isWritable == false)
+      #expect(try BPFMap(pinnedAt: path).info.isWritable)
+    }
+  }
+
+  @Test func aPathThatIsTaken() throws {
+    try withBPFFileSystem { directory in
+      let path = directory.appending("counters")
+      let map = try loadedCounters().map("by_number")
+      try map.pin(at: path)
+      let error = try #require(throws: StorageError.self) { try map.pin(at: path) }
+      #expect(error.kind == .invalidArgument && error.errno == .fileExists)
+      #expect(error.object == "path '\(path)'")
+    }
+  }
+
+  @Test func placesWhereNothingCanBePinned() throws {
+    let map = try loadedCounters().map("by_number")
+    try withTemporaryDirectory { directory in
+      let error = try #require(throws: StorageError.self) {
+        try map.pin(at: directory.appending("x"))
+      }
+      #expect(error.kind == .invalidArgument && error.advice.contains("mount -t bpf"), "\(error)")
+    }
+    try withBPFFileSystem { directory in
+      let missing = try #require(throws: StorageError.self) {
+        try map.pin(at: directory.appending("no").appending("x"))
+      }
+      #expect(missing.kind == .notFound && missing.advice.contains("create the directory"))
+      let dotted = try #require(throws: StorageError.self) {
+        try map.pin(at: directory.appending("x.y"))
+      }
+      #expect(dotted.kind == .invalidArgument && dotted.advice.contains("dot"), "\(dotted)")
+    }
+  }
+
+  @Test func pathsWhereNoMapIsPinned() throws {
+    let object = try loadedCounters()
+    try withBPFFileSystem { directory in
+      let missing = try #require(throws: StorageError.self) {
+        try BPFMap(pinnedAt: directory.appending("x"))
+      }
+      #expect(missing.kind == .notFound && missing.advice == "nothing is pinned there")
+
+      let inside = directory.appending("inside")
+      mkdir(inside.string, 0o700)
+      let folder = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: inside) }
+      #expect(folder.advice.contains("directory"), "\(folder)")
+
+      let program = directory.appending("program")
+      let number = try #require(try descriptors("bpf-prog").first)
+      #expect(mms_pin(number, program.string) == 0)
+      let before = try descriptors().count
+      let wrong = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: program) }
+      #expect(wrong.kind == .wrongType && wrong.advice == "it is a BPF program, not a map")
+      #expect(try descriptors().count == before)
+    }
+    try withTemporaryDirectory { directory in
+      let path = directory.appending("file")
+      try Data().write(to: URL(filePath: path.string))
+      let error = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: path) }
+      #expect(error.kind == .wrongType && error.advice.contains("not on a BPF file system"))
+    }
+    withExtendedLifetime(object) {}
+  }
+
+  @Test func onlyItsOwnPathIsUnpinned() throws {
+    try withBPFFileSystem { directory in
+      let path = directory.appending("counters")
+      let object = try loadedCounters()
+      let map = try object.map("by_number")
+      try map.pin(at: path)
+      let error = try #require(throws: StorageError.self) {
+        try object.map("task_counters").unpin(at: path)
+      }
+      #expect(error.kind == .wrongType && error.advice.contains("another map"))
+      #expect(throws: Never.self) { try BPFMap(pinnedAt: path) }
+      try map.unpin(at: path)
+      let again = try #require(throws: StorageError.self) { try map.unpin(at: path) }
+      #expect(again.kind == .notFound)
+    }
+  }
+}
+
+/// Runs the body with a BPF file system of its own.
+func withBPFFileSystem(_ body: (FilePath) throws -> Void) throws {
+  try withTemporaryDirectory { directory in
+    guard mount("bpf", directory.string, "bpf", 0, "mode=0755") == 0 else {
+      throw Errno(rawValue: errno)
+    }
+    defer { umount2(directory.string, CInt(MNT_DETACH)) }
+    try body(directory)
+  }
+}
