@@ -230,20 +230,11 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///   ``StorageError/Kind/unsupported`` for a thread that does not lead its process before
   ///   Linux 6.9.
   public func value(of task: TaskReference) throws(StorageError) -> Value? {
-    let size = implementation.valueSize
-    var value: Value?
-    var failure: StorageError?
-    withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { bytes in
-      do throws(StorageError) {
-        if try implementation.load(task, into: bytes) {
-          value = UnsafeRawBufferPointer(bytes).loadUnaligned(as: Value.self)
-        }
-      } catch {
-        failure = error
-      }
+    try withUnsafeTemporaryAllocation(byteCount: implementation.valueSize, alignment: 16) {
+      (bytes) throws(StorageError) in
+      guard try implementation.load(task, into: bytes) else { return nil }
+      return UnsafeRawBufferPointer(bytes).loadUnaligned(as: Value.self)
     }
-    if let failure { throw failure }
-    return value
   }
 
   /// A copy of a thread's value by thread id; see ``value(of:)-(TaskReference)``.
@@ -251,20 +242,14 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     try value(of: .thread(thread))
   }
 
-  /// Overwrites a task's value and creates its storage if there is none. Not atomic. Bytes of the
-  /// map's value behind those of `Value` stay as they are.
+  /// Overwrites the fields of a task's value and creates its storage if there is none. Not atomic.
+  /// What the map's value has besides the fields of `Value` stays as it is.
   ///
   /// - Throws: ``StorageError``, as ``value(of:)-(TaskReference)``.
   public func setValue(_ value: Value, of task: TaskReference) throws(StorageError) {
-    var failure: StorageError?
-    withUnsafeBytes(of: value) { bytes in
-      do throws(StorageError) {
-        try implementation.store(task, [0..<bytes.count], of: bytes)
-      } catch {
-        failure = error
-      }
+    try withUnsafeBytes(of: value) { (bytes) throws(StorageError) in
+      try implementation.store(task, fields, of: bytes)
     }
-    if let failure { throw failure }
   }
 
   /// Overwrites a thread's value by thread id; see ``setValue(_:of:)-(_,TaskReference)``.
