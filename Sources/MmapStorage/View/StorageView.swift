@@ -97,7 +97,7 @@ public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
 
   /// A scalar field by an explicit key path, however deep: one volatile load or store.
   ///
-  /// Use it for a field whose name is that of a member of this type, such as `\.copy`.
+  /// Use it for a field whose name is that of a member of this type, such as `\.array`.
   @inlinable
   public subscript<Field: MapScalar>(field: WritableKeyPath<Value, Field>) -> Field {
     @inline(__always) get {
