@@ -121,6 +121,7 @@ public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
   /// - Parameters:
   ///   - field: The tuple.
   ///   - element: The type of its elements; their number follows from the sizes.
+  /// - Returns: The elements. Costs nothing by itself.
   /// - Precondition: The tuple is a whole number of such elements.
   @inlinable
   @inline(__always)
