@@ -48,6 +48,19 @@ let package = Package(
       dependencies: ["SyscallCounting", mmapStorage, mmapStorageTesting],
       swiftSettings: swiftSettings
     ),
+    .target(name: "CWaitTime"),
+    .testTarget(
+      name: "DocumentationTests",
+      dependencies: [
+        "CWaitTime",
+        mmapStorage,
+        mmapStorageTesting,
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      exclude: ["request-tags.bpf.c", "wait-times.bpf.c"],
+      swiftSettings: swiftSettings,
+      plugins: [bpfPlugin]
+    ),
   ],
   swiftLanguageModes: [.v6]
 )

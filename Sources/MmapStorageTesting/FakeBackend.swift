@@ -3,7 +3,7 @@ internal import Synchronization
 public import SystemPackage
 
 /// A backend in the memory of the process: for unit tests of code that uses
-/// ``MmapStorage/TaskLocalStorage``, on any machine and without privileges.
+/// ``/MmapStorage/TaskLocalStorage``, on any machine and without privileges.
 ///
 /// Every thread gets a page of its own, as with a real map. The test plays the BPF program:
 ///
@@ -25,7 +25,7 @@ public final class FakeBackend: StorageBackend {
     case copying
   }
 
-  /// See ``MmapStorage/StorageBackend/choice``.
+  /// See ``/MmapStorage/StorageBackend/choice``.
   public let choice: BackendChoice
   /// The map's name in errors.
   public let mapName: String
@@ -45,7 +45,7 @@ public final class FakeBackend: StorageBackend {
     var mapIsGone = false
   }
 
-  /// A call that a ``MmapStorage/TaskLocalStorage`` made.
+  /// A call that a ``/MmapStorage/TaskLocalStorage`` made.
   public struct Call: Sendable, Hashable {
     /// What was called.
     public var operation: FaultPlan.Operation
@@ -62,7 +62,7 @@ public final class FakeBackend: StorageBackend {
   ///   - name: The map's name in errors.
   ///   - access: How views reach the bytes.
   ///   - faults: Which calls fail.
-  /// - Throws: ``MmapStorage/StorageError`` if the type has no layout.
+  /// - Throws: ``/MmapStorage/StorageError`` if the type has no layout.
   public convenience init<Value: MapField>(
     layoutOf type: Value.Type,
     name: String = "fake",
@@ -87,7 +87,7 @@ public final class FakeBackend: StorageBackend {
   ///   - object: The object.
   ///   - access: How views reach the bytes.
   ///   - faults: Which calls fail.
-  /// - Throws: ``MmapStorage/StorageError`` if the object has no such map or no type information.
+  /// - Throws: ``/MmapStorage/StorageError`` if the object has no such map or no type information.
   public convenience init(
     map: String,
     of object: BPFObject,
@@ -193,7 +193,7 @@ public final class FakeBackend: StorageBackend {
   /// The layout that the backend was created with.
   public func valueLayout() throws(StorageError) -> ValueLayout { layout }
 
-  /// See ``MmapStorage/StorageBackend/attach()``.
+  /// See ``/MmapStorage/StorageBackend/attach()``.
   public func attach() throws(StorageError) -> Attachment {
     try record(.attach, "attach the calling thread", .callingThread)
     state.withLock { $0.attached += 1 }
@@ -201,7 +201,7 @@ public final class FakeBackend: StorageBackend {
     return .direct(page.address, owner: page)
   }
 
-  /// See ``MmapStorage/StorageBackend/renew(_:)``.
+  /// See ``/MmapStorage/StorageBackend/renew(_:)``.
   public func renew(_ attachment: Attachment) throws(StorageError) {
     try record(.attach, "attach the calling thread again", .callingThread)
     guard case .direct(let address, let owner) = attachment, let page = owner as? FakePage else {
@@ -216,7 +216,7 @@ public final class FakeBackend: StorageBackend {
     }
   }
 
-  /// See ``MmapStorage/StorageBackend/detach(_:because:)``.
+  /// See ``/MmapStorage/StorageBackend/detach(_:because:)``.
   public func detach(_ attachment: Attachment, because reason: DetachReason) {
     state.withLock {
       $0.attached -= 1
@@ -224,7 +224,7 @@ public final class FakeBackend: StorageBackend {
     }
   }
 
-  /// See ``MmapStorage/StorageBackend/load(_:into:)``.
+  /// See ``/MmapStorage/StorageBackend/load(_:into:)``.
   public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
     throws(StorageError) -> Bool
   {
@@ -236,7 +236,7 @@ public final class FakeBackend: StorageBackend {
     return true
   }
 
-  /// See ``MmapStorage/StorageBackend/store(_:_:of:)``.
+  /// See ``/MmapStorage/StorageBackend/store(_:_:of:)``.
   public func store(
     _ task: TaskReference,
     _ ranges: [Range<Int>],
@@ -252,7 +252,7 @@ public final class FakeBackend: StorageBackend {
     }
   }
 
-  /// See ``MmapStorage/StorageBackend/remove(_:)``.
+  /// See ``/MmapStorage/StorageBackend/remove(_:)``.
   public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
     deleteStorage(of: try record(.delete, "delete the value", task))
   }

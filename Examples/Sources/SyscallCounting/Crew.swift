@@ -10,6 +10,8 @@ public enum Crew {
   ///   - workers: The work.
   ///   - counters: The storage that the program counts in.
   ///   - called: Told of each call, on the thread that made it.
+  /// - Returns: A result for each worker.
+  /// - Throws: ``ThreadFailure``, or what a worker threw.
   public static func run(
     _ workers: [Worker],
     counters: TaskLocalStorage<CallCounters>,

@@ -12,7 +12,9 @@ final class CopiedValue {
   private var depth = 0
   private var changes: [Range<Int>] = []
 
-  /// - Parameter fields: The byte ranges of the value's scalar fields: what is written back as one.
+  /// - Parameters:
+  ///   - backend: Loads and stores the value.
+  ///   - fields: The byte ranges of the value's scalar fields: what is written back as one.
   init(backend: any StorageBackend, fields: [Range<Int>]) {
     self.backend = backend
     self.fields = fields

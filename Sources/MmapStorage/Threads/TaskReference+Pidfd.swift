@@ -9,7 +9,10 @@ extension TaskReference {
   /// of descriptors, some other thread's is closed to make room, or the reserve is given up for
   /// the length of the call, and nothing is kept: slower, but it goes on.
   ///
-  /// - Parameter attempt: What the pidfd is for, for errors.
+  /// - Parameters:
+  ///   - attempt: What the pidfd is for, for errors.
+  ///   - body: Uses the pidfd, and does not close it.
+  /// - Returns: What `body` returned.
   /// - Throws: ``StorageError`` if there is no such thread, or no pidfd for it on this kernel.
   func withPidfd<R>(for attempt: String, _ body: (Int32) -> R) throws(StorageError) -> R {
     switch self {

@@ -2,7 +2,7 @@ public import CLibBPFShim
 
 /// What a thread holds while it reads and writes its own storage, or a structure inside it.
 ///
-/// A view lives only inside the closure of ``TaskLocalStorage/withCurrent(_:)-8x3kd``: it cannot be
+/// A view lives only inside the closure of ``TaskLocalStorage/withCurrent(_:)-2dfvl``: it cannot be
 /// copied, stored, returned, sent to another thread, or kept across an `await`; the compiler
 /// proves it.
 ///
@@ -97,7 +97,7 @@ public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
 
   /// A scalar field by an explicit key path, however deep: one volatile load or store.
   ///
-  /// Use it for a field whose name is that of a member of this type, such as `\.copy`.
+  /// Use it for a field whose name is that of a member of this type, such as `\.array`.
   @inlinable
   public subscript<Field: MapScalar>(field: WritableKeyPath<Value, Field>) -> Field {
     @inline(__always) get {
@@ -121,6 +121,7 @@ public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
   /// - Parameters:
   ///   - field: The tuple.
   ///   - element: The type of its elements; their number follows from the sizes.
+  /// - Returns: The elements. Costs nothing by itself.
   /// - Precondition: The tuple is a whole number of such elements.
   @inlinable
   @inline(__always)

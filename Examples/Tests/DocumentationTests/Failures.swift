@@ -1,0 +1,29 @@
+import MmapStorage
+import Testing
+
+/// Opens the storage that the service pinned, if it runs.
+private func openTags() throws(StorageError) -> TaskLocalStorage<RequestTag>? {
+  do {
+    return try TaskLocalStorage<RequestTag>(pinnedAt: "/sys/fs/bpf/request_tags")
+  } catch {
+    switch error.kind {
+    case .notFound: return nil  // the service does not run: go on without
+    case .permissionDenied: return nil  // and neither may we
+    default: throw error  // print it: it says what to do
+    }
+  }
+}
+
+/// The storage, in a process that may not read the map's type information.
+private func openTagsUnprivileged() throws(StorageError) -> TaskLocalStorage<RequestTag> {
+  let map = try BPFMap(pinnedAt: "/sys/fs/bpf/request_tags")
+  let layout = try BPFObject(.requestTags).layout(ofMap: "request_tags")
+  return try TaskLocalStorage<RequestTag>(map: map, layout: layout)
+}
+
+@Suite struct Failures {
+  @Test func nothingIsPinnedThere() throws {
+    #expect(try openTags() == nil)
+    #expect(throws: StorageError.self) { try openTagsUnprivileged() }
+  }
+}

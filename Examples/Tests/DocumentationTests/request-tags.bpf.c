@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+struct request_tag {
+	__u64 request_id;
+	__u32 priority;
+	__u32 calls;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct request_tag);
+} request_tags SEC(".maps");
+
+const volatile __u32 only_process;	/* set before loading */
+__u32 lowest_priority;			/* may change at any time */
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(count_call, struct pt_regs *registers, long number)
+{
+	struct request_tag *tag;
+
+	if (bpf_get_current_pid_tgid() >> 32 != only_process)
+		return 0;
+	tag = bpf_task_storage_get(&request_tags, bpf_get_current_task_btf(), NULL, 0);
+	if (tag && tag->priority >= lowest_priority)
+		tag->calls++;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
