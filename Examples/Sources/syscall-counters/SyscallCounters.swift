@@ -50,7 +50,7 @@ struct SyscallCounters: ParsableCommand {
     do {
       counter = try CallCounter()
     } catch let error as StorageError
-      where error.kind == .permissionDenied || error.kind == .unsupported
+      where [.permissionDenied, .unsupported, .loadFailed].contains(error.kind)
     {
       print("No BPF here: \(error)\n")
       return try runFake(workers)
