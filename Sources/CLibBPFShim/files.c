@@ -69,6 +69,13 @@ int mms_map_shared(int fd, size_t size, void **address)
 	return *address ? 0 : -errno;
 }
 
+int mms_map_shared_over(int fd, size_t size, void *address)
+{
+	void *found = mmap(address, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+
+	return found == MAP_FAILED ? -errno : 0;
+}
+
 int mms_unmap(void *address, size_t size)
 {
 	return munmap(address, size) ? -errno : 0;

@@ -124,6 +124,11 @@ int mms_map_set_autocreate(struct bpf_map *map, bool autocreate)
 	return bpf_map__set_autocreate(map, autocreate);
 }
 
+uint32_t mms_map_type(const struct bpf_map *map)
+{
+	return bpf_map__type(map);
+}
+
 uint32_t mms_map_flags(const struct bpf_map *map)
 {
 	return bpf_map__map_flags(map);

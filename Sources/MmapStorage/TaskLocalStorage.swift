@@ -79,15 +79,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     policy: LayoutPolicy = .exact,
     layout: ValueLayout? = nil
   ) throws(StorageError) {
-    try self.init(
-      backend: LookupBackend(
-        map,
-        layout: layout,
-        explanation: "the map was not created with BPF_F_MMAPABLE, so each view copies its value "
-          + "with bpf_map_lookup_elem"
-      ),
-      policy: policy
-    )
+    try self.init(backend: selectBackend(for: map, layout: layout), policy: policy)
   }
 
   /// Creates a storage over a map that is pinned on a BPF file system.

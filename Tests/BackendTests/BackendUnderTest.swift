@@ -5,12 +5,12 @@ import Testing
 
 /// The backends whose observable behaviour is the same.
 enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
-  case fakeDirect, fakeCopying, lookup
+  case fakeDirect, fakeCopying, lookup, mapped
 
   var testDescription: String { "\(self)" }
 
   /// Whether a view sees and makes changes at once, or works on a copy.
-  var isDirect: Bool { self == .fakeDirect }
+  var isDirect: Bool { self == .fakeDirect || self == .mapped }
 
   /// A storage of its own, in the map of that name in values.bpf.c.
   func bench<Value: MapField>(
@@ -29,6 +29,10 @@ enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
       try LiveKernel.needed()
       try object.load()
       backend = try LookupBackend(object.map(map))
+    case .mapped:
+      try LiveKernel.neededWithMappableTaskStorage()
+      try object.load()
+      backend = try MappedBackend(object.map(map))
     }
     return Bench(
       storage: try TaskLocalStorage<Value>(backend: backend, policy: policy),

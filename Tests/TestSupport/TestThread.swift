@@ -1,4 +1,5 @@
 import Glibc
+import MmapStorage
 import Synchronization
 
 /// A thread that a test starts and joins; what its body throws comes out of `join()`.
@@ -9,6 +10,7 @@ package final class TestThread: Sendable {
   private final class Outcome: Sendable {
     let body: @Sendable () throws -> Void
     let error = Mutex<(any Error)?>(nil)
+    let id = Mutex<pid_t>(0)
     init(_ body: @escaping @Sendable () throws -> Void) { self.body = body }
   }
 
@@ -28,6 +30,7 @@ package final class TestThread: Sendable {
       { context in
         guard let context else { return nil }
         let outcome = Unmanaged<Outcome>.fromOpaque(context).takeRetainedValue()
+        outcome.id.withLock { $0 = ThreadID.current.rawValue }
         do { try outcome.body() } catch { outcome.error.withLock { $0 = error } }
         return nil
       },
@@ -42,6 +45,9 @@ package final class TestThread: Sendable {
 
   package func join() throws {
     pthread_join(thread, nil)
+    // The kernel lets the joining thread go on before the other one's id and storages are gone.
+    let id = outcome.id.withLock { $0 }
+    while access("/proc/self/task/\(id)", F_OK) == 0 { sched_yield() }
     if let error = outcome.error.withLock({ $0 }) { throw error }
   }
 }

@@ -24,7 +24,7 @@ struct call_counters {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_MMAPABLE);
 	__type(key, int);
 	__type(value, struct call_counters);
 } call_counters SEC(".maps");

@@ -29,6 +29,9 @@ int mms_map_scratch(size_t size, void *_Nullable *_Nonnull address);
 /* A shared mapping of a descriptor, from its start. */
 int mms_map_shared(int fd, size_t size, void *_Nullable *_Nonnull address);
 
+/* The same in the place of a mapping that is there. */
+int mms_map_shared_over(int fd, size_t size, void *address);
+
 int mms_unmap(void *address, size_t size);
 
 #pragma clang assume_nonnull end

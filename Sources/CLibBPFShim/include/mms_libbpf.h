@@ -55,6 +55,7 @@ const char *mms_map_name(const struct bpf_map *map);
 bool mms_map_is_internal(const struct bpf_map *map);
 bool mms_map_autocreate(const struct bpf_map *map);
 int mms_map_set_autocreate(struct bpf_map *map, bool autocreate);
+uint32_t mms_map_type(const struct bpf_map *map);
 uint32_t mms_map_flags(const struct bpf_map *map);
 int mms_map_set_flags(struct bpf_map *map, uint32_t flags);
 int mms_map_set_max_entries(struct bpf_map *map, uint32_t max_entries);

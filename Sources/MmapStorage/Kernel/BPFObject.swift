@@ -95,6 +95,9 @@ public final class BPFObject: Sendable {
 
   /// Creates the maps and hands the programs to the kernel.
   ///
+  /// A task storage map that asks for ``BPFMapFlags/mappable`` is created without it on a kernel that
+  /// does not have it; ``TaskLocalStorage/backend`` then says so.
+  ///
   /// Costs the verification of every program: milliseconds to seconds. A failed load leaves nothing
   /// in the kernel, and the object can only be closed.
   ///
@@ -106,6 +109,7 @@ public final class BPFObject: Sendable {
     let attempt = "load the object"
     try state.withLock { (state) throws(StorageError) in
       let pointer = try state.opened(for: attempt, on: describedName)
+      dropFlagsThatTheKernelLacks(in: pointer)
       let log = VerifierLog(for: pointer)
       var warnings = ""
       let code = capturingWarnings(&warnings) { mms_object_load(pointer) }
@@ -115,6 +119,18 @@ public final class BPFObject: Sendable {
       }
       state.phase = .failed
       throw loadError(code, attempt: attempt, warnings: warnings, log: log.text)
+    }
+  }
+
+  private func dropFlagsThatTheKernelLacks(in pointer: OpaquePointer) {
+    var next = mms_object_next_map(pointer, nil)
+    while let map = next {
+      next = mms_object_next_map(pointer, map)
+      let flags = BPFMapFlags(rawValue: mms_map_flags(map))
+      guard BPFMapType(rawValue: mms_map_type(map)) == .taskStorage, flags.contains(.mappable),
+        case .missing = KernelFeature.mappableTaskStorage
+      else { continue }
+      _ = mms_map_set_flags(map, flags.subtracting(.mappable).rawValue)
     }
   }
 

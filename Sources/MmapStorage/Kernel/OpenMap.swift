@@ -33,6 +33,20 @@ final class OpenMap: Sendable {
     outcome(withUnsafePointer(to: key) { mms_map_delete(number, $0) })
   }
 
+  /// Maps the calling thread's value, creating it if there is none; for a map with
+  /// `BPF_F_MMAPABLE`.
+  func mapOwnValue(size: Int) -> Result<UnsafeMutableRawPointer, Errno> {
+    var address: UnsafeMutableRawPointer?
+    let code = mms_map_shared(number, size, &address)
+    if let address, code == 0 { return .success(address) }
+    return .failure(Errno(rawValue: -code))
+  }
+
+  /// The same in the place of an earlier mapping.
+  func mapOwnValue(size: Int, over address: UnsafeMutableRawPointer) -> Errno? {
+    outcome(mms_map_shared_over(number, size, address))
+  }
+
   private func outcome(_ code: CInt) -> Errno? { code == 0 ? nil : Errno(rawValue: -code) }
 }
 

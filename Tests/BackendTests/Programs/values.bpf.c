@@ -6,7 +6,7 @@
 #define TASK_STORAGE(map_name, value_type)			\
 	struct {						\
 		__uint(type, BPF_MAP_TYPE_TASK_STORAGE);	\
-		__uint(map_flags, BPF_F_NO_PREALLOC);		\
+		__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_MMAPABLE); \
 		__type(key, int);				\
 		__type(value, value_type);			\
 	} map_name SEC(".maps")

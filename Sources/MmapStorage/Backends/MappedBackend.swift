@@ -1,0 +1,118 @@
+internal import CLibBPFShim
+internal import SystemPackage
+
+/// Each thread maps its own page of a map that was created with `BPF_F_MMAPABLE`: an access is a
+/// load or a store, and the first touch is one `mmap` (this project's kernel patch).
+///
+/// Other threads' values come through `bpf_map_lookup_elem` and `bpf_map_update_elem`, which on such
+/// a map writes in place.
+///
+/// The child of a `fork` does not inherit the pages: a view that the forking thread has in use must
+/// not be touched in the child. Views that begin there are the child's own.
+public final class MappedBackend: StorageBackend {
+  /// See ``StorageBackend/choice``.
+  public let choice: BackendChoice
+
+  private let map: OpenMap
+  private let elements: LookupBackend
+
+  /// The map's name.
+  public var mapName: String { map.name }
+
+  /// Bytes of a value.
+  public var valueSize: Int { elements.valueSize }
+
+  /// Creates a backend over a map, which it keeps open.
+  ///
+  /// - Parameters:
+  ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE` with ``BPFMapFlags/mappable``, through a
+  ///     descriptor that may be written.
+  ///   - layout: The layout of the map's values; nil asks the map for it.
+  ///   - explanation: Why this backend was chosen.
+  /// - Throws: ``StorageError/Kind/unsupported`` for a map without the flag,
+  ///   ``StorageError/Kind/permissionDenied`` for a read-only descriptor, and what
+  ///   ``LookupBackend/init(_:layout:explanation:)`` throws.
+  public init(
+    _ map: BPFMap,
+    layout: ValueLayout? = nil,
+    explanation: String = "the program asked for it"
+  ) throws(StorageError) {
+    let attempt = "map the values"
+    elements = try LookupBackend(map, layout: layout)
+    let info = try map.info
+    guard info.flags.contains(.mappable) else {
+      throw StorageError(
+        .unsupported,
+        attempt: attempt,
+        on: map.describedName,
+        advice: "it was not created with BPF_F_MMAPABLE; add the flag to its map_flags, on a kernel "
+          + "that has it for task storage"
+      )
+    }
+    guard info.isWritable else {
+      throw StorageError(
+        .permissionDenied,
+        attempt: attempt,
+        on: map.describedName,
+        advice: "the descriptor is read-only; use LookupBackend, or open the map for writing"
+      )
+    }
+    self.map = try OpenMap(map, for: attempt)
+    choice = BackendChoice(.mapped, explanation: explanation)
+  }
+
+  /// The layout of the map's values.
+  public func valueLayout() throws(StorageError) -> ValueLayout { try elements.valueLayout() }
+
+  /// One `mmap`.
+  public func attach() throws(StorageError) -> Attachment {
+    switch map.mapOwnValue(size: valueSize) {
+    case .success(let address): return .direct(address, owner: nil)
+    case .failure(let errno): throw error(errno)
+    }
+  }
+
+  /// One `mmap` over the old one.
+  public func renew(_ attachment: Attachment) throws(StorageError) {
+    guard case .direct(let address, _) = attachment else { return }
+    if let errno = map.mapOwnValue(size: valueSize, over: address) { throw error(errno) }
+  }
+
+  /// One `munmap`.
+  public func detach(_ attachment: Attachment, because reason: DetachReason) {
+    if case .direct(let address, _) = attachment { mms_unmap(address, valueSize) }
+  }
+
+  /// One `bpf_map_lookup_elem`.
+  public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
+    throws(StorageError) -> Bool
+  {
+    try elements.load(task, into: bytes)
+  }
+
+  /// `bpf_map_lookup_elem`, the changed ranges, and `bpf_map_update_elem`.
+  public func store(
+    _ task: TaskReference,
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer
+  ) throws(StorageError) {
+    try elements.store(task, ranges, of: bytes)
+  }
+
+  /// One `bpf_map_delete_elem`.
+  public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
+    try elements.remove(task)
+  }
+
+  private func error(_ errno: Errno) -> StorageError {
+    let advice: String? =
+      switch errno {
+      case .notPermitted: "the map is frozen; map it before it is"
+      case .noMemory: "the kernel is out of memory, or the map's memory cgroup or the process's "
+        + "limit of mappings (vm.max_map_count) is full"
+      default: nil
+      }
+    return StorageError(
+      errno: errno, attempt: "map the calling thread's value", on: describedMap, advice: advice)
+  }
+}
