@@ -31,6 +31,9 @@ package enum LiveKernel {
     }
   }()
 
+  /// True where task storage can be mapped, and where someone insists that it must.
+  package static let mayMap = mappingObstacle == nil || isRequired("vm")
+
   private static func isRequired(_ what: Substring) -> Bool {
     let required = getenv("MMAPSTORAGE_REQUIRE").map { String(cString: $0) } ?? ""
     return required.split(separator: ",").contains(what)
@@ -42,22 +45,21 @@ extension Trait where Self == ConditionTrait {
   package static var liveKernel: Self {
     .enabled(if: LiveKernel.mayRun, "no BPF here: \(LiveKernel.obstacle ?? "")")
   }
+
+  /// Skips the test, and says why, where the kernel has no mappable task storage and nobody says
+  /// that it is the patched one.
+  package static var mappableTaskStorage: Self {
+    .enabled(
+      if: LiveKernel.mayMap,
+      "no mappable task storage here: \(LiveKernel.mappingObstacle ?? "")")
+  }
 }
 
 extension LiveKernel {
-  /// Skips the rest of a test case, and says why, where BPF does not work and nobody insists on it.
-  package static func needed(sourceLocation: SourceLocation = #_sourceLocation) throws {
-    guard !mayRun else { return }
-    try Test.cancel("no BPF here: \(obstacle ?? "")", sourceLocation: sourceLocation)
-  }
-
-  /// Skips the rest of a test case where the kernel has no mappable task storage, unless
-  /// `MMAPSTORAGE_REQUIRE` says that this is the patched one.
-  package static func neededWithMappableTaskStorage(
-    sourceLocation: SourceLocation = #_sourceLocation
+  /// Leaves a test case out, where the test of the same condition is skipped with its reason.
+  package static func skipCase(
+    unless mayRun: Bool, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
-    guard let mappingObstacle, !isRequired("vm") else { return }
-    try Test.cancel(
-      "no mappable task storage here: \(mappingObstacle)", sourceLocation: sourceLocation)
+    if !mayRun { try Test.cancel("see the skipped tests", sourceLocation: sourceLocation) }
   }
 }

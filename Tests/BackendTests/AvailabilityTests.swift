@@ -1,0 +1,15 @@
+import MmapStorage
+import TestSupport
+import Testing
+
+/// Says which backends the other suites leave out, and why: a case of a parameterised test that is
+/// left out is not reported.
+@Suite struct AvailabilityTests {
+  @Test(.liveKernel) func lookupCasesRun() throws {
+    #expect(try BackendUnderTest.lookup.bench(Tag.self, map: "tags").backend is LookupBackend)
+  }
+
+  @Test(.mappableTaskStorage) func mappedCasesRun() throws {
+    #expect(try BackendUnderTest.mapped.bench(Tag.self, map: "tags").backend is MappedBackend)
+  }
+}
