@@ -31,6 +31,14 @@ import Testing
     await #expect(processExitsWith: .success) { try threadsAtOnce(.fakeDirect, count: 500) }
   }
 
+  @Test(.mappableTaskStorage) func threadsInSequenceLeakNothingWithMappedPages() async {
+    await #expect(processExitsWith: .success) { try threadsInSequence(.mapped, count: 2_000) }
+  }
+
+  @Test(.mappableTaskStorage) func threadsAtOnceLeakNothingWithMappedPages() async {
+    await #expect(processExitsWith: .success) { try threadsAtOnce(.mapped, count: 200) }
+  }
+
   @Test(.liveKernel) func tenThousandStoragesComeAndGo() async {
     await #expect(processExitsWith: .success) {
       let object = try BPFObject(.values)
@@ -133,6 +141,10 @@ import Testing
     await #expect(processExitsWith: .success) { try forkWithOneView(.fakeDirect) }
   }
 
+  @Test(.mappableTaskStorage) func theChildOfAForkStartsUnattachedWithMappedPages() async {
+    await #expect(processExitsWith: .success) { try forkWithOneView(.mapped) }
+  }
+
   @Test(.liveKernel) func aForkAmidBusyThreads() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookup.bench(Tag.self, map: "tags").storage
@@ -174,12 +186,13 @@ private func threadsInSequence(_ backend: BackendUnderTest, count: Int) throws {
     }
   }
   try run(100)
-  let before = try (libraryDescriptors(), heapBytes())
+  let before = try (libraryDescriptors(), heapBytes(), mappings())
   try run(count)
-  let after = try (libraryDescriptors(), heapBytes())
+  let after = try (libraryDescriptors(), heapBytes(), mappings())
   #expect(after.0 == before.0)
-  // One page a thread would be 40 MB.
+  // One page a thread would be 40 MB, or a mapping each.
   #expect(after.1 - before.1 < 256 * 1024)
+  #expect(after.2 - before.2 < 50)
   if let fake = bench.backend as? FakeBackend {
     #expect(fake.attachedThreads == 0)
     #expect(fake.storageCount == 0)
@@ -236,10 +249,12 @@ private func forkWithOneView(_ backend: BackendUnderTest) throws {
     try check(try storage.withCurrent { $0.requestID } == 2)
     try TestThread { try storage.withCurrent { $0.requestID = 3 } }.join()
     try check(try storage.withCurrent { $0.requestID } == 2)
-    if backend == .lookup { try check(try storage.value(of: parent)?.requestID == 1) }
+    if backend != .fakeDirect { try check(try storage.value(of: parent)?.requestID == 1) }
   }
   #expect(try storage.withCurrent { $0.requestID } == 1)
 
+  // The child does not inherit pages of the kernel's.
+  if backend == .mapped { return }
   // A view that is in use across the fork stays usable on both sides.
   try storage.withCurrent { tag in
     tag.priority = 1
@@ -311,6 +326,18 @@ private func descriptorLinks() throws -> [String] {
 }
 
 private func heapBytes() -> Int { Int(test_heap_bytes()) }
+
+private func mappings() throws -> Int {
+  let file = try FileDescriptor.open("/proc/self/maps", .readOnly, options: .closeOnExec)
+  defer { try? file.close() }
+  return try withUnsafeTemporaryAllocation(byteCount: 65536, alignment: 1) { buffer in
+    var lines = 0
+    while case let count = try file.read(into: buffer), count > 0 {
+      lines += buffer.prefix(count).count { $0 == UInt8(ascii: "\n") }
+    }
+    return lines
+  }
+}
 
 private func limitDescriptors(to count: Int) throws {
   var limit = rlimit()

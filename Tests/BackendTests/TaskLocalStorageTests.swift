@@ -250,6 +250,21 @@ private struct Oops: Error {}
     #expect(Array(bytes[24..<48]) == rest)
   }
 
+  @Test(arguments: BackendUnderTest.allCases)
+  func aValueOfSeveralPages(_ backend: BackendUnderTest) throws {
+    struct Large: MapValue { var words: InlineArray<1000, UInt64> }
+    let bench = try backend.bench(Large.self, map: "larges")
+    try bench.storage.withCurrent { large in
+      large.words[0] = 1
+      large.words[999] = 2
+    }
+    try bench.program { large in
+      large.words[512] = large.words[0] + large.words[999]
+    }
+    #expect(try bench.storage.withCurrent { $0.words[512] } == 3)
+    #expect(try bench.storage.value(of: .current)?.words[999] == 2)
+  }
+
   // MARK: Swift tasks
 
   @Test(arguments: BackendUnderTest.allCases)

@@ -46,6 +46,12 @@ struct longer_tag {
 	__u64 later[3];
 };
 
+/* More than a page and less than two. */
+struct large {
+	__u64 words[1000];
+};
+
+TASK_STORAGE(larges, struct large);
 TASK_STORAGE(tags, struct tag);
 TASK_STORAGE(everythings, struct everything);
 TASK_STORAGE(numbers, __u64);
