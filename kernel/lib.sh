@@ -47,11 +47,11 @@ kernel_key() { # flavour, extra patch
     gcc --version | head -n 1
     ld --version | head -n 1
     pahole --version
-    cat "${fragments[@]}" "${patches[@]}" /dev/null
+    cat kernel/selftests/* "${fragments[@]}" "${patches[@]}"
   } | sha256sum | cut -c 1-16
 }
 
-# Where kernel/build leaves the bzImage and its configuration.
+# Where kernel/build leaves the bzImage, its configuration, and the selftests.
 kernel_image_directory() { # flavour, extra patch
   printf '%s/images/%s-%s\n' "$kernel_cache" "$1" "$(kernel_key "$@")"
 }
