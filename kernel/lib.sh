@@ -38,7 +38,7 @@ kernel_patches() {
 
 # Names a kernel by everything that decides what is in it.
 kernel_key() { # flavour, extra patch
-  local fragments patches
+  local fragments patches selftests=(kernel/selftests/build kernel/selftests/*.[ch])
   mapfile -t fragments < <(kernel_fragments "$1")
   mapfile -t patches < <(kernel_patches "${2:-}")
   {
@@ -47,7 +47,7 @@ kernel_key() { # flavour, extra patch
     gcc --version | head -n 1
     ld --version | head -n 1
     pahole --version
-    cat kernel/selftests/* "${fragments[@]}" "${patches[@]}"
+    cat "${selftests[@]}" "${fragments[@]}" "${patches[@]}"
   } | sha256sum | cut -c 1-16
 }
 
