@@ -102,7 +102,7 @@ struct mapping {
 	uint64_t *words;
 	uint64_t stamp;
 	pid_t tid;
-	bool large, has_hole;
+	bool large, has_hole, split;
 };
 
 static size_t size_of(bool large)
@@ -160,6 +160,7 @@ static bool map_one(struct mapping *mapping, uint64_t stamp, uint64_t *random)
 	mapping->tid = own_tid();
 	mapping->large = large;
 	mapping->has_hole = false;
+	mapping->split = false;
 	for (i = 0; i < 3; i++) {
 		word = mapping->words[stamp_word(large, i)];
 		zeroes += word == 0;
@@ -234,17 +235,20 @@ static void change(struct mapping *mapping, uint64_t random)
 
 	switch (random % 4) {
 	case 0:
+		if (mapping->has_hole || mapping->split)
+			break; /* mremap() works on one area at a time */
 		hole = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (hole == MAP_FAILED)
 			break;
-		moved = mapping->has_hole ? MAP_FAILED :
-			mremap(mapping->words, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, hole);
-		if (moved == MAP_FAILED)
-			munmap(hole, size);
-		else
+		/* If it fails, it may have unmapped its target, and another thread may have
+		 * something there by now. So the target is left alone.
+		 */
+		moved = mremap(mapping->words, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, hole);
+		if (moved != MAP_FAILED)
 			mapping->words = moved;
 		break;
 	case 1:
+		mapping->split = true;
 		if (mprotect(mapping->words, PAGE, PROT_READ) == 0 &&
 		    mprotect(mapping->words, PAGE, PROT_READ | PROT_WRITE))
 			mapping->has_hole = true; /* out of memory; do not write there */
