@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Runs one test of the kernel's selftests and prints a line for each of its parts. */
+#include <stdarg.h>
+#include <test_progs.h>
+
+void test_task_local_storage_mmapable(void);
+
+static const char *current_subtest;
+static int failures, failed_subtests, subtests;
+
+static void end_subtest(void)
+{
+	if (!current_subtest)
+		return;
+	printf("%s %s\n", failures ? "FAILED" : "ok    ", current_subtest);
+	failed_subtests += failures > 0;
+	failures = 0;
+}
+
+bool test__start_subtest(const char *name)
+{
+	end_subtest();
+	current_subtest = name;
+	subtests++;
+	return true;
+}
+
+void test__fail(const char *file, int line, const char *what, const char *format, ...)
+{
+	va_list arguments;
+
+	failures++;
+	printf("%s:%d: %s: ", file, line, what);
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	putchar('\n');
+}
+
+int main(void)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	test_task_local_storage_mmapable();
+	end_subtest();
+	printf("%d of %d passed\n", subtests - failed_subtests, subtests);
+	return failed_subtests > 0;
+}
