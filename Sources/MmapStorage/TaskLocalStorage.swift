@@ -26,6 +26,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
 
   private let implementation: any StorageBackend
   private let fields: [Range<Int>]
+  private let booleans: [Int]
 
   /// Which backend is in use, and why.
   public var backend: BackendChoice { implementation.choice }
@@ -59,6 +60,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     }
     implementation = backend
     fields = scalarRanges(of: type)
+    booleans = booleanOffsets(of: type)
     (key, slotOffset) = ThreadRegistry.shared.addStorage()
   }
 
@@ -222,10 +224,13 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///   ``StorageError/Kind/unsupported`` for a thread that does not lead its process before
   ///   Linux 6.9.
   public func value(of task: TaskReference) throws(StorageError) -> Value? {
-    try withUnsafeTemporaryAllocation(byteCount: implementation.valueSize, alignment: 16) {
+    try withUnsafeTemporaryAllocation(
+      byteCount: implementation.valueSize, alignment: max(16, MemoryLayout<Value>.alignment)
+    ) {
       (bytes) throws(StorageError) in
       guard try implementation.load(task, into: bytes) else { return nil }
-      return UnsafeRawBufferPointer(bytes).loadUnaligned(as: Value.self)
+      for offset in booleans where bytes[offset] > 1 { bytes[offset] = 1 }
+      return bytes.baseAddress?.load(as: Value.self)
     }
   }
 

@@ -209,9 +209,14 @@ public final class FakeBackend: StorageBackend {
     }
     let thread = ThreadID.current
     state.withLock { state in
-      if state.pages[thread] === page { return }
-      UnsafeMutableRawBufferPointer(start: address, count: valueSize)
-        .initializeMemory(as: UInt8.self, repeating: 0)
+      let current = state.pages[thread]
+      if current === page { return }
+      let bytes = UnsafeMutableRawBufferPointer(start: address, count: valueSize)
+      if let current {
+        bytes.copyMemory(from: UnsafeRawBufferPointer(start: current.address, count: valueSize))
+      } else {
+        bytes.initializeMemory(as: UInt8.self, repeating: 0)
+      }
       state.pages[thread] = page
     }
   }

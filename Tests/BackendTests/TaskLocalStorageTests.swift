@@ -215,6 +215,52 @@ private struct Oops: Error {}
   }
 
   @Test(arguments: BackendUnderTest.allCases)
+  func whatIsWrittenAfterARemovalIsThere(_ backend: BackendUnderTest) throws {
+    let bench = try backend.bench(Tag.self, map: "tags")
+    try bench.storage.withCurrent { $0.requestID = 1 }
+    try bench.storage.removeValue(of: .current)
+    try bench.storage.setValue(Tag(requestID: 77), of: .current)
+    #expect(try bench.storage.withCurrent { $0.requestID } == 77)
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func twoThreadsSetAndRemoveTheSameTasksValues(_ backend: BackendUnderTest) throws {
+    // On two maps: the kernel answers EAGAIN where the task's last storage of any map goes just then.
+    let one = try backend.bench(Tag.self, map: "tags").storage
+    let two = try backend.bench(Tag.self, map: "tags").storage
+    let here = ThreadID.current
+    let threads = try [one, two].map { storage in
+      try TestThread {
+        for round in 0..<5_000 {
+          try storage.setValue(Tag(requestID: UInt64(round)), of: here)
+          try storage.removeValue(of: here)
+        }
+      }
+    }
+    for thread in threads { try thread.join() }
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func aLoopSeesWhatIsWrittenMeanwhile(_ backend: BackendUnderTest) throws {
+    guard backend.isDirect else { return }
+    let bench = try backend.bench(Tag.self, map: "tags")
+    let here = ThreadID.current
+    let attached = Gate()
+    let thread = try TestThread {
+      attached.wait()
+      try bench.program(on: here) { $0.flags = 1 }
+    }
+    // A compiler that believed that nobody writes here would read once.
+    let seen = try bench.storage.withCurrent { tag in
+      attached.open()
+      for _ in 0..<20_000_000_000 where tag.flags != 0 { return true }
+      return false
+    }
+    #expect(seen)
+    try thread.join()
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
   func anotherThreadMayRemove(_ backend: BackendUnderTest) throws {
     let storage = try backend.bench(Tag.self, map: "tags").storage
     try storage.withCurrent { $0.requestID = 1 }

@@ -41,7 +41,11 @@ static inline void *_Nonnull mms_slot_pointer(const struct mms_slot *_Nonnull sl
 static inline void mms_slot_fill(struct mms_slot *_Nonnull slot, uint64_t key,
 				 void *_Nonnull pointer)
 {
+	/* A signal handler in between finds an empty slot, and not a key with another's pointer. */
+	__atomic_store_n(&slot->key, 0, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	slot->pointer = pointer;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	__atomic_store_n(&slot->key, key, __ATOMIC_RELAXED);
 }
 

@@ -51,6 +51,15 @@ public final class LookupBackend: StorageBackend {
       self.layout = try map.valueLayout()
     }
     valueSize = info.valueSize
+    guard self.layout.type.size == valueSize else {
+      throw StorageError(
+        .layoutMismatch,
+        attempt: "use the layout '\(self.layout.name)' of \(self.layout.type.size) bytes",
+        on: map.describedName,
+        advice: "the map's value has \(valueSize) bytes; take the layout from the object file that "
+          + "the map was created from"
+      )
+    }
     choice = BackendChoice(.lookup, explanation: explanation)
   }
 
@@ -101,6 +110,14 @@ public final class LookupBackend: StorageBackend {
     }
     switch errno {
     case nil: return
+    case .resourceTemporarilyUnavailable:
+      throw StorageError(
+        .contended,
+        attempt: attempt,
+        on: "\(describedMap) of \(task)",
+        errno: errno,
+        advice: "someone else creates and removes the same task's storage all the time"
+      )
     case .noSuchFileOrDirectory:
       throw StorageError(
         .noSuchTask,
@@ -131,8 +148,9 @@ public final class LookupBackend: StorageBackend {
   ) -> Errno? {
     guard let address = value.baseAddress else { return .invalidArgument }
     var errno: Errno?
-    // Each round lost a race against someone who created or removed the storage.
-    for _ in 0..<16 {
+    // Each round lost a race against someone who created or removed this storage, or (EAGAIN) the
+    // task's first or last storage in any map.
+    for _ in 0..<1_000 {
       let found = map.lookup(key: pidfd, into: address)
       let condition: UpdateCondition
       switch found {
@@ -148,9 +166,9 @@ public final class LookupBackend: StorageBackend {
       }
       errno = map.update(key: pidfd, value: address, condition)
       let lostRace: Errno = condition == .exists ? .noSuchFileOrDirectory : .fileExists
-      if errno != lostRace { return errno }
+      if errno != lostRace, errno != .resourceTemporarilyUnavailable { return errno }
     }
-    return errno
+    return .resourceTemporarilyUnavailable
   }
 
   private func error(_ errno: Errno, _ attempt: String, _ task: TaskReference) -> StorageError {

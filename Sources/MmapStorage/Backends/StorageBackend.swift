@@ -27,7 +27,7 @@ public protocol StorageBackend: AnyObject, Sendable {
 
   /// Attaches the calling thread again because its storage may have been removed, at the same
   /// address: a view may still be in use further up the stack. If the storage was removed, it is
-  /// there again and zero afterwards; if it was not, nothing changes.
+  /// there again, zero or with what was written to it since; if it was not, nothing changes.
   ///
   /// Never called for ``Attachment/copying``.
   func renew(_ attachment: Attachment) throws(StorageError)

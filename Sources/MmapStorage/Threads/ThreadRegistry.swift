@@ -11,6 +11,8 @@ final class ThreadRegistry: Sendable {
 
   private struct Storage {
     var slotIndex: Int
+    /// How often someone's value was removed.
+    var removals = 0
     var attachments: [ObjectIdentifier: ThreadAttachment] = [:]
   }
 
@@ -100,13 +102,15 @@ final class ThreadRegistry: Sendable {
     let id = ObjectIdentifier(record)
     let slot = mms_slot_at(slotOffset)
 
-    let (existing, wasStale): (ThreadAttachment?, Bool) = lock.withLock {
-      guard let existing = state.storages[key]?.attachments[id] else { return (nil, false) }
+    let (existing, wasStale, removals): (ThreadAttachment?, Bool, Int) = lock.withLock {
+      guard let storage = state.storages[key] else { return (nil, false, 0) }
+      guard let existing = storage.attachments[id] else { return (nil, false, storage.removals) }
       let wasStale = existing.isStale
       existing.isStale = false
       if !wasStale { existing.fill(slot, key: key) }
-      return (existing, wasStale)
+      return (existing, wasStale, storage.removals)
     }
+    let attachment: ThreadAttachment
     if let existing {
       guard wasStale else { return existing }
       do {
@@ -115,15 +119,13 @@ final class ThreadRegistry: Sendable {
         lock.withLock { existing.isStale = true }
         throw error
       }
-    }
-
-    let attachment: ThreadAttachment
-    if let existing {
       attachment = existing
     } else {
       attachment = ThreadAttachment(try backend.attach(), backend: backend, fields: fields)
     }
     lock.withLock {
+      // A removal that came in between may have been of what was attached just now.
+      if state.storages[key]?.removals != removals { attachment.isStale = true }
       state.storages[key]?.attachments[id] = attachment
       record.storageKeys.insert(key)
       if !attachment.isStale { attachment.fill(slot, key: key) }
@@ -131,7 +133,8 @@ final class ThreadRegistry: Sendable {
     return attachment
   }
 
-  /// Makes a thread attach again at its next touch, because its storage was removed.
+  /// Makes a thread attach again at its next touch, because its storage was removed; all threads, if
+  /// it cannot be told which one it is: renewing changes nothing where nothing was removed.
   func invalidate(_ key: UInt64, of task: TaskReference) {
     let thread: ThreadID? =
       switch task {
@@ -139,12 +142,12 @@ final class ThreadRegistry: Sendable {
       case .thread(let id): id
       case .pidfd(let descriptor): ThreadID(ofPidfd: descriptor)
       }
-    guard let thread else { return }
     lock.withLock {
+      state.storages[key]?.removals += 1
       guard let storage = state.storages[key] else { return }
       for (id, attachment) in storage.attachments {
         guard case .direct = attachment.content, let record = state.records[id],
-          record.id == thread
+          thread == nil || record.id == thread
         else { continue }
         attachment.isStale = true
         let slot = record.slots + storage.slotIndex

@@ -2,7 +2,7 @@
 /// ``StorageView``.
 ///
 /// - Precondition: Every index is in `0..<count`; another one traps, as with `Swift.Array`.
-public struct ArrayView<Element: BitwiseCopyable>: ~Copyable, ~Escapable {
+public struct ArrayView<Element>: ~Copyable, ~Escapable {
   @usableFromInline
   let address: UnsafeMutableRawPointer
 
@@ -51,7 +51,7 @@ public struct ArrayView<Element: BitwiseCopyable>: ~Copyable, ~Escapable {
 
   /// An element that is a structure, as a view of its own.
   @inlinable
-  @_disfavoredOverload  // A scalar is bitwise copyable, too.
+  @_disfavoredOverload  // A scalar is meant by the others.
   public subscript(index: Int) -> StorageView<Element> {
     @inline(__always)
     @_lifetime(copy self)

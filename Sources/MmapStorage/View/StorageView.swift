@@ -3,8 +3,9 @@ public import CLibBPFShim
 /// What a thread holds while it reads and writes its own storage, or a structure inside it.
 ///
 /// A view lives only inside the closure of ``TaskLocalStorage/withCurrent(_:)-2dfvl``: it cannot be
-/// copied, stored, returned, sent to another thread, or kept across an `await`; the compiler
-/// proves it.
+/// copied, returned, sent to another thread, or kept across an `await`; the compiler refuses that.
+/// (Swift 6.3 still lets a nested view be put into an `Optional` variable outside of the closure. Do
+/// not: the memory is not the thread's any more when the storage ends.)
 ///
 /// Fields are reached by the names of the value's properties. Each read or write of a scalar field
 /// is one volatile access of the field's width: not torn, not elided, not invented, because a BPF
@@ -21,7 +22,7 @@ public import CLibBPFShim
 /// Cost: with a direct backend one machine instruction with a memory operand an access, in release
 /// mode; debug builds look the field up by its key path at run time.
 @dynamicMemberLookup
-public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
+public struct StorageView<Value>: ~Copyable, ~Escapable {
   @usableFromInline
   let address: UnsafeMutableRawPointer
 
@@ -70,8 +71,8 @@ public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
 
   /// A structure inside the value, as a view of its own. Costs nothing.
   @inlinable
-  @_disfavoredOverload  // A scalar is bitwise copyable, too.
-  public subscript<Field: BitwiseCopyable>(
+  @_disfavoredOverload  // A scalar is meant by the others.
+  public subscript<Field>(
     dynamicMember field: KeyPath<Value, Field>
   ) -> StorageView<Field> {
     @inline(__always)
@@ -126,7 +127,7 @@ public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
   @inlinable
   @inline(__always)
   @_lifetime(copy self)
-  public func array<Tuple: BitwiseCopyable, Element: BitwiseCopyable>(
+  public func array<Tuple, Element>(
     _ field: KeyPath<Value, Tuple>,
     of element: Element.Type
   ) -> ArrayView<Element> {
@@ -134,6 +135,9 @@ public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
       dividingBy: MemoryLayout<Element>.stride
     )
     precondition(rest == 0, "the field is not a whole number of these elements")
+    let offset = MemoryLayout<Value>.fieldOffset(of: field)
+    precondition(
+      offset % MemoryLayout<Element>.alignment == 0, "the field is not aligned for these elements")
     return ArrayView(
       address + MemoryLayout<Value>.fieldOffset(of: field),
       count: count,
@@ -146,7 +150,9 @@ public struct StorageView<Value: BitwiseCopyable>: ~Copyable, ~Escapable {
   /// A copy of the whole value.
   ///
   /// Not atomic: a program that writes meanwhile may leave some fields old and some new. For
-  /// several fields that belong together see ``readConsistently(sequence:attempts:_:)``.
+  /// several fields that belong together see ``readConsistently(sequence:attempts:_:)``. A `Bool` in
+  /// the value has to be 0 or 1 in memory, as C's `bool` is; reading the field by itself takes any
+  /// byte.
   @inlinable
   @inline(__always)
   public func copyValue() -> Value {
