@@ -241,6 +241,16 @@ private struct Oops: Error {}
     #expect(fake.storageCount == 0)
   }
 
+  @Test func nestedViewsAreLoadedAndWrittenBackOnce() throws {
+    let (storage, fake) = try make(.copying)
+    try storage.withCurrent { outer in
+      outer.requestID = 1
+      try storage.withCurrent { $0.priority = 2 }
+      outer.flags = 3
+    }
+    #expect(fake.calls.map(\.operation) == [.attach, .lookup, .update])
+  }
+
   @Test func anAttachedThreadMakesNoCalls() throws {
     let (storage, fake) = try make(.direct)
     for _ in 0..<10 { try storage.withCurrent { $0.requestID += 1 } }
