@@ -228,6 +228,9 @@ static void in_child(uint64_t random)
 	_exit(0);
 }
 
+/* If one of the calls fails for lack of memory, part of its range may be unmapped, and may have
+ * become another thread's. So such a mapping is abandoned, and never unmapped.
+ */
 static void change(struct mapping *mapping, uint64_t random)
 {
 	size_t size = size_of(mapping->large);
@@ -240,12 +243,8 @@ static void change(struct mapping *mapping, uint64_t random)
 		hole = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (hole == MAP_FAILED)
 			break;
-		/* If it fails, it may have unmapped its target, and another thread may have
-		 * something there by now. So the target is left alone.
-		 */
 		moved = mremap(mapping->words, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, hole);
-		if (moved != MAP_FAILED)
-			mapping->words = moved;
+		mapping->words = moved == MAP_FAILED ? NULL : moved;
 		break;
 	case 1:
 		mapping->split = true;
@@ -255,10 +254,12 @@ static void change(struct mapping *mapping, uint64_t random)
 		break;
 	case 2:
 		/* Another thread's mapping must not get into the hole. */
-		if (mapping->large && !mapping->has_hole &&
-		    mmap((char *)mapping->words + PAGE, PAGE, PROT_NONE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED)
-			mapping->has_hole = true;
+		if (!mapping->large || mapping->has_hole)
+			break;
+		mapping->has_hole = true;
+		if (mmap((char *)mapping->words + PAGE, PAGE, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+			mapping->words = NULL;
 		break;
 	case 3:
 		if (!mapping->has_hole)
