@@ -20,6 +20,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       let program = try EchoProgram()
       let held = try BPFMap(adopting: program.object.map("echoes").duplicateDescriptor())
+      let mapped = LiveKernel.mappingObstacle == nil
       #expect(test_drop_rights() == 0)
 
       let error = #expect(throws: StorageError.self) { try TaskLocalStorage<Echo>(map: held) }
@@ -27,6 +28,7 @@ import Testing
 
       let layout = try BPFObject(.echo).layout(ofMap: "echoes")
       let storage = try TaskLocalStorage<Echo>(map: held, layout: layout)
+      #expect(storage.backend.kind == (mapped ? .mapped : .lookup))
       try storage.withCurrent { $0.said = 3 }
       try storage.withCurrent { #expect($0.said == 3) }
       try TestThread { try storage.withCurrent { $0.said = 4 } }.join()

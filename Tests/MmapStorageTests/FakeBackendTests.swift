@@ -281,7 +281,9 @@ private final class Meddler: StorageBackend {
     return attachment
   }
 
-  func renew(_ attachment: MmapStorage.Attachment) throws(StorageError) { try fake.renew(attachment) }
+  func renew(_ attachment: MmapStorage.Attachment) throws(StorageError) {
+    try fake.renew(attachment)
+  }
 
   func detach(_ attachment: MmapStorage.Attachment, because reason: DetachReason) {
     fake.detach(attachment, because: reason)

@@ -23,7 +23,9 @@ package enum LiveKernel {
   package static let mappingObstacle: String? = {
     do throws(StorageError) {
       try BPFMap(
-        creatingTaskStorage: "probe", wordCount: 1, flags: [.noPreallocation, .mappable]
+        creatingTaskStorage: "probe",
+        wordCount: 1,
+        flags: [.noPreallocation, .mappable]
       ).close()
       return nil
     } catch {
@@ -51,14 +53,16 @@ extension Trait where Self == ConditionTrait {
   package static var mappableTaskStorage: Self {
     .enabled(
       if: LiveKernel.mayMap,
-      "no mappable task storage here: \(LiveKernel.mappingObstacle ?? "")")
+      "no mappable task storage here: \(LiveKernel.mappingObstacle ?? "")"
+    )
   }
 }
 
 extension LiveKernel {
   /// Leaves a test case out, where the test of the same condition is skipped with its reason.
   package static func skipCase(
-    unless mayRun: Bool, sourceLocation: SourceLocation = #_sourceLocation
+    unless mayRun: Bool,
+    sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
     if !mayRun { try Test.cancel("see the skipped tests", sourceLocation: sourceLocation) }
   }

@@ -18,7 +18,7 @@ struct echo {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_MMAPABLE);
 	__type(key, int);
 	__type(value, struct echo);
 } echoes SEC(".maps");
