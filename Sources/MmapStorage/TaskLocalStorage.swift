@@ -225,7 +225,8 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///   Linux 6.9.
   public func value(of task: TaskReference) throws(StorageError) -> Value? {
     try withUnsafeTemporaryAllocation(
-      byteCount: implementation.valueSize, alignment: max(16, MemoryLayout<Value>.alignment)
+      byteCount: implementation.valueSize,
+      alignment: max(16, MemoryLayout<Value>.alignment)
     ) {
       (bytes) throws(StorageError) in
       guard try implementation.load(task, into: bytes) else { return nil }

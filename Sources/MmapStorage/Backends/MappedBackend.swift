@@ -45,7 +45,8 @@ public final class MappedBackend: StorageBackend {
         .unsupported,
         attempt: attempt,
         on: map.describedName,
-        advice: "it was not created with BPF_F_MMAPABLE; add the flag to its map_flags, on a kernel "
+        advice:
+          "it was not created with BPF_F_MMAPABLE; add the flag to its map_flags, on a kernel "
           + "that has it for task storage"
       )
     }
@@ -108,11 +109,16 @@ public final class MappedBackend: StorageBackend {
     let advice: String? =
       switch errno {
       case .notPermitted: "the map is frozen; map it before it is"
-      case .noMemory: "the kernel is out of memory, or the map's memory cgroup or the process's "
-        + "limit of mappings (vm.max_map_count) is full"
+      case .noMemory:
+        "the kernel is out of memory, or the map's memory cgroup or the process's "
+          + "limit of mappings (vm.max_map_count) is full"
       default: nil
       }
     return StorageError(
-      errno: errno, attempt: "map the calling thread's value", on: describedMap, advice: advice)
+      errno: errno,
+      attempt: "map the calling thread's value",
+      on: describedMap,
+      advice: advice
+    )
   }
 }

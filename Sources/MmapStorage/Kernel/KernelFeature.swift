@@ -15,7 +15,9 @@ enum KernelFeature {
   static let mappableTaskStorage: Availability = {
     do throws(StorageError) {
       try BPFMap(
-        creatingTaskStorage: "mmap_probe", wordCount: 1, flags: [.noPreallocation, .mappable]
+        creatingTaskStorage: "mmap_probe",
+        wordCount: 1,
+        flags: [.noPreallocation, .mappable]
       ).close()
       return .available
     } catch {

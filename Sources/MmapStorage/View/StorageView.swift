@@ -137,7 +137,9 @@ public struct StorageView<Value>: ~Copyable, ~Escapable {
     precondition(rest == 0, "the field is not a whole number of these elements")
     let offset = MemoryLayout<Value>.fieldOffset(of: field)
     precondition(
-      offset % MemoryLayout<Element>.alignment == 0, "the field is not aligned for these elements")
+      offset % MemoryLayout<Element>.alignment == 0,
+      "the field is not aligned for these elements"
+    )
     return ArrayView(
       address + MemoryLayout<Value>.fieldOffset(of: field),
       count: count,
