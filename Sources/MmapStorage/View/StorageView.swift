@@ -2,7 +2,7 @@ public import CLibBPFShim
 
 /// What a thread holds while it reads and writes its own storage, or a structure inside it.
 ///
-/// A view lives only inside the closure of ``TaskLocalStorage/withCurrent(_:)-2dfvl``: it cannot be
+/// A view lives only inside the closure of ``TaskLocalStorage/withCurrent(_:)-1jbdr``: it cannot be
 /// copied, returned, sent to another thread, or kept across an `await`; the compiler refuses that.
 /// (Swift 6.3 still lets a nested view be put into an `Optional` variable outside of the closure. Do
 /// not: the memory is not the thread's any more when the storage ends.)
