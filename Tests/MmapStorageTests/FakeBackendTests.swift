@@ -1,3 +1,4 @@
+import CTestValues
 import MmapStorage
 import MmapStorageTesting
 import SystemPackage
@@ -134,6 +135,18 @@ private struct Oops: Error {}
     fake.write([2], at: 8, into: .current)
     let value = try #require(try storage.value(of: .current))
     #expect(value.on)
+  }
+
+  @Test func aStructureWithUnionsIsViewed() throws {
+    let fake = try FakeBackend(layoutOf: test_choice.self)
+    let storage = try TaskLocalStorage<test_choice>(backend: fake)
+    try storage.withCurrent { choice in
+      choice.head = 7
+      choice.number = 0x0403_0201
+      choice.key.point.x += 5
+    }
+    #expect(try storage.withCurrent { $0.number } == 0x0403_0201)
+    #expect(fake.bytes(of: .current).map { Array($0.prefix(8)) } == [7, 0, 0, 0, 1, 2, 3, 4])
   }
 
   // MARK: Faults
