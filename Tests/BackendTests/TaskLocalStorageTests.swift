@@ -240,9 +240,8 @@ private struct Oops: Error {}
     for thread in threads { try thread.join() }
   }
 
-  @Test(arguments: BackendUnderTest.allCases)
+  @Test(arguments: [BackendUnderTest.fakeDirect, .mapped])
   func aLoopSeesWhatIsWrittenMeanwhile(_ backend: BackendUnderTest) throws {
-    guard backend.isDirect else { return }
     let bench = try backend.bench(Tag.self, map: "tags")
     let here = ThreadID.current
     let attached = Gate()

@@ -1,4 +1,3 @@
-internal import CLibBPFShim
 internal import SystemPackage
 
 /// Each thread maps its own page of a map that was created with `BPF_F_MMAPABLE`: an access is a
@@ -81,7 +80,7 @@ public final class MappedBackend: StorageBackend {
 
   /// One `munmap`.
   public func detach(_ attachment: Attachment, because reason: DetachReason) {
-    if case .direct(let address, _) = attachment { mms_unmap(address, valueSize) }
+    if case .direct(let address, _) = attachment { map.unmap(address, size: valueSize) }
   }
 
   /// One `bpf_map_lookup_elem`.

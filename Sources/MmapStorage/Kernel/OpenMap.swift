@@ -47,6 +47,9 @@ final class OpenMap: Sendable {
     outcome(mms_map_shared_over(number, size, address))
   }
 
+  /// Takes such a mapping away.
+  func unmap(_ address: UnsafeMutableRawPointer, size: Int) { mms_unmap(address, size) }
+
   private func outcome(_ code: CInt) -> Errno? { code == 0 ? nil : Errno(rawValue: -code) }
 }
 

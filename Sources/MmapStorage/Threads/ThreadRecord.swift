@@ -1,6 +1,5 @@
 internal import CLibBPFShim
 internal import Glibc
-internal import Synchronization
 internal import SystemPackage
 
 /// What the library keeps about one thread, from its first touch of any storage to its end.

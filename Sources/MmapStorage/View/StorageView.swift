@@ -140,11 +140,7 @@ public struct StorageView<Value>: ~Copyable, ~Escapable {
       offset % MemoryLayout<Element>.alignment == 0,
       "the field is not aligned for these elements"
     )
-    return ArrayView(
-      address + MemoryLayout<Value>.fieldOffset(of: field),
-      count: count,
-      inside: self
-    )
+    return ArrayView(address + offset, count: count, inside: self)
   }
 
   // MARK: The whole value
