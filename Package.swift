@@ -30,11 +30,17 @@ let package = Package(
       pkgConfig: "libbpf",
       providers: [.apt(["libbpf-dev"])]
     ),
-    .target(name: "CLibBPFShim", dependencies: ["CLibBPF"], cSettings: cSettings),
+    .target(
+      name: "CLibBPFShim",
+      dependencies: ["CLibBPF"],
+      cSettings: cSettings,
+      linkerSettings: [.linkedLibrary("elf")]
+    ),
+    .target(name: "BPFHeaders"),
     .target(
       name: "MmapStorage",
       dependencies: [
-        "CLibBPFShim",
+        "BPFHeaders", "CLibBPFShim",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings

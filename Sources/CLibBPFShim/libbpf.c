@@ -252,21 +252,45 @@ int mms_map_create(uint32_t type, const char *name, uint32_t key_size, uint32_t 
 	return bpf_map_create(type, name, key_size, value_size, max_entries, &options);
 }
 
-int mms_task_storage_create(const char *name, uint32_t word_count, uint32_t flags)
+/* `struct NAME { __u64 words[word_count]; }` */
+static int add_words(struct btf *btf, const char *name, int key, uint32_t word_count)
+{
+	int word = btf__add_int(btf, "unsigned long long", 8, 0);
+	int words = btf__add_array(btf, key, word, word_count);
+	int value = btf__add_struct(btf, name, word_count * 8);
+
+	if (word < 0 || words < 0 || value < 0 || btf__add_field(btf, "words", words, 0, 0))
+		return -ENOMEM;
+	return value;
+}
+
+/* `struct value { struct mms_page __uptr *page; }`; the kernel has a `struct page`, and refuses it. */
+static int add_user_page(struct btf *btf, int key, uint32_t word_count)
+{
+	int page = add_words(btf, "mms_page", key, word_count);
+	int tag = btf__add_type_tag(btf, "uptr", page);
+	int pointer = btf__add_ptr(btf, tag);
+	int value = btf__add_struct(btf, "value", 8);
+
+	if (page < 0 || tag < 0 || pointer < 0 || value < 0 ||
+	    btf__add_field(btf, "page", pointer, 0, 0))
+		return -ENOMEM;
+	return value;
+}
+
+int mms_task_storage_create(const char *name, uint32_t word_count, bool user_page, uint32_t flags)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = flags);
-	int key, word, words, value, error;
+	int key, value, error;
 	struct btf *btf = btf__new_empty();
 
 	if (!btf)
 		return -errno;
 	key = btf__add_int(btf, "int", 4, BTF_INT_SIGNED);
-	word = btf__add_int(btf, "unsigned long long", 8, 0);
-	words = btf__add_array(btf, key, word, word_count);
-	value = btf__add_struct(btf, "value", word_count * 8);
-	error = btf__add_field(btf, "words", words, 0, 0);
-	if (key < 0 || word < 0 || words < 0 || value < 0 || error) {
-		error = error ? error : -ENOMEM;
+	value = user_page ? add_user_page(btf, key, word_count) :
+			    add_words(btf, "value", key, word_count);
+	if (key < 0 || value < 0) {
+		error = -ENOMEM;
 		goto out;
 	}
 	error = btf__load_into_kernel(btf);
@@ -275,8 +299,8 @@ int mms_task_storage_create(const char *name, uint32_t word_count, uint32_t flag
 	options.btf_fd = btf__fd(btf);
 	options.btf_key_type_id = key;
 	options.btf_value_type_id = value;
-	error = bpf_map_create(BPF_MAP_TYPE_TASK_STORAGE, name, sizeof(int), word_count * 8, 0,
-			       &options);
+	error = bpf_map_create(BPF_MAP_TYPE_TASK_STORAGE, name, sizeof(int),
+			       user_page ? 8 : word_count * 8, 0, &options);
 out:
 	btf__free(btf);
 	return error;

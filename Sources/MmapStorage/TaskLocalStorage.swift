@@ -73,15 +73,22 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///   - layout: The layout of the map's values, where the map cannot tell it: a process without
   ///     CAP_SYS_ADMIN may not read the type information of a map that it was handed, and takes it
   ///     from the object file with ``BPFObject/layout(ofMap:)``.
+  ///   - backends: Those that may be used. See ``BPFObject/init(_:allowing:)`` as well: what a map is
+  ///     made for is decided there.
   /// - Throws: ``StorageError``: ``StorageError/Kind/wrongType``,
+  ///   ``StorageError/Kind/unsupported`` if none of the allowed backends can be used,
   ///   ``StorageError/Kind/layoutMismatch`` with the table in ``StorageError/details``,
   ///   ``StorageError/Kind/layoutUnavailable``, or ``StorageError/Kind/wrongState`` for a closed map.
   public convenience init(
     map: BPFMap,
     policy: LayoutPolicy = .exact,
-    layout: ValueLayout? = nil
+    layout: ValueLayout? = nil,
+    allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
   ) throws(StorageError) {
-    try self.init(backend: selectBackend(for: map, layout: layout), policy: policy)
+    try self.init(
+      backend: selectBackend(for: map, layout: layout, allowing: backends),
+      policy: policy
+    )
   }
 
   /// Creates a storage over a map that is pinned on a BPF file system.
@@ -90,14 +97,16 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///   - path: Where it is pinned, such as "/sys/fs/bpf/request_tags".
   ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
   ///   - layout: The layout of the map's values, where this process may not read it.
+  ///   - backends: Those that may be used.
   /// - Throws: ``StorageError``, as ``BPFMap/init(pinnedAt:readOnly:)`` and
-  ///   ``init(map:policy:layout:)``.
+  ///   ``init(map:policy:layout:allowing:)``.
   public convenience init(
     pinnedAt path: FilePath,
     policy: LayoutPolicy = .exact,
-    layout: ValueLayout? = nil
+    layout: ValueLayout? = nil,
+    allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
   ) throws(StorageError) {
-    try self.init(map: BPFMap(pinnedAt: path), policy: policy, layout: layout)
+    try self.init(map: BPFMap(pinnedAt: path), policy: policy, layout: layout, allowing: backends)
   }
 
   deinit {
@@ -245,6 +254,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///
   /// - Throws: ``StorageError``, as ``value(of:)-(TaskReference)``.
   public func setValue(_ value: Value, of task: TaskReference) throws(StorageError) {
+    if implementation.createsOnlyByAttaching, task.isCallingThread { _ = try beginView() }
     try withUnsafeBytes(of: value) { (bytes) throws(StorageError) in
       try implementation.store(task, fields, of: bytes)
     }

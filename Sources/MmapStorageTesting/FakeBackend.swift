@@ -109,7 +109,7 @@ public final class FakeBackend: StorageBackend {
     self.valueSize = valueSize
     self.access = access
     mapName = name
-    choice = BackendChoice(.fake, explanation: "the program asked for a fake backend")
+    choice = BackendChoice(.fake, reason: "the program asked for a fake backend")
     state = Mutex(State(plan: faults))
   }
 

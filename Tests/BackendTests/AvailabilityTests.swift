@@ -9,6 +9,10 @@ import Testing
     #expect(try BackendUnderTest.lookup.bench(Tag.self, map: "tags").backend is LookupBackend)
   }
 
+  @Test(.userPages) func userPageCasesRun() throws {
+    #expect(try BackendUnderTest.userPage.bench(Tag.self, map: "tags").backend is UserPageBackend)
+  }
+
   @Test(.mappableTaskStorage) func mappedCasesRun() throws {
     #expect(try BackendUnderTest.mapped.bench(Tag.self, map: "tags").backend is MappedBackend)
   }

@@ -5,12 +5,21 @@ import Testing
 
 /// The backends whose observable behaviour is the same.
 enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
-  case fakeDirect, fakeCopying, lookup, mapped
+  case fakeDirect, fakeCopying, lookup, userPage, mapped
 
   var testDescription: String { "\(self)" }
 
   /// Whether a view sees and makes changes at once, or works on a copy.
-  var isDirect: Bool { self == .fakeDirect || self == .mapped }
+  var isDirect: Bool { self != .fakeCopying && self != .lookup }
+
+  private var kinds: Set<BackendKind> {
+    switch self {
+    case .fakeDirect, .fakeCopying: []
+    case .lookup: [.lookup]
+    case .userPage: [.userPage]
+    case .mapped: [.mapped]
+    }
+  }
 
   /// A storage of its own, in the map of that name in values.bpf.c.
   func bench<Value: MapField>(
@@ -18,7 +27,7 @@ enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
     map: String,
     policy: LayoutPolicy = .exact
   ) throws -> Bench<Value> {
-    let object = try BPFObject(.values)
+    let object = try BPFObject(.values, allowing: kinds)
     let backend: any StorageBackend
     switch self {
     case .fakeDirect:
@@ -29,6 +38,10 @@ enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
       try LiveKernel.skipCase(unless: LiveKernel.mayRun)
       try object.load()
       backend = try LookupBackend(object.map(map))
+    case .userPage:
+      try LiveKernel.skipCase(unless: LiveKernel.mayShareUserPages)
+      try object.load()
+      backend = try UserPageBackend(object.map(map))
     case .mapped:
       try LiveKernel.skipCase(unless: LiveKernel.mayMap)
       try object.load()

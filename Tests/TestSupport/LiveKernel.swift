@@ -36,6 +36,21 @@ package enum LiveKernel {
   /// True where task storage can be mapped, and where someone insists that it must.
   package static let mayMap = mappingObstacle == nil || isRequired("vm")
 
+  /// Why there is no `.userPage` backend here, or nil.
+  package static let userPageObstacle: String? = {
+    do throws(StorageError) {
+      let map = try BPFMap(creatingTaskStorage: "probe", wordCount: 1, inUserPage: true)
+      defer { map.close() }
+      _ = try UserPageBackend(map)
+      return nil
+    } catch {
+      return "\(error)"
+    }
+  }()
+
+  /// True where user pages can be shared with the kernel, and where someone insists that it must.
+  package static let mayShareUserPages = userPageObstacle == nil || isRequired("userpage")
+
   private static func isRequired(_ what: Substring) -> Bool {
     let required = getenv("MMAPSTORAGE_REQUIRE").map { String(cString: $0) } ?? ""
     return required.split(separator: ",").contains(what)
@@ -46,6 +61,14 @@ extension Trait where Self == ConditionTrait {
   /// Skips the test, and says why, where BPF does not work and nobody insists on it.
   package static var liveKernel: Self {
     .enabled(if: LiveKernel.mayRun, "no BPF here: \(LiveKernel.obstacle ?? "")")
+  }
+
+  /// Skips the test, and says why, where the kernel has no user pages and nobody says that it has.
+  package static var userPages: Self {
+    .enabled(
+      if: LiveKernel.mayShareUserPages,
+      "no user pages here: \(LiveKernel.userPageObstacle ?? "")"
+    )
   }
 
   /// Skips the test, and says why, where the kernel has no mappable task storage and nobody says

@@ -5,6 +5,7 @@
 #include "mms_btf.h"
 #include "mms_files.h"
 #include "mms_libbpf.h"
+#include "mms_sites.h"
 #include "mms_slots.h"
 #include "mms_syscalls.h"
 

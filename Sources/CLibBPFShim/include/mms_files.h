@@ -26,6 +26,13 @@ int mms_unlink(const char *path);
 /* A private anonymous mapping that takes memory only where it is touched. */
 int mms_map_scratch(size_t size, void *_Nullable *_Nonnull address);
 
+/*
+ * A page of memory, all zero and there already, which a child of fork() does not get: the parent
+ * and the kernel go on sharing it. Given back with mms_unmap() and mms_page_size().
+ */
+int mms_map_user_page(void *_Nullable *_Nonnull address);
+size_t mms_page_size(void);
+
 /* A shared mapping of a descriptor, from its start. */
 int mms_map_shared(int fd, size_t size, void *_Nullable *_Nonnull address);
 

@@ -96,8 +96,12 @@ int mms_map_delete(int fd, const void *key);
 int mms_map_create(uint32_t type, const char *name, uint32_t key_size, uint32_t value_size,
 		   uint32_t max_entries, uint32_t flags);
 
-/* A task storage map whose value is `struct value { __u64 words[word_count]; }`, BTF and all. */
-int mms_task_storage_create(const char *name, uint32_t word_count, uint32_t flags);
+/*
+ * A task storage map, BTF and all, whose value is `struct value { __u64 words[word_count]; }`, or
+ * with `user_page` a __uptr to a page of as many words.
+ */
+int mms_task_storage_create(const char *name, uint32_t word_count, bool user_page,
+			    uint32_t flags);
 
 const char *_Nullable mms_map_type_name(uint32_t type);
 

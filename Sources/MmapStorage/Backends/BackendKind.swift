@@ -1,3 +1,5 @@
+public import SystemPackage
+
 /// How the bytes of a storage become reachable.
 public enum BackendKind: String, Sendable, Hashable, CaseIterable, CustomStringConvertible {
   /// The thread maps its own page of a `BPF_F_MMAPABLE` map: a load or store an access.
@@ -15,17 +17,48 @@ public enum BackendKind: String, Sendable, Hashable, CaseIterable, CustomStringC
 
 /// Which backend a storage uses, and why.
 public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
-  /// The backend.
-  public var kind: BackendKind
-  /// Why this one: a sentence for a person.
-  public var explanation: String
+  /// A backend that would have been better, and why it is not used.
+  public struct Rejection: Sendable, Hashable, CustomStringConvertible {
+    /// The backend.
+    public var kind: BackendKind
+    /// Why not: a clause for a person.
+    public var reason: String
+    /// What the kernel answered, where it was asked.
+    public var errno: Errno?
 
-  /// Creates a choice; for backends outside this library.
-  public init(_ kind: BackendKind, explanation: String) {
-    self.kind = kind
-    self.explanation = explanation
+    /// Creates a rejection; for backends outside this library.
+    public init(_ kind: BackendKind, reason: String, errno: Errno? = nil) {
+      self.kind = kind
+      self.reason = reason
+      self.errno = errno
+    }
+
+    /// Such as "not .mapped, as this kernel does not … (Invalid argument, errno 22)".
+    public var description: String {
+      let cause = errno.map { " (\($0), errno \($0.rawValue))" } ?? ""
+      return "not \(kind), as \(reason)\(cause)"
+    }
   }
 
-  /// The kind and the reason, such as ".lookup: the map was not created with BPF_F_MMAPABLE".
+  /// The backend.
+  public var kind: BackendKind
+  /// Why this one.
+  public var reason: String
+  /// The better ones, best first, and why not.
+  public var rejected: [Rejection]
+
+  /// Creates a choice; for backends outside this library.
+  public init(_ kind: BackendKind, reason: String, rejected: [Rejection] = []) {
+    self.kind = kind
+    self.reason = reason
+    self.rejected = rejected
+  }
+
+  /// Why this one, and why not the better ones, for a person.
+  public var explanation: String {
+    ([reason] + rejected.map(\.description)).joined(separator: "; ")
+  }
+
+  /// The kind and the explanation, such as ".lookup: each view copies its value; not .mapped, as …".
   public var description: String { "\(kind): \(explanation)" }
 }

@@ -1,38 +1,58 @@
-internal import SystemPackage
-
-/// The fastest backend that a map and the kernel allow.
+/// The fastest backend that a map, the kernel and the caller allow.
 ///
-/// - Throws: ``StorageError``, as ``LookupBackend/init(_:layout:explanation:)``.
+/// - Throws: ``StorageError/Kind/unsupported`` if the caller allows none that would do, and what the
+///   backend's initializer throws.
 func selectBackend(
   for map: BPFMap,
-  layout: ValueLayout?
+  layout: ValueLayout?,
+  allowing allowed: Set<BackendKind>
 ) throws(StorageError) -> any StorageBackend {
-  let info = try map.info
-  guard info.type == .taskStorage, info.flags.contains(.mappable) else {
-    return try LookupBackend(map, layout: layout, explanation: whyNotMapped)
+  let info = try map.taskStorageInfo()
+  let layout = if let layout { layout } else { try map.valueLayout() }
+  let allowed = map.origin.map { allowed.intersection($0.allowedBackends) } ?? allowed
+  var rejected: [BackendChoice.Rejection] = []
+  for kind in [BackendKind.mapped, .userPage, .lookup] {
+    if let obstacle = obstacle(to: kind, info, layout, of: map, allowed) {
+      rejected.append(obstacle)
+      continue
+    }
+    return switch kind {
+    case .mapped: try MappedBackend(map, layout: layout, rejected: rejected)
+    case .userPage: try UserPageBackend(map, layout: layout, rejected: rejected)
+    case .lookup, .fake: try LookupBackend(map, layout: layout, rejected: rejected)
+    }
   }
-  guard info.isWritable else {
-    return try LookupBackend(
-      map,
-      layout: layout,
-      explanation: "the map's descriptor is read-only, so each view is a copy that cannot be "
-        + "written back"
-    )
-  }
-  return try MappedBackend(
-    map,
-    layout: layout,
-    explanation: "the map was created with BPF_F_MMAPABLE, so each thread maps its own value"
+  throw StorageError(
+    .unsupported,
+    attempt: "choose a backend",
+    on: map.describedName,
+    errno: rejected.lazy.compactMap(\.errno).first,
+    advice: rejected.map(\.description).joined(separator: "; ")
   )
 }
 
-private var whyNotMapped: String {
-  switch KernelFeature.mappableTaskStorage {
-  case .missing(let errno):
-    "this kernel does not accept BPF_F_MMAPABLE for task storage (\(errno)), so each view copies "
-      + "its value with bpf_map_lookup_elem"
-  case .available, .unknown:
-    "the map was not created with BPF_F_MMAPABLE, so each view copies its value with "
-      + "bpf_map_lookup_elem"
+private func obstacle(
+  to kind: BackendKind,
+  _ info: BPFMapInfo,
+  _ layout: ValueLayout,
+  of map: BPFMap,
+  _ allowed: Set<BackendKind>
+) -> BackendChoice.Rejection? {
+  guard allowed.contains(kind) else {
+    return .init(kind, reason: "the program does not allow it")
+  }
+  switch kind {
+  case .mapped where !info.flags.contains(.mappable):
+    return KernelFeature.mappableTaskStorage.rejection(of: .mapped)
+      ?? .init(.mapped, reason: "the map was not created with BPF_F_MMAPABLE")
+  case .userPage where !layout.isInUserPage:
+    return map.origin?.userPageObstacle ?? KernelFeature.userPages.rejection(of: .userPage)
+      ?? .init(.userPage, reason: "the map was not declared with TASK_STORAGE")
+  case .mapped, .userPage:
+    return info.isWritable ? nil : .init(kind, reason: "the map's descriptor is read-only")
+  case .lookup where layout.isInUserPage:
+    return .init(.lookup, reason: "the map holds the addresses of pages, and not the values")
+  case .lookup, .fake:
+    return nil
   }
 }

@@ -26,24 +26,15 @@ public final class LookupBackend: StorageBackend {
   /// - Parameters:
   ///   - map: The map.
   ///   - layout: The layout of the map's values; nil asks the map for it.
-  ///   - explanation: Why this backend was chosen.
+  ///   - rejected: The better backends, and why they are not used.
   /// - Throws: ``StorageError/Kind/wrongType`` for a map of another type, what
   ///   ``BPFMap/valueLayout()`` throws, and ``StorageError/Kind/wrongState`` for a closed map.
   public init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
-    explanation: String = "the program asked for it"
+    rejected: [BackendChoice.Rejection] = []
   ) throws(StorageError) {
-    let info = try map.info
-    guard info.type == .taskStorage else {
-      throw StorageError(
-        .wrongType,
-        attempt: "use it as task-local storage",
-        on: map.describedName,
-        advice: "it is of type \(info.type); declare it with "
-          + "__uint(type, BPF_MAP_TYPE_TASK_STORAGE)"
-      )
-    }
+    let info = try map.taskStorageInfo()
     self.map = try OpenMap(map, for: "use it as task-local storage")
     if let layout {
       self.layout = layout
@@ -51,6 +42,14 @@ public final class LookupBackend: StorageBackend {
       self.layout = try map.valueLayout()
     }
     valueSize = info.valueSize
+    guard !self.layout.isInUserPage else {
+      throw StorageError(
+        .wrongType,
+        attempt: "look up its values",
+        on: map.describedName,
+        advice: "its elements point to pages of the threads'; use UserPageBackend"
+      )
+    }
     guard self.layout.type.size == valueSize else {
       throw StorageError(
         .layoutMismatch,
@@ -60,7 +59,11 @@ public final class LookupBackend: StorageBackend {
           + "the map was created from"
       )
     }
-    choice = BackendChoice(.lookup, explanation: explanation)
+    choice = BackendChoice(
+      .lookup,
+      reason: "each view copies its value with bpf_map_lookup_elem",
+      rejected: rejected
+    )
   }
 
   /// The layout of the map's values.
@@ -172,26 +175,6 @@ public final class LookupBackend: StorageBackend {
   }
 
   private func error(_ errno: Errno, _ attempt: String, _ task: TaskReference) -> StorageError {
-    let object = "\(describedMap) of \(task)"
-    return switch errno {
-    case .badFileDescriptor:
-      StorageError(
-        .wrongState,
-        attempt: attempt,
-        on: object,
-        errno: errno,
-        advice: "the pidfd is closed, or is not a pidfd"
-      )
-    case .notPermitted:
-      StorageError(
-        errno: errno,
-        attempt: attempt,
-        on: object,
-        advice: "the descriptor is read-only or write-only, or the map is frozen; "
-          + "or bpf() needs CAP_BPF here (kernel.unprivileged_bpf_disabled)"
-      )
-    default:
-      StorageError(errno: errno, attempt: attempt, on: object)
-    }
+    elementError(errno, attempt: attempt, on: describedMap, of: task)
   }
 }

@@ -27,14 +27,14 @@ public final class MappedBackend: StorageBackend {
   ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE` with ``BPFMapFlags/mappable``, through a
   ///     descriptor that may be written.
   ///   - layout: The layout of the map's values; nil asks the map for it.
-  ///   - explanation: Why this backend was chosen.
+  ///   - rejected: The better backends, and why they are not used.
   /// - Throws: ``StorageError/Kind/unsupported`` for a map without the flag,
   ///   ``StorageError/Kind/permissionDenied`` for a read-only descriptor, and what
   ///   ``LookupBackend/init(_:layout:explanation:)`` throws.
   public init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
-    explanation: String = "the program asked for it"
+    rejected: [BackendChoice.Rejection] = []
   ) throws(StorageError) {
     let attempt = "map the values"
     elements = try LookupBackend(map, layout: layout)
@@ -58,7 +58,11 @@ public final class MappedBackend: StorageBackend {
       )
     }
     self.map = try OpenMap(map, for: attempt)
-    choice = BackendChoice(.mapped, explanation: explanation)
+    choice = BackendChoice(
+      .mapped,
+      reason: "each thread maps its own value",
+      rejected: rejected
+    )
   }
 
   /// The layout of the map's values.

@@ -18,6 +18,10 @@ public protocol StorageBackend: AnyObject, Sendable {
   /// - Throws: ``StorageError`` if there is no type information or it may not be read.
   func valueLayout() throws(StorageError) -> ValueLayout
 
+  /// Whether ``store(_:_:of:)`` creates no storage, because only the thread itself can, with
+  /// ``attach()``. False unless said otherwise.
+  var createsOnlyByAttaching: Bool { get }
+
   /// The first touch of the calling thread.
   ///
   /// Called at most once at a time for each thread. Every attachment is given back to
@@ -33,7 +37,7 @@ public protocol StorageBackend: AnyObject, Sendable {
   func renew(_ attachment: Attachment) throws(StorageError)
 
   /// Gives back what ``attach()`` made. When a thread ends this runs on that thread; when the
-  /// storage ends, on any.
+  /// storage ends, on any, and the attached thread does not end before it returns.
   func detach(_ attachment: Attachment, because reason: DetachReason)
 
   /// Copies a task's storage into `bytes`, which are ``valueSize`` bytes.
@@ -44,7 +48,8 @@ public protocol StorageBackend: AnyObject, Sendable {
     throws(StorageError) -> Bool
 
   /// Writes those byte ranges of `bytes` into a task's storage and leaves its other bytes as they
-  /// are. Creates the storage, zero elsewhere, if there is none.
+  /// are. Creates the storage, zero elsewhere, if there is none, or throws
+  /// ``StorageError/Kind/notFound`` if ``createsOnlyByAttaching``.
   func store(_ task: TaskReference, _ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer)
     throws(StorageError)
 
@@ -55,6 +60,9 @@ public protocol StorageBackend: AnyObject, Sendable {
 }
 
 extension StorageBackend {
+  /// False.
+  public var createsOnlyByAttaching: Bool { false }
+
   /// The map in words, for errors, such as "map 'request_tags'".
   package var describedMap: String { "map '\(mapName)'" }
 }

@@ -13,7 +13,15 @@ public final class BPFMap: Sendable {
 
   private let number: CInt
   private let uses = UseCount()
-  private let knownLayout: Result<ValueLayout, StorageError>?
+  /// What is known from the object that the map came from, or from its creation.
+  let origin: Origin?
+
+  struct Origin: Sendable {
+    var layout: Result<ValueLayout, StorageError>
+    var allowedBackends = Set(BackendKind.allCases)
+    /// Why the object does not put the map's values into user pages.
+    var userPageObstacle: BackendChoice.Rejection?
+  }
 
   /// Opens a map that is pinned on a BPF file system.
   ///
@@ -33,7 +41,7 @@ public final class BPFMap: Sendable {
       let info = try inspectMap(number, attempt: attempt, on: subject)
       self.number = number
       self.name = info.kernelName
-      self.knownLayout = nil
+      origin = nil
     } catch {
       closeNumber(number)
       throw error
@@ -55,7 +63,7 @@ public final class BPFMap: Sendable {
     )
     self.number = descriptor.rawValue
     self.name = info.kernelName
-    self.knownLayout = nil
+    origin = nil
   }
 
   /// Makes a descriptor of its own from one that stays the caller's.
@@ -69,18 +77,18 @@ public final class BPFMap: Sendable {
     let info = try inspectMap(descriptor.rawValue, attempt: attempt, on: subject)
     self.number = try duplicate(descriptor.rawValue, attempt: attempt, on: subject)
     self.name = info.kernelName
-    self.knownLayout = nil
+    origin = nil
   }
 
   /// Makes a descriptor of its own from one of an object's.
   init(
     duplicating number: CInt,
     name: String,
-    layout: Result<ValueLayout, StorageError>
+    origin: Origin
   ) throws(StorageError) {
     self.number = try duplicate(number, attempt: "open the map", on: "map '\(name)'")
     self.name = name
-    self.knownLayout = layout
+    self.origin = origin
   }
 
   /// Creates a map without type information.
@@ -108,13 +116,15 @@ public final class BPFMap: Sendable {
       mms_map_create(type.rawValue, name, key, value, entries, flags.rawValue)
     }
     self.name = name
-    self.knownLayout = nil
+    origin = nil
   }
 
-  /// Creates a task storage map whose value is `wordCount` words of 8 bytes.
+  /// Creates a task storage map whose value is `wordCount` words of 8 bytes, or is in a user page
+  /// of as many.
   package init(
     creatingTaskStorage name: String,
     wordCount: Int,
+    inUserPage: Bool = false,
     flags: BPFMapFlags = .noPreallocation
   ) throws(StorageError) {
     let attempt = "create a map of type \(BPFMapType.taskStorage) with flags \(flags)"
@@ -128,24 +138,22 @@ public final class BPFMap: Sendable {
       )
     }
     self.number = try create(attempt: attempt, on: subject) {
-      mms_task_storage_create(name, UInt32(wordCount), flags.rawValue)
+      mms_task_storage_create(name, UInt32(wordCount), inUserPage, flags.rawValue)
     }
     self.name = name
-    self.knownLayout = .success(
-      ValueLayout(
-        name: "value",
-        type: .structure(
-          CompositeLayout(
-            name: "value",
-            size: wordCount * 8,
-            members: [
-              .init(
-                name: "words",
-                offset: 0,
-                type: .array(of: .integer(size: 8, signed: false), count: wordCount)
-              )
-            ]
-          )
+    let words = CompositeLayout.Member(
+      name: "words",
+      offset: 0,
+      type: .array(of: .integer(size: 8, signed: false), count: wordCount)
+    )
+    origin = Origin(
+      layout: .success(
+        ValueLayout(
+          name: "value",
+          type: .structure(
+            CompositeLayout(name: "value", size: wordCount * 8, members: [words])
+          ),
+          isInUserPage: inUserPage
         )
       )
     )
@@ -226,7 +234,7 @@ public final class BPFMap: Sendable {
   /// - Throws: ``StorageError/Kind/layoutUnavailable`` if the map has no type information, or this
   ///   process may not read it; ``StorageError/Kind/wrongState`` after ``close()``.
   public func valueLayout() throws(StorageError) -> ValueLayout {
-    if let knownLayout { return try knownLayout.get() }
+    if let origin { return try origin.layout.get() }
     let attempt = "read the value layout"
     let info = try info
     guard info.btfID != 0, info.btfValueTypeID != 0 else {

@@ -143,7 +143,11 @@ extension BPFObject {
     try BPFMap(
       duplicating: mms_map_fd(map),
       name: name,
-      layout: layout(of: map, named: name, in: pointer)
+      origin: BPFMap.Origin(
+        layout: layout(of: map, named: name, in: pointer),
+        allowedBackends: allowedBackends,
+        userPageObstacle: userPages.obstacle(of: name)
+      )
     )
   }
 
@@ -152,7 +156,7 @@ extension BPFObject {
     in pointer: OpaquePointer,
     attempt: String
   ) throws(StorageError) -> OpaquePointer {
-    guard let map = mms_object_find_map(pointer, name) else {
+    guard let map = mms_object_find_map(pointer, userPages.created(name)) else {
       throw StorageError(
         .notFound,
         attempt: attempt,
@@ -164,7 +168,7 @@ extension BPFObject {
     return map
   }
 
-  private func layout(
+  func layout(
     of map: OpaquePointer,
     named name: String,
     in pointer: OpaquePointer

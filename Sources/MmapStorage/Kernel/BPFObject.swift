@@ -25,21 +25,33 @@ public final class BPFObject: Sendable {
 
   let state: Mutex<BPFObjectState>
 
+  /// The backends that the object's storages may use.
+  let allowedBackends: Set<BackendKind>
+
+  let userPages: UserPageMaps
+
   /// Opens an object file.
   ///
-  /// Costs a read of the file and parsing it; asks nothing of the kernel and needs no rights.
+  /// Costs a read of the file and parsing it, and needs no rights. Where programs use `TASK_STORAGE`
+  /// of mmap_storage.bpf.h, the kernel is asked, once a process, what it can do.
   ///
-  /// - Parameter path: The file, as `clang -target bpf -O2 -g -c` writes it.
+  /// - Parameters:
+  ///   - path: The file, as `clang -target bpf -O2 -g -c` writes it.
+  ///   - backends: Those that the object's storages may use.
   /// - Throws: ``StorageError/Kind/notFound`` or another system error if the file cannot be read,
   ///   ``StorageError/Kind/invalidObject`` if libbpf cannot open what is in it.
-  public convenience init(contentsOf path: FilePath) throws(StorageError) {
+  public convenience init(
+    contentsOf path: FilePath,
+    allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
+  ) throws(StorageError) {
     let bytes = try readObjectFile(path)
     let file = path.lastComponent?.string ?? ""
     let stem = file.prefix { $0 != "." }
     try self.init(
       bytes: bytes,
       name: stem.isEmpty ? "object" : String(stem),
-      from: "file '\(path)'"
+      from: "file '\(path)'",
+      allowing: backends
     )
   }
 
@@ -48,21 +60,44 @@ public final class BPFObject: Sendable {
   /// - Parameters:
   ///   - bytes: The ELF file. They are not needed after the call.
   ///   - name: The object's name.
+  ///   - backends: Those that the object's storages may use.
   /// - Throws: ``StorageError/Kind/invalidObject`` if libbpf cannot open the bytes.
-  public convenience init(bytes: [UInt8], name: String) throws(StorageError) {
-    try self.init(bytes: bytes, name: name, from: "object '\(name)'")
+  public convenience init(
+    bytes: [UInt8],
+    name: String,
+    allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
+  ) throws(StorageError) {
+    try self.init(bytes: bytes, name: name, from: "object '\(name)'", allowing: backends)
   }
 
   /// Opens an object that the build plugin put into the program.
   ///
-  /// - Parameter image: The object's bytes and name.
+  /// With `TASK_STORAGE` of mmap_storage.bpf.h, the best backend is chosen here: the threads map their
+  /// values where the kernel has `BPF_F_MMAPABLE` for task storage, else they share pages of theirs
+  /// where it has `__uptr`, else the values are copied.
+  ///
+  /// - Parameters:
+  ///   - image: The object's bytes and name.
+  ///   - backends: Those that the object's storages may use; to force one, give that alone.
   /// - Throws: ``StorageError/Kind/invalidObject`` if libbpf cannot open the bytes.
-  public convenience init(_ image: BPFObjectImage) throws(StorageError) {
-    try self.init(bytes: image.bytes, name: image.name)
+  public convenience init(
+    _ image: BPFObjectImage,
+    allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
+  ) throws(StorageError) {
+    try self.init(bytes: image.bytes, name: image.name, allowing: backends)
   }
 
-  private init(bytes: [UInt8], name: String, from source: String) throws(StorageError) {
+  private init(
+    bytes: [UInt8],
+    name: String,
+    from source: String,
+    allowing backends: Set<BackendKind>
+  ) throws(StorageError) {
+    var bytes = bytes
+    let takesUserPages = takeUserPages(in: &bytes, allowing: backends)
     let pointer = try openObject(bytes, name: name, from: source)
+    allowedBackends = backends
+    userPages = UserPageMaps(in: pointer, inUse: takesUserPages)
     var programs: [String] = []
     var program = mms_object_next_program(pointer, nil)
     while let current = program {
@@ -72,7 +107,8 @@ public final class BPFObject: Sendable {
     var maps: [String] = []
     var map = mms_object_next_map(pointer, nil)
     while let current = map {
-      if !mms_map_is_internal(current) { maps.append(String(cString: mms_map_name(current))) }
+      let name = String(cString: mms_map_name(current))
+      if !mms_map_is_internal(current), !userPages.isCounterpart(name) { maps.append(name) }
       map = mms_object_next_map(pointer, current)
     }
     self.name = name
@@ -96,7 +132,8 @@ public final class BPFObject: Sendable {
   /// Creates the maps and hands the programs to the kernel.
   ///
   /// A task storage map that asks for ``BPFMapFlags/mappable`` is created without it on a kernel that
-  /// does not have it; ``TaskLocalStorage/backend`` then says so.
+  /// does not have it, or where ``BackendKind/mapped`` is not allowed; ``TaskLocalStorage/backend``
+  /// then says so.
   ///
   /// Costs the verification of every program: milliseconds to seconds. A failed load leaves nothing
   /// in the kernel, and the object can only be closed.
@@ -110,6 +147,7 @@ public final class BPFObject: Sendable {
     try state.withLock { (state) throws(StorageError) in
       let pointer = try state.opened(for: attempt, on: describedName)
       dropFlagsThatTheKernelLacks(in: pointer)
+      try checkForUserPages(in: pointer, attempt: attempt)
       let log = VerifierLog(for: pointer)
       var warnings = ""
       let code = capturingWarnings(&warnings) { mms_object_load(pointer) }
@@ -127,10 +165,34 @@ public final class BPFObject: Sendable {
     while let map = next {
       next = mms_object_next_map(pointer, map)
       let flags = BPFMapFlags(rawValue: mms_map_flags(map))
-      guard BPFMapType(rawValue: mms_map_type(map)) == .taskStorage, flags.contains(.mappable),
-        case .missing = KernelFeature.mappableTaskStorage
+      guard BPFMapType(rawValue: mms_map_type(map)) == .taskStorage, flags.contains(.mappable)
       else { continue }
+      if allowedBackends.contains(.mapped) {
+        guard case .missing = KernelFeature.mappableTaskStorage else { continue }
+      }
       _ = mms_map_set_flags(map, flags.subtracting(.mappable).rawValue)
+    }
+  }
+
+  /// Kernels without user pages take their addresses for numbers, and refuse the programs for reasons
+  /// that say nothing of it.
+  private func checkForUserPages(
+    in pointer: OpaquePointer,
+    attempt: String
+  ) throws(StorageError) {
+    guard case .missing = KernelFeature.userPages else { return }
+    for name in mapNames {
+      guard let map = mms_object_find_map(pointer, userPages.created(name)),
+        mms_map_autocreate(map),
+        case .success(let layout) = layout(of: map, named: name, in: pointer), layout.isInUserPage
+      else { continue }
+      throw StorageError(
+        .unsupported,
+        attempt: attempt,
+        on: "map '\(name)' of \(describedName)",
+        advice: "it keeps its values in user pages (__uptr), which need Linux 6.13; "
+          + "declare it with TASK_STORAGE, which has other ways as well"
+      )
     }
   }
 

@@ -18,13 +18,42 @@ struct BTFReader {
     self.subject = subject
   }
 
-  /// What a map's value of the type `id` is; `size` is the map's own idea of its bytes.
+  /// What a map's value of the type `id` is; `size` is the map's own idea of its bytes. A value in a
+  /// user page is what the pointer points to.
   mutating func valueLayout(ofType id: UInt32, size: Int) throws(StorageError) -> ValueLayout {
     let type = try fieldType(id)
     guard type.size == size else {
       throw malformed("type \(id) has \(type.size) bytes, the map's values have \(size)")
     }
-    return ValueLayout(name: try name(of: id), type: type)
+    guard let page = try userPage(id) else { return ValueLayout(name: try name(of: id), type: type) }
+    return ValueLayout(name: try name(of: page), type: try fieldType(page), isInUserPage: true)
+  }
+
+  /// The type of the value in a user page, where the type `id` is a structure of one `__uptr`.
+  private func userPage(_ id: UInt32) throws(StorageError) -> UInt32? {
+    guard let (_, pointer) = try onlyMember(of: id) else { return nil }
+    let type = try read(pointer)
+    guard mms_btf_kind(type.kind) == MMS_BTF_PTR, type.type != 0 else { return nil }
+    let tag = try read(type.type)
+    guard mms_btf_kind(tag.kind) == MMS_BTF_TYPE_TAG, tag.text == "uptr" else { return nil }
+    // mmap_storage.bpf.h puts a structure around the value.
+    if try name(of: tag.type).hasPrefix("__task_storage_page_"),
+      let (name, value) = try onlyMember(of: tag.type), name == "value"
+    {
+      return value
+    }
+    return tag.type
+  }
+
+  private func onlyMember(
+    of id: UInt32
+  ) throws(StorageError) -> (name: String, type: UInt32)? {
+    let type = try read(id)
+    var member = mms_btf_member()
+    guard mms_btf_kind(type.kind) == MMS_BTF_STRUCT, type.count == 1,
+      mms_btf_member(btf, id, 0, &member) == 0
+    else { return nil }
+    return (member.text, member.type)
   }
 
   mutating func fieldType(_ id: UInt32, depth: Int = 0) throws(StorageError) -> FieldType {

@@ -55,6 +55,8 @@ final class OpenMap: Sendable {
 
 /// When an update is done.
 enum UpdateCondition: UInt64 {
+  /// Whether there is a value or not (`BPF_ANY`).
+  case always = 0
   /// Only if there is no value yet (`BPF_NOEXIST`).
   case isAbsent = 1
   /// Only if there is a value (`BPF_EXIST`).

@@ -4,10 +4,13 @@ public struct ValueLayout: Sendable, Hashable {
   public var name: String
   /// What the value is.
   public var type: FieldType
+  /// Whether the map has a pointer (`__uptr`) to a page with the value, instead of the value itself.
+  public var isInUserPage: Bool
 
   /// Creates a description.
-  public init(name: String, type: FieldType) {
+  public init(name: String, type: FieldType, isInUserPage: Bool = false) {
     self.name = name
     self.type = type
+    self.isInUserPage = isInUserPage
   }
 }

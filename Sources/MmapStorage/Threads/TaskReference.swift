@@ -10,6 +10,15 @@ public enum TaskReference: Sendable, Hashable, CustomStringConvertible {
   /// keeps it open during the call.
   case pidfd(FileDescriptor)
 
+  /// Whether this is certainly the calling thread.
+  var isCallingThread: Bool {
+    switch self {
+    case .callingThread: true
+    case .thread(let id): id == .current
+    case .pidfd: false
+    }
+  }
+
   /// The task in words, for errors.
   public var description: String {
     switch self {

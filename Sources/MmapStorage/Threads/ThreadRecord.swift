@@ -1,5 +1,6 @@
 internal import CLibBPFShim
 internal import Glibc
+internal import Synchronization
 internal import SystemPackage
 
 /// What the library keeps about one thread, from its first touch of any storage to its end.
@@ -14,6 +15,9 @@ final class ThreadRecord: Sendable {
 
   /// The thread's own pidfd, shared by all its storages.
   let pidfd = CachedDescriptor()
+
+  /// How many others detach the thread at the moment; it does not end before they have.
+  let holds = Atomic<Int>(0)
 
   private init() {}
 

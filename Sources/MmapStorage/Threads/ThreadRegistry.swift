@@ -1,5 +1,6 @@
 internal import CLibBPFShim
 internal import Glibc
+internal import Synchronization
 
 /// Knows which thread is attached to which storage, so that an attachment is given back when its
 /// thread or its storage ends, whichever is first.
@@ -61,13 +62,20 @@ final class ThreadRegistry: Sendable {
 
   /// Ends a storage: gives back the attachments of all threads.
   func removeStorage(_ key: UInt64) {
-    let attachments: [ThreadAttachment] = lock.withLock {
+    let attachments: [(ThreadRecord?, ThreadAttachment)] = lock.withLock {
       guard let storage = state.storages.removeValue(forKey: key) else { return [] }
       state.slotUse[storage.slotIndex] -= 1
-      for id in storage.attachments.keys { state.records[id]?.storageKeys.remove(key) }
-      return Array(storage.attachments.values)
+      return storage.attachments.map { id, attachment in
+        let record = state.records[id]
+        record?.storageKeys.remove(key)
+        record?.holds.add(1, ordering: .relaxed)
+        return (record, attachment)
+      }
     }
-    for attachment in attachments { attachment.detach(because: .storageEnds) }
+    for (record, attachment) in attachments {
+      attachment.detach(because: .storageEnds)
+      record?.holds.subtract(1, ordering: .releasing)
+    }
   }
 
   // MARK: Threads
@@ -87,6 +95,8 @@ final class ThreadRegistry: Sendable {
     }
     for attachment in attachments { attachment.detach(because: .threadEnds) }
     _ = record.pidfd.closeIfIdle()
+    // Its id must stay its own until a storage that ends elsewhere has detached it.
+    while record.holds.load(ordering: .acquiring) > 0 { sched_yield() }
   }
 
   // MARK: Attachments

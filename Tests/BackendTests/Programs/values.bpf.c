@@ -1,15 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 #include <stdbool.h>
 #include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-
-#define TASK_STORAGE(map_name, value_type)			\
-	struct {						\
-		__uint(type, BPF_MAP_TYPE_TASK_STORAGE);	\
-		__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_MMAPABLE); \
-		__type(key, int);				\
-		__type(value, value_type);			\
-	} map_name SEC(".maps")
+#include <mmap_storage.bpf.h>
 
 struct tag {
 	__u64 request_id;
@@ -56,5 +48,16 @@ TASK_STORAGE(tags, struct tag);
 TASK_STORAGE(everythings, struct everything);
 TASK_STORAGE(numbers, __u64);
 TASK_STORAGE(longer_tags, struct longer_tag);
+
+/* Never attached: the tests play the program. */
+SEC("tp_btf/sys_enter")
+int use_values(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return task_storage_get(larges, task) && task_storage_get(tags, task) &&
+	       task_storage_get(everythings, task) && task_storage_get(numbers, task) &&
+	       task_storage_get(longer_tags, task);
+}
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,1 @@
+/* Nothing to compile: the target exists for its headers, which the plugin gives to BPF programs. */

@@ -1,0 +1,282 @@
+internal import SystemPackage
+
+/// Each thread registers a page of its own with the kernel, which pins it: an access is a load or a
+/// store, on a stock kernel (Linux 6.13, `__uptr` in task storage).
+///
+/// The first touch allocates the page and registers it with one `bpf_map_update_elem`; the memory is
+/// a page for each thread and storage. At the end the element is removed before the page is
+/// unmapped, so the kernel never writes to memory that is used for something else.
+///
+/// What differs from the other backends: a task has a value only once its own thread has attached;
+/// no program and no other thread can create it. Only threads of this process can be read and
+/// written by others, because the map does not tell where a page is. `exec` ends the value, as it
+/// ends the memory. A value has no more bytes than a page.
+///
+/// The child of a `fork` does not inherit the pages: a view that the forking thread has in use must
+/// not be touched in the child. Views that begin there are the child's own.
+public final class UserPageBackend: StorageBackend {
+  /// See ``StorageBackend/choice``.
+  public let choice: BackendChoice
+
+  /// The map's name.
+  public var mapName: String { map.name }
+
+  /// Bytes of a value.
+  public var valueSize: Int { layout.type.size }
+
+  /// Only a thread itself can register a page.
+  public var createsOnlyByAttaching: Bool { true }
+
+  private let map: OpenMap
+  private let mapID: UInt32
+  private let layout: ValueLayout
+  private let initialBytes: [UInt8]
+
+  /// Creates a backend over a map, which it keeps open.
+  ///
+  /// - Parameters:
+  ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE` whose element is one `__uptr`, as
+  ///     `TASK_STORAGE` of mmap_storage.bpf.h declares it, through a descriptor that may be written.
+  ///   - layout: The layout of the values, with ``ValueLayout/isInUserPage``; nil asks the map for
+  ///     it.
+  ///   - initialBytes: What the value of a thread begins with; zeroes follow.
+  ///   - rejected: The better backends, and why they are not used.
+  /// - Throws: ``StorageError/Kind/wrongType`` for a map of another type or one whose elements are
+  ///   no such pointers, ``StorageError/Kind/unsupported`` on a kernel without them,
+  ///   ``StorageError/Kind/permissionDenied`` for a read-only descriptor,
+  ///   ``StorageError/Kind/invalidArgument`` for more bytes than a value has, what
+  ///   ``BPFMap/valueLayout()`` throws, and ``StorageError/Kind/wrongState`` for a closed map.
+  public init(
+    _ map: BPFMap,
+    layout: ValueLayout? = nil,
+    initialBytes: [UInt8] = [],
+    rejected: [BackendChoice.Rejection] = []
+  ) throws(StorageError) {
+    let attempt = "share a page of each thread with it"
+    let info = try map.taskStorageInfo()
+    self.layout = if let layout { layout } else { try map.valueLayout() }
+    let size = self.layout.type.size
+    guard self.layout.isInUserPage, info.valueSize == MemoryLayout<UInt>.size else {
+      throw StorageError(
+        .wrongType,
+        attempt: attempt,
+        on: map.describedName,
+        advice: "its elements are the values themselves; declare it with TASK_STORAGE or "
+          + "TASK_STORAGE_USER_PAGE of mmap_storage.bpf.h"
+      )
+    }
+    if case .missing = KernelFeature.userPages {
+      throw StorageError(
+        .unsupported,
+        attempt: attempt,
+        on: map.describedName,
+        advice: "this kernel does not have __uptr in task storage (Linux 6.13)"
+      )
+    }
+    guard info.isWritable else {
+      throw StorageError(
+        .permissionDenied,
+        attempt: attempt,
+        on: map.describedName,
+        advice: "the descriptor is read-only; open the map for writing"
+      )
+    }
+    guard size <= UserPage.size, initialBytes.count <= size else {
+      throw StorageError(
+        .invalidArgument,
+        attempt: attempt,
+        on: map.describedName,
+        advice: size <= UserPage.size
+          ? "the value has \(size) bytes, and the first value \(initialBytes.count)"
+          : "the value has \(size) bytes, and a page \(UserPage.size)"
+      )
+    }
+    self.map = try OpenMap(map, for: attempt)
+    self.initialBytes = initialBytes
+    mapID = info.id
+    choice = BackendChoice(
+      .userPage,
+      reason: "each thread shares a page of its own with the kernel",
+      rejected: rejected
+    )
+  }
+
+  /// The layout of the values.
+  public func valueLayout() throws(StorageError) -> ValueLayout { layout }
+
+  // MARK: Attaching
+
+  /// Allocates a page and registers it: an `mmap`, an `madvise`, and a `bpf_map_update_elem` through
+  /// a pidfd. Another storage of the process over the same map uses the same page.
+  public func attach() throws(StorageError) -> Attachment {
+    let key = UserPageTable.Key(map: mapID, thread: .current)
+    return try UserPageTable.shared.withEntries { (entries) throws(StorageError) in
+      if let page = entries[key] {
+        page.uses += 1
+        return .direct(page.memory.address, owner: page)
+      }
+      let page = RegisteredPage(try UserPage(for: describedMap), as: key)
+      initialize(page)
+      do throws(StorageError) {
+        try register(page)
+      } catch {
+        page.memory.unmap()
+        throw error
+      }
+      entries[key] = page
+      return .direct(page.memory.address, owner: page)
+    }
+  }
+
+  /// Registers the page again, from the first value on if it was not registered any more.
+  public func renew(_ attachment: Attachment) throws(StorageError) {
+    guard let page = registeredPage(of: attachment) else { return }
+    try UserPageTable.shared.withEntries { (_) throws(StorageError) in
+      if try !exists(.thread(page.key.thread), for: "renew the thread's page") { initialize(page) }
+      try register(page)
+    }
+  }
+
+  /// Removes the element, then unmaps the page, when nothing uses it any more. Where the kernel
+  /// does not let go of the element, the page stays.
+  public func detach(_ attachment: Attachment, because reason: DetachReason) {
+    guard let page = registeredPage(of: attachment) else { return }
+    UserPageTable.shared.withEntries { entries in
+      page.uses -= 1
+      guard page.uses == 0 else { return }
+      entries[page.key] = nil
+      do throws(StorageError) {
+        _ = try remove(.thread(page.key.thread))
+      } catch {
+        guard error.kind == .noSuchTask else { return }
+      }
+      page.memory.unmap()
+    }
+  }
+
+  private func registeredPage(of attachment: Attachment) -> RegisteredPage? {
+    guard case .direct(_, let owner) = attachment else { return nil }
+    return owner as? RegisteredPage
+  }
+
+  private func initialize(_ page: RegisteredPage) {
+    let bytes = UnsafeMutableRawBufferPointer(start: page.memory.address, count: UserPage.size)
+    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    bytes.copyBytes(from: initialBytes)
+  }
+
+  private func register(_ page: RegisteredPage) throws(StorageError) {
+    let attempt = "register a page as the calling thread's value"
+    let thread = TaskReference.thread(page.key.thread)
+    let errno = try thread.withPidfd(for: attempt) { pidfd in
+      withUnsafeBytes(of: UInt(bitPattern: page.memory.address)) { pointer -> Errno? in
+        guard let pointer = pointer.baseAddress else { return .invalidArgument }
+        return map.update(key: pidfd, value: pointer, .always)
+      }
+    }
+    if let errno { throw error(errno, attempt, thread) }
+  }
+
+  // MARK: Any thread
+
+  /// One `bpf_map_lookup_elem`, and a copy of the page, for threads of this process.
+  public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
+    throws(StorageError) -> Bool
+  {
+    let attempt = "look up the value"
+    guard bytes.count >= valueSize, let address = bytes.baseAddress else {
+      throw StorageError(
+        .invalidArgument,
+        attempt: attempt,
+        on: describedMap,
+        advice: "the buffer has \(bytes.count) bytes and a value \(valueSize)"
+      )
+    }
+    return try withPage(of: task, for: attempt) { page in
+      copyWords(from: page, to: address, count: valueSize)
+    } != nil
+  }
+
+  /// One `bpf_map_lookup_elem`, and stores into the page, for threads of this process that have
+  /// attached.
+  public func store(
+    _ task: TaskReference,
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer
+  ) throws(StorageError) {
+    let attempt = "update the value"
+    let stored: Void? = try withPage(of: task, for: attempt) { page in
+      guard let address = bytes.baseAddress else { return }
+      for range in ranges {
+        copyWords(
+          from: address + range.lowerBound,
+          to: page + range.lowerBound,
+          count: range.count
+        )
+      }
+    }
+    if stored == nil {
+      throw StorageError(
+        .notFound,
+        attempt: attempt,
+        on: "\(describedMap) of \(task)",
+        advice: "it has none, and with user pages only the thread itself can make one: let it call "
+          + "withCurrent first"
+      )
+    }
+  }
+
+  /// One `bpf_map_delete_elem`. The thread's page stays mapped until the thread detaches.
+  public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
+    let attempt = "delete the value"
+    switch try task.withPidfd(for: attempt, { map.delete(key: $0) }) {
+    case nil: return true
+    case .noSuchFileOrDirectory: return false
+    case .some(let errno): throw error(errno, attempt, task)
+    }
+  }
+
+  /// Runs `body` with a task's page, which stays while it does; nil if the task has no value.
+  private func withPage<R>(
+    of task: TaskReference,
+    for attempt: String,
+    _ body: (UnsafeMutableRawPointer) -> R
+  ) throws(StorageError) -> R? {
+    let thread: ThreadID? =
+      switch task {
+      case .callingThread: .current
+      case .thread(let id): id
+      case .pidfd(let descriptor): ThreadID(ofPidfd: descriptor)
+      }
+    return try UserPageTable.shared.withEntries { (entries) throws(StorageError) in
+      guard try exists(task, for: attempt) else { return nil }
+      guard let thread, let page = entries[.init(map: mapID, thread: thread)] else {
+        throw StorageError(
+          .unsupported,
+          attempt: attempt,
+          on: "\(describedMap) of \(task)",
+          advice: "its page was not registered by this process, and the map does not tell where it "
+            + "is; let that process read or write it"
+        )
+      }
+      return body(page.memory.address)
+    }
+  }
+
+  private func exists(
+    _ task: TaskReference,
+    for attempt: String
+  ) throws(StorageError) -> Bool {
+    // The kernel shows zero in the pointer's place.
+    var pointer: UInt = 0
+    switch try task.withPidfd(for: attempt, { map.lookup(key: $0, into: &pointer) }) {
+    case nil: return true
+    case .noSuchFileOrDirectory: return false
+    case .some(let errno): throw error(errno, attempt, task)
+    }
+  }
+
+  private func error(_ errno: Errno, _ attempt: String, _ task: TaskReference) -> StorageError {
+    elementError(errno, attempt: attempt, on: describedMap, of: task)
+  }
+}
