@@ -254,7 +254,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///
   /// - Throws: ``StorageError``, as ``value(of:)-(TaskReference)``.
   public func setValue(_ value: Value, of task: TaskReference) throws(StorageError) {
-    if implementation.createsOnlyByAttaching, task.isCallingThread { _ = try beginView() }
+    if implementation.createsOnlyByAttaching, task.threadID == .current { _ = try beginView() }
     try withUnsafeBytes(of: value) { (bytes) throws(StorageError) in
       try implementation.store(task, fields, of: bytes)
     }

@@ -9,6 +9,9 @@ enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
 
   var testDescription: String { "\(self)" }
 
+  /// Those where a program, or another thread, can create a thread's storage.
+  static let whereAnyoneCreates = allCases.filter { $0 != .userPage }
+
   /// Whether a view sees and makes changes at once, or works on a copy.
   var isDirect: Bool { self != .fakeCopying && self != .lookup }
 
@@ -69,6 +72,7 @@ struct Bench<Value: MapField>: Sendable {
     if let fake = backend as? FakeBackend {
       return fake.program(on: thread, as: Value.self, create: create, body)
     }
+    if create, backend.createsOnlyByAttaching, thread == .current { try storage.withCurrent { _ in } }
     let bytes = UnsafeMutableRawBufferPointer.allocate(
       byteCount: backend.valueSize,
       alignment: 16

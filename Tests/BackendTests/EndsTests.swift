@@ -39,6 +39,14 @@ import Testing
     await #expect(processExitsWith: .success) { try threadsAtOnce(.mapped, count: 200) }
   }
 
+  @Test(.userPages) func tenThousandThreadsInSequenceLeakNothingWithUserPages() async {
+    await #expect(processExitsWith: .success) { try threadsInSequence(.userPage, count: 10_000) }
+  }
+
+  @Test(.userPages) func fiveHundredThreadsAtOnceLeakNothingWithUserPages() async {
+    await #expect(processExitsWith: .success) { try threadsAtOnce(.userPage, count: 500) }
+  }
+
   @Test(.liveKernel) func tenThousandStoragesComeAndGo() async {
     await #expect(processExitsWith: .success) {
       let object = try BPFObject(.values)
@@ -139,6 +147,10 @@ import Testing
 
   @Test func theChildOfAForkStartsUnattachedWithDirectAccess() async {
     await #expect(processExitsWith: .success) { try forkWithOneView(.fakeDirect) }
+  }
+
+  @Test(.userPages) func theChildOfAForkStartsUnattachedWithUserPages() async {
+    await #expect(processExitsWith: .success) { try forkWithOneView(.userPage) }
   }
 
   @Test(.mappableTaskStorage) func theChildOfAForkStartsUnattachedWithMappedPages() async {
@@ -249,12 +261,12 @@ private func forkWithOneView(_ backend: BackendUnderTest) throws {
     try check(try storage.withCurrent { $0.requestID } == 2)
     try TestThread { try storage.withCurrent { $0.requestID = 3 } }.join()
     try check(try storage.withCurrent { $0.requestID } == 2)
-    if backend != .fakeDirect { try check(try storage.value(of: parent)?.requestID == 1) }
+    if backend == .lookup || backend == .mapped { try check(try storage.value(of: parent)?.requestID == 1) }
   }
   #expect(try storage.withCurrent { $0.requestID } == 1)
 
-  // The child does not inherit pages of the kernel's.
-  if backend == .mapped { return }
+  // The child does not inherit pages that are shared with the kernel.
+  if backend == .mapped || backend == .userPage { return }
   // A view that is in use across the fork stays usable on both sides.
   try storage.withCurrent { tag in
     tag.priority = 1

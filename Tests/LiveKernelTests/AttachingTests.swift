@@ -84,10 +84,14 @@ import Testing
     _ object: BPFObject,
     sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
-    let before = try object.global("seen", as: UInt32.self)
-    for _ in 0..<10 { _ = getppid() }
-    let after = try object.global("seen", as: UInt32.self)
-    #expect(after == before, sourceLocation: sourceLocation)
+    // A process that another test starts has the link's descriptor, too, until it calls exec.
+    for _ in 0..<10_000 {
+      let before = try object.global("seen", as: UInt32.self)
+      for _ in 0..<10 { _ = getppid() }
+      if try object.global("seen", as: UInt32.self) == before { return }
+      sched_yield()
+    }
+    Issue.record("the program still runs", sourceLocation: sourceLocation)
   }
 }
 

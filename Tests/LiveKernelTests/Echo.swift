@@ -15,8 +15,11 @@ struct EchoProgram {
   let object: BPFObject
   let links: [BPFLink]
 
-  init(creates: Bool = true) throws {
-    object = try BPFObject(.echo)
+  init(
+    creates: Bool = true,
+    allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
+  ) throws {
+    object = try BPFObject(.echo, allowing: backends)
     try object.setGlobal("target_tgid", to: getpid())
     try object.setGlobal("creates", to: UInt32(creates ? 1 : 0))
     try object.load()

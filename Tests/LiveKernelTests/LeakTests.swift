@@ -5,72 +5,74 @@ import TestSupport
 import Testing
 
 @Suite(.liveKernel) struct LeakTests {
-  @Test func aThousandObjectsLeaveNothingBehind() throws {
-    try withBPFFileSystem { directory in
-      let cut = Array(BPFObjectImage.taskCounters.bytes.prefix(2000))
-      // One of each first, for whatever is kept once for the process.
-      for step in Step.allCases { try run(step, in: directory, cut: cut) }
-      let before = try descriptors()
-      let mappings = try mappingCount()
-      let megabytes = try mappedMegabytes()
-      for round in 0..<1000 {
-        try run(Step.allCases[round % Step.allCases.count], in: directory, cut: cut)
+  @Test func aThousandObjectsLeaveNothingBehind() async {
+    await #expect(processExitsWith: .success) {
+      try withBPFFileSystem { directory in
+        let cut = Array(BPFObjectImage.taskCounters.bytes.prefix(2000))
+        // One of each first, for whatever is kept once for the process.
+        for step in Step.allCases { try run(step, in: directory, cut: cut) }
+        let before = try descriptors()
+        let mappings = try mappingCount()
+        let megabytes = try mappedMegabytes()
+        for round in 0..<1000 {
+          try run(Step.allCases[round % Step.allCases.count], in: directory, cut: cut)
+        }
+        #expect(try descriptors() == before)
+        // The allocator may take some more; one mapping or one verifier log a round is far more.
+        #expect(try mappingCount() < mappings + 50)
+        #expect(try mappedMegabytes() < megabytes + 500)
       }
-      #expect(try descriptors() == before)
-      // The allocator may take some more; one mapping or one verifier log a round is far more.
-      #expect(try mappingCount() < mappings + 50)
-      #expect(try mappedMegabytes() < megabytes + 500)
     }
   }
+}
 
-  private enum Step: CaseIterable {
-    case cutShort, neverLoaded, unknownGlobal, refused, neverAttached, unattachable, closed, pinned
-  }
+private enum Step: CaseIterable {
+  case cutShort, neverLoaded, unknownGlobal, refused, neverAttached, unattachable, closed, pinned
+}
 
-  private func run(_ step: Step, in directory: FilePath, cut: [UInt8]) throws {
-    switch step {
-    case .cutShort:
-      #expect(throws: StorageError.self) { try BPFObject(bytes: cut, name: "cut") }
-    case .neverLoaded:
-      _ = try BPFObject(.taskCounters).layout(ofMap: "task_counters")
-    case .unknownGlobal:
-      let object = try BPFObject(.taskCounters)
-      #expect(throws: StorageError.self) { try object.setGlobal("none", to: UInt8(0)) }
-    case .refused:
-      #expect(throws: StorageError.self) { try BPFObject(.refused).load() }
-    case .neverAttached:
-      let object = try loadedCounters()
-      try object.setGlobal("total", to: UInt64(1))
-      #expect(throws: StorageError.self) { try object.map("none") }
-      _ = try object.maps()
-    case .unattachable:
-      let object = try BPFObject(.unattachable)
-      try object.load()
-      #expect(throws: StorageError.self) { try object.attach() }
-    case .closed:
-      let object = try loadedCounters()
-      let links = try object.attach()
-      let map = try object.map("by_number")
-      #expect(throws: StorageError.self) { try BPFMap(adopting: FileDescriptor(rawValue: 0)) }
-      object.close()
-      map.close()
-      #expect(links.count == 1)
-    case .pinned:
-      let map = try loadedCounters().map("by_number")
-      let path = directory.appending("counters")
-      try map.pin(at: path)
-      #expect(throws: StorageError.self) { try map.pin(at: path) }
-      try BPFMap(pinnedAt: path).unpin(at: path)
-      #expect(throws: StorageError.self) { try BPFMap(pinnedAt: path) }
-    }
+private func run(_ step: Step, in directory: FilePath, cut: [UInt8]) throws {
+  switch step {
+  case .cutShort:
+    #expect(throws: StorageError.self) { try BPFObject(bytes: cut, name: "cut") }
+  case .neverLoaded:
+    _ = try BPFObject(.taskCounters).layout(ofMap: "task_counters")
+  case .unknownGlobal:
+    let object = try BPFObject(.taskCounters)
+    #expect(throws: StorageError.self) { try object.setGlobal("none", to: UInt8(0)) }
+  case .refused:
+    #expect(throws: StorageError.self) { try BPFObject(.refused).load() }
+  case .neverAttached:
+    let object = try loadedCounters()
+    try object.setGlobal("total", to: UInt64(1))
+    #expect(throws: StorageError.self) { try object.map("none") }
+    _ = try object.maps()
+  case .unattachable:
+    let object = try BPFObject(.unattachable)
+    try object.load()
+    #expect(throws: StorageError.self) { try object.attach() }
+  case .closed:
+    let object = try loadedCounters()
+    let links = try object.attach()
+    let map = try object.map("by_number")
+    #expect(throws: StorageError.self) { try BPFMap(adopting: FileDescriptor(rawValue: 0)) }
+    object.close()
+    map.close()
+    #expect(links.count == 1)
+  case .pinned:
+    let map = try loadedCounters().map("by_number")
+    let path = directory.appending("counters")
+    try map.pin(at: path)
+    #expect(throws: StorageError.self) { try map.pin(at: path) }
+    try BPFMap(pinnedAt: path).unpin(at: path)
+    #expect(throws: StorageError.self) { try BPFMap(pinnedAt: path) }
   }
+}
 
-  private func mappingCount() throws -> Int {
-    try String(contentsOfFile: "/proc/self/maps", encoding: .utf8).split(separator: "\n").count
-  }
+private func mappingCount() throws -> Int {
+  try String(contentsOfFile: "/proc/self/maps", encoding: .utf8).split(separator: "\n").count
+}
 
-  private func mappedMegabytes() throws -> Int {
-    let pages = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8).prefix { $0 != " " }
-    return try (#require(Int(pages)) * sysconf(CInt(_SC_PAGESIZE))) >> 20
-  }
+private func mappedMegabytes() throws -> Int {
+  let pages = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8).prefix { $0 != " " }
+  return try (#require(Int(pages)) * sysconf(CInt(_SC_PAGESIZE))) >> 20
 }

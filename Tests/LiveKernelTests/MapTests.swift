@@ -130,28 +130,30 @@ import Testing
     #expect(error.attempt == "create a map of type task_storage with flags 0")
   }
 
-  @Test func closingUnderOtherThreadsIsSafe() throws {
-    let before = try descriptors().count
-    for _ in 0..<50 {
-      let map = try BPFMap(
-        creating: .array,
-        name: "shared",
-        keySize: 4,
-        valueSize: 8,
-        maxEntries: 1
-      )
-      let id = try map.info.id
-      DispatchQueue.concurrentPerform(iterations: 4) { thread in
-        for round in 0..<20 {
-          if thread == 0, round == 10 { map.close() }
-          do throws(StorageError) {
-            #expect(try map.info.id == id)
-          } catch {
-            #expect(error.kind == .wrongState, "\(error)")
+  @Test func closingUnderOtherThreadsIsSafe() async {
+    await #expect(processExitsWith: .success) {
+      let before = try descriptors("bpf-map").count
+      for _ in 0..<50 {
+        let map = try BPFMap(
+          creating: .array,
+          name: "shared",
+          keySize: 4,
+          valueSize: 8,
+          maxEntries: 1
+        )
+        let id = try map.info.id
+        DispatchQueue.concurrentPerform(iterations: 4) { thread in
+          for round in 0..<20 {
+            if thread == 0, round == 10 { map.close() }
+            do throws(StorageError) {
+              #expect(try map.info.id == id)
+            } catch {
+              #expect(error.kind == .wrongState, "\(error)")
+            }
           }
         }
       }
+      #expect(try descriptors("bpf-map").count == before)
     }
-    #expect(try descriptors().count == before)
   }
 }

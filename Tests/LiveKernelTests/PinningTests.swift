@@ -73,34 +73,36 @@ import Testing
     }
   }
 
-  @Test func pathsWhereNoMapIsPinned() throws {
-    let object = try loadedCounters()
-    try withBPFFileSystem { directory in
-      let missing = try #require(throws: StorageError.self) {
-        try BPFMap(pinnedAt: directory.appending("x"))
+  @Test func pathsWhereNoMapIsPinned() async {
+    await #expect(processExitsWith: .success) {
+      let object = try loadedCounters()
+      try withBPFFileSystem { directory in
+        let missing = try #require(throws: StorageError.self) {
+          try BPFMap(pinnedAt: directory.appending("x"))
+        }
+        #expect(missing.kind == .notFound && missing.advice == "nothing is pinned there")
+
+        let inside = directory.appending("inside")
+        mkdir(inside.string, 0o700)
+        let folder = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: inside) }
+        #expect(folder.advice.contains("directory"), "\(folder)")
+
+        let program = directory.appending("program")
+        let number = try #require(try descriptors("bpf-prog").first)
+        #expect(mms_pin(number, program.string) == 0)
+        let before = try descriptors().count
+        let wrong = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: program) }
+        #expect(wrong.kind == .wrongType && wrong.advice == "it is a BPF program, not a map")
+        #expect(try descriptors().count == before)
       }
-      #expect(missing.kind == .notFound && missing.advice == "nothing is pinned there")
-
-      let inside = directory.appending("inside")
-      mkdir(inside.string, 0o700)
-      let folder = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: inside) }
-      #expect(folder.advice.contains("directory"), "\(folder)")
-
-      let program = directory.appending("program")
-      let number = try #require(try descriptors("bpf-prog").first)
-      #expect(mms_pin(number, program.string) == 0)
-      let before = try descriptors().count
-      let wrong = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: program) }
-      #expect(wrong.kind == .wrongType && wrong.advice == "it is a BPF program, not a map")
-      #expect(try descriptors().count == before)
+      try withTemporaryDirectory { directory in
+        let path = directory.appending("file")
+        try Data().write(to: URL(filePath: path.string))
+        let error = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: path) }
+        #expect(error.kind == .wrongType && error.advice.contains("not on a BPF file system"))
+      }
+      withExtendedLifetime(object) {}
     }
-    try withTemporaryDirectory { directory in
-      let path = directory.appending("file")
-      try Data().write(to: URL(filePath: path.string))
-      let error = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: path) }
-      #expect(error.kind == .wrongType && error.advice.contains("not on a BPF file system"))
-    }
-    withExtendedLifetime(object) {}
   }
 
   @Test func onlyItsOwnPathIsUnpinned() throws {

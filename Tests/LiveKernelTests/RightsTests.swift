@@ -16,19 +16,19 @@ import Testing
     }
   }
 
-  @Test func aProcessThatHoldsTheMapUsesItWithTheLayoutOfTheObjectFile() async {
-    await #expect(processExitsWith: .success) {
-      let program = try EchoProgram()
+  @Test(arguments: LiveKernel.backends)
+  func aProcessThatHoldsTheMapUsesItWithTheLayoutOfTheObjectFile(_ backend: BackendKind) async {
+    await #expect(processExitsWith: .success) { [backend] in
+      let program = try EchoProgram(allowing: [backend])
       let held = try BPFMap(adopting: program.object.map("echoes").duplicateDescriptor())
-      let mapped = LiveKernel.mappingObstacle == nil
       #expect(test_drop_rights() == 0)
 
       let error = #expect(throws: StorageError.self) { try TaskLocalStorage<Echo>(map: held) }
       #expect(error?.kind == .layoutUnavailable)
 
-      let layout = try BPFObject(.echo).layout(ofMap: "echoes")
+      let layout = try BPFObject(.echo, allowing: [.lookup]).layout(ofMap: "echoes")
       let storage = try TaskLocalStorage<Echo>(map: held, layout: layout)
-      #expect(storage.backend.kind == (mapped ? .mapped : .lookup))
+      #expect(storage.backend.kind == backend)
       try storage.withCurrent { $0.said = 3 }
       try storage.withCurrent { #expect($0.said == 3) }
       try TestThread { try storage.withCurrent { $0.said = 4 } }.join()

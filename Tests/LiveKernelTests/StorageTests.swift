@@ -7,12 +7,11 @@ import Testing
 
 /// A storage and a running BPF program.
 @Suite(.liveKernel) struct StorageTests {
-  @Test func programAndThreadSeeEachOther() throws {
-    let program = try EchoProgram()
+  @Test(arguments: LiveKernel.backends)
+  func programAndThreadSeeEachOther(_ backend: BackendKind) throws {
+    let program = try EchoProgram(allowing: [backend])
     let storage = try program.storage()
-    let mapped = LiveKernel.mappingObstacle == nil
-    #expect(storage.backend.kind == (mapped ? .mapped : .lookup))
-    #expect(mapped || storage.backend.explanation.contains("Invalid argument"))
+    #expect(storage.backend.kind == backend)
     try storage.withCurrent { $0.said = 7 }
     for _ in 0..<5 { _ = getppid() }
     try storage.withCurrent { echo in
@@ -22,8 +21,39 @@ import Testing
     }
   }
 
-  @Test func theProgramCreatesTheStorageOfAThreadThatNeverTouchedIt() throws {
-    let program = try EchoProgram()
+  @Test func theFastestBackendIsChosen() throws {
+    let backend = try EchoProgram().storage().backend
+    #expect(backend.kind == LiveKernel.backends.first)
+    #expect(Set(LiveKernel.backends).isDisjoint(with: backend.rejected.map(\.kind)))
+    if backend.kind != .mapped {
+      #expect(backend.rejected.first?.kind == .mapped)
+      #expect(backend.rejected.first?.errno == .invalidArgument)
+      #expect(backend.explanation.contains("not .mapped, as this kernel does not have"))
+    }
+  }
+
+  @Test func aBackendThatIsNotAllowedIsNotUsed() throws {
+    for excluded in LiveKernel.backends {
+      let others = Set(BackendKind.allCases).subtracting([excluded])
+      let backend = try EchoProgram(allowing: others).storage().backend
+      #expect(backend.kind == LiveKernel.backends.first { $0 != excluded })
+      #expect(
+        backend.kind == .mapped || backend.rejected.contains {
+          $0.kind == excluded && $0.reason.contains("does not allow") || excluded == .lookup
+        }
+      )
+    }
+    let program = try EchoProgram(allowing: [.fake])
+    let error = #expect(throws: StorageError.self) { try program.storage() }
+    #expect(error?.kind == .unsupported)
+    #expect(error?.advice.contains("not .lookup, as the program does not allow it") == true)
+    let map = try EchoProgram(allowing: [.lookup]).object.map("echoes")
+    #expect(throws: StorageError.self) { try TaskLocalStorage<Echo>(map: map, allowing: [.mapped]) }
+  }
+
+  @Test(arguments: LiveKernel.backends.filter { $0 != .userPage })
+  func theProgramCreatesTheStorageOfAThreadThatNeverTouchedIt(_ backend: BackendKind) throws {
+    let program = try EchoProgram(allowing: [backend])
     let storage = try program.storage()
     try TestThread {
       let before = try storage.value(of: .current)
@@ -34,14 +64,15 @@ import Testing
     }.join()
   }
 
-  @Test func whatTheProgramWritesDuringAViewIsKept() throws {
-    let program = try EchoProgram()
+  @Test(arguments: LiveKernel.backends)
+  func whatTheProgramWritesDuringAViewIsKept(_ backend: BackendKind) throws {
+    let program = try EchoProgram(allowing: [backend])
     let storage = try program.storage()
     try storage.withCurrent { echo in
       echo.reserved = 3
       for _ in 0..<4 { _ = getppid() }
       // A copy does not show them yet.
-      #expect(echo.calls == (storage.backend.kind == .mapped ? 4 : 0))
+      #expect(echo.calls == (storage.backend.kind == .lookup ? 0 : 4))
     }
     try storage.withCurrent { echo in
       #expect(echo.calls == 4)
@@ -49,8 +80,9 @@ import Testing
     }
   }
 
-  @Test func manyThreadsEachSeeTheirOwn() throws {
-    let program = try EchoProgram(creates: false)
+  @Test(arguments: LiveKernel.backends)
+  func manyThreadsEachSeeTheirOwn(_ backend: BackendKind) throws {
+    let program = try EchoProgram(creates: false, allowing: [backend])
     let storage = try program.storage()
     let threads = try (1...32).map { number in
       try TestThread {
@@ -67,8 +99,9 @@ import Testing
     for thread in threads { try thread.join() }
   }
 
-  @Test func anotherThreadsValue() throws {
-    let program = try EchoProgram()
+  @Test(arguments: LiveKernel.backends)
+  func anotherThreadsValue(_ backend: BackendKind) throws {
+    let program = try EchoProgram(allowing: [backend])
     let storage = try program.storage()
     let ready = Gate(), done = Gate()
     let id = Box(ThreadID(rawValue: 0))
@@ -104,8 +137,9 @@ import Testing
     #expect(error?.kind == .wrongState)
   }
 
-  @Test func aReadOnlyDescriptorGivesCopiesThatCannotBeWrittenBack() throws {
-    let program = try EchoProgram()
+  @Test(arguments: LiveKernel.backends.filter { $0 != .userPage })
+  func aReadOnlyDescriptorGivesCopiesThatCannotBeWrittenBack(_ backend: BackendKind) throws {
+    let program = try EchoProgram(allowing: [backend])
     let writable = try program.storage()
     try writable.withCurrent { $0.said = 5 }
     try withBPFFileSystem { directory in

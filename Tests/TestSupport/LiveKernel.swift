@@ -1,5 +1,5 @@
 import Glibc
-internal import MmapStorage
+package import MmapStorage
 package import Testing
 
 /// Whether tests that need BPF may run here.
@@ -50,6 +50,11 @@ package enum LiveKernel {
 
   /// True where user pages can be shared with the kernel, and where someone insists that it must.
   package static let mayShareUserPages = userPageObstacle == nil || isRequired("userpage")
+
+  /// The backends that work here, best first.
+  package static let backends: [BackendKind] = [
+    mappingObstacle == nil ? .mapped : nil, userPageObstacle == nil ? .userPage : nil, .lookup,
+  ].compactMap(\.self)
 
   private static func isRequired(_ what: Substring) -> Bool {
     let required = getenv("MMAPSTORAGE_REQUIRE").map { String(cString: $0) } ?? ""

@@ -1,7 +1,8 @@
 public import SystemPackage
 
 /// How the bytes of a storage become reachable.
-public enum BackendKind: String, Sendable, Hashable, CaseIterable, CustomStringConvertible {
+public enum BackendKind: String, Sendable, Hashable, Codable, CaseIterable, CustomStringConvertible
+{
   /// The thread maps its own page of a `BPF_F_MMAPABLE` map: a load or store an access.
   case mapped
   /// The thread registers a page of its own with the kernel: a load or store an access.

@@ -8,7 +8,8 @@ func selectBackend(
   allowing allowed: Set<BackendKind>
 ) throws(StorageError) -> any StorageBackend {
   let info = try map.taskStorageInfo()
-  let layout = if let layout { layout } else { try map.valueLayout() }
+  var layout = if let layout { layout } else { try map.valueLayout() }
+  if let id = layout.userPageTypeID { layout.isInUserPage = info.btfValueTypeID == id }
   let allowed = map.origin.map { allowed.intersection($0.allowedBackends) } ?? allowed
   var rejected: [BackendChoice.Rejection] = []
   for kind in [BackendKind.mapped, .userPage, .lookup] {

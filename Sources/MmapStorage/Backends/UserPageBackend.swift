@@ -216,12 +216,15 @@ public final class UserPageBackend: StorageBackend {
       }
     }
     if stored == nil {
+      let hasEnded = task.threadID == nil
       throw StorageError(
-        .notFound,
+        hasEnded ? .noSuchTask : .notFound,
         attempt: attempt,
         on: "\(describedMap) of \(task)",
-        advice: "it has none, and with user pages only the thread itself can make one: let it call "
-          + "withCurrent first"
+        advice: hasEnded
+          ? "the thread has ended"
+          : "it has none, and with user pages only the thread itself can make one: let it call "
+            + "withCurrent first"
       )
     }
   }
@@ -242,12 +245,7 @@ public final class UserPageBackend: StorageBackend {
     for attempt: String,
     _ body: (UnsafeMutableRawPointer) -> R
   ) throws(StorageError) -> R? {
-    let thread: ThreadID? =
-      switch task {
-      case .callingThread: .current
-      case .thread(let id): id
-      case .pidfd(let descriptor): ThreadID(ofPidfd: descriptor)
-      }
+    let thread = task.threadID
     return try UserPageTable.shared.withEntries { (entries) throws(StorageError) in
       guard try exists(task, for: attempt) else { return nil }
       guard let thread, let page = entries[.init(map: mapID, thread: thread)] else {

@@ -186,7 +186,11 @@ extension BPFObject {
         )
       }
       var reader = BTFReader(btf: btf, attempt: attempt, subject: subject)
-      return try reader.valueLayout(ofType: type, size: Int(mms_map_value_size(map)))
+      var layout = try reader.valueLayout(ofType: type, size: Int(mms_map_value_size(map)))
+      layout.userPageTypeID = userPages.counterpart(of: name).flatMap {
+        mms_object_find_map(pointer, $0).map(mms_map_value_type_id)
+      }
+      return layout
     }
   }
 }

@@ -37,6 +37,11 @@ struct UserPageMaps: Sendable {
     pairs[name]?.inUserPages == true ? name + Self.suffix : name
   }
 
+  /// The one of the two that has the addresses of user pages.
+  func counterpart(of name: String) -> String? {
+    pairs[name].map { _ in name + Self.suffix }
+  }
+
   /// Whether this map is not declared itself, but stands in for another one.
   func isCounterpart(_ name: String) -> Bool {
     name.hasSuffix(Self.suffix) && pairs[String(name.dropLast(Self.suffix.count))] != nil

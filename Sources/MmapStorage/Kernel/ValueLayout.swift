@@ -6,11 +6,26 @@ public struct ValueLayout: Sendable, Hashable {
   public var type: FieldType
   /// Whether the map has a pointer (`__uptr`) to a page with the value, instead of the value itself.
   public var isInUserPage: Bool
+  /// The number that a map's value type has where the map has the values in user pages instead:
+  /// how a process that may not read a map's type information tells which one it was handed.
+  package var userPageTypeID: UInt32?
 
   /// Creates a description.
   public init(name: String, type: FieldType, isInUserPage: Bool = false) {
     self.name = name
     self.type = type
     self.isInUserPage = isInUserPage
+  }
+
+  /// Whether both describe the same value in the same place.
+  public static func == (one: Self, other: Self) -> Bool {
+    (one.name, one.type, one.isInUserPage) == (other.name, other.type, other.isInUserPage)
+  }
+
+  /// Feeds what `==` compares into a hasher.
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(name)
+    hasher.combine(type)
+    hasher.combine(isInUserPage)
   }
 }

@@ -10,12 +10,12 @@ public enum TaskReference: Sendable, Hashable, CustomStringConvertible {
   /// keeps it open during the call.
   case pidfd(FileDescriptor)
 
-  /// Whether this is certainly the calling thread.
-  var isCallingThread: Bool {
+  /// The thread's id; nil for a pidfd whose task has ended or is out of sight.
+  var threadID: ThreadID? {
     switch self {
-    case .callingThread: true
-    case .thread(let id): id == .current
-    case .pidfd: false
+    case .callingThread: .current
+    case .thread(let id): id
+    case .pidfd(let descriptor): ThreadID(ofPidfd: descriptor)
     }
   }
 

@@ -146,12 +146,7 @@ final class ThreadRegistry: Sendable {
   /// Makes a thread attach again at its next touch, because its storage was removed; all threads, if
   /// it cannot be told which one it is: renewing changes nothing where nothing was removed.
   func invalidate(_ key: UInt64, of task: TaskReference) {
-    let thread: ThreadID? =
-      switch task {
-      case .callingThread: .current
-      case .thread(let id): id
-      case .pidfd(let descriptor): ThreadID(ofPidfd: descriptor)
-      }
+    let thread = task.threadID
     lock.withLock {
       state.storages[key]?.removals += 1
       guard let storage = state.storages[key] else { return }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 #include <linux/bpf.h>
 #include <asm/unistd.h>
-#include <bpf/bpf_helpers.h>
+#include <mmap_storage.bpf.h>
 #include <bpf/bpf_tracing.h>
 
 struct task_struct {
@@ -16,12 +16,7 @@ struct echo {
 	__u32 reserved;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_MMAPABLE);
-	__type(key, int);
-	__type(value, struct echo);
-} echoes SEC(".maps");
+TASK_STORAGE(echoes, struct echo);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -42,8 +37,7 @@ int BPF_PROG(repeat, struct pt_regs *registers, long number)
 
 	if (task->tgid != target_tgid || number != __NR_getppid)
 		return 0;
-	echo = bpf_task_storage_get(&echoes, task, NULL,
-				    creates ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+	echo = creates ? task_storage_get_or_create(echoes, task) : task_storage_get(echoes, task);
 	if (!echo)
 		return 0;
 	echo->calls++;
