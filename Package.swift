@@ -43,7 +43,9 @@ let package = Package(
         "BPFHeaders", "CLibBPFShim",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      swiftSettings: swiftSettings
+      exclude: ["Kernel/calling-task.bpf.c"],
+      swiftSettings: swiftSettings,
+      plugins: ["BPFPlugin"]
     ),
     .target(
       name: "MmapStorageTesting",

@@ -21,7 +21,11 @@ struct BPFPlugin: BuildToolPlugin {
       )
       return []
     }
-    guard target.recursiveTargetDependencies.contains(where: { $0.name == "MmapStorage" }) else {
+    let library = "MmapStorage"
+    guard
+      target.name == library
+        || target.recursiveTargetDependencies.contains(where: { $0.name == library })
+    else {
       throw PluginError(
         "target '\(target.name)' uses BPFPlugin, but does not depend on MmapStorage, which its "
           + "generated code imports; add .product(name: \"MmapStorage\", package: \"…\")"
@@ -39,6 +43,7 @@ struct BPFPlugin: BuildToolPlugin {
         for: program,
         compiler: compiler,
         embed: embed,
+        module: target.moduleName,
         in: context.pluginWorkDirectoryURL
       )
     }
@@ -63,6 +68,7 @@ struct BPFPlugin: BuildToolPlugin {
     for program: BPFProgram,
     compiler: BPFCompiler,
     embed: URL,
+    module: String,
     in directory: URL
   ) throws -> Command {
     let object = directory.appending(path: "\(program.name).bpf.o")
@@ -82,6 +88,7 @@ struct BPFPlugin: BuildToolPlugin {
       arguments: [
         "--name", program.name,
         "--identifier", program.identifier,
+        "--module", module,
         "--plan", plan.filePath,
         "--object", object.filePath,
         "--swift", generated.filePath,

@@ -144,6 +144,11 @@ int mms_map_set_max_entries(struct bpf_map *map, uint32_t max_entries)
 	return bpf_map__set_max_entries(map, max_entries);
 }
 
+int mms_map_reuse(struct bpf_map *map, int fd)
+{
+	return bpf_map__reuse_fd(map, fd);
+}
+
 uint32_t mms_map_value_size(const struct bpf_map *map)
 {
 	return bpf_map__value_size(map);
@@ -198,6 +203,20 @@ int mms_program_attach(const struct bpf_program *program, struct bpf_link **link
 {
 	*link = bpf_program__attach(program);
 	return *link ? 0 : -errno;
+}
+
+int mms_program_fd(const struct bpf_program *program)
+{
+	return bpf_program__fd(program);
+}
+
+int mms_program_run(int fd, void *context, uint32_t size, int32_t *result)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = context, .ctx_size_in = size);
+	int error = bpf_prog_test_run_opts(fd, &options);
+
+	*result = options.retval;
+	return error;
 }
 
 int mms_link_destroy(struct bpf_link *link)

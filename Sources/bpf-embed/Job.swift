@@ -4,6 +4,8 @@ struct Job {
   var name: String
   /// The name of the image in Swift, ready to be written into code.
   var identifier: String
+  /// The module that the Swift file becomes part of.
+  var module: String
   /// The make rule that clang gave when the build was planned.
   var plan: String
   /// The object file to write.
@@ -29,6 +31,7 @@ struct Job {
     }
     name = try value("--name")
     identifier = try value("--identifier")
+    module = try value("--module")
     plan = try value("--plan")
     object = try value("--object")
     swift = try value("--swift")

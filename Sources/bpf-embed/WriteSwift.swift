@@ -6,8 +6,7 @@ func writeSwift(_ job: Job) throws(Failure) {
   text +=
     """
     // Made by BPFPlugin from \(job.name).bpf.c; changes here are lost.
-    import MmapStorage
-
+    \(job.module == "MmapStorage" ? "" : "import MmapStorage\n")
     extension BPFObjectImage {
       /// The BPF object file of `\(job.name).bpf.c`.
       static var \(job.identifier): BPFObjectImage {

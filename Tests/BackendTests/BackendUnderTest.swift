@@ -5,20 +5,25 @@ import Testing
 
 /// The backends whose observable behaviour is the same.
 enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
-  case fakeDirect, fakeCopying, lookup, userPage, mapped
+  case fakeDirect, fakeCopying, lookup, lookupByPidfd, userPage, mapped
 
   var testDescription: String { "\(self)" }
 
   /// Those where a program, or another thread, can create a thread's storage.
   static let whereAnyoneCreates = allCases.filter { $0 != .userPage }
 
-  /// Whether a view sees and makes changes at once, or works on a copy.
-  var isDirect: Bool { self != .fakeCopying && self != .lookup }
+  /// Those where a view works on a copy.
+  static let copying: [BackendUnderTest] = [.fakeCopying, .lookup, .lookupByPidfd]
+
+  /// Those where a view sees and makes changes at once.
+  static let direct = allCases.filter(\.isDirect)
+
+  var isDirect: Bool { !Self.copying.contains(self) }
 
   private var kinds: Set<BackendKind> {
     switch self {
     case .fakeDirect, .fakeCopying: []
-    case .lookup: [.lookup]
+    case .lookup, .lookupByPidfd: [.lookup]
     case .userPage: [.userPage]
     case .mapped: [.mapped]
     }
@@ -37,10 +42,13 @@ enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
       backend = try FakeBackend(map: map, of: object, access: .direct)
     case .fakeCopying:
       backend = try FakeBackend(map: map, of: object, access: .copying)
-    case .lookup:
+    case .lookup, .lookupByPidfd:
       try LiveKernel.skipCase(unless: LiveKernel.mayRun)
       try object.load()
-      backend = try LookupBackend(object.map(map))
+      backend = try LookupBackend(
+        object.map(map),
+        road: self == .lookup ? .program : .pidfd
+      )
     case .userPage:
       try LiveKernel.skipCase(unless: LiveKernel.mayShareUserPages)
       try object.load()
@@ -72,7 +80,9 @@ struct Bench<Value: MapField>: Sendable {
     if let fake = backend as? FakeBackend {
       return fake.program(on: thread, as: Value.self, create: create, body)
     }
-    if create, backend.createsOnlyByAttaching, thread == .current { try storage.withCurrent { _ in } }
+    if create, backend.createsOnlyByAttaching, thread == .current {
+      try storage.withCurrent { _ in }
+    }
     let bytes = UnsafeMutableRawBufferPointer.allocate(
       byteCount: backend.valueSize,
       alignment: 16

@@ -17,6 +17,12 @@ import Testing
     }
   }
 
+  @Test(.liveKernel) func tenThousandThreadsInSequenceLeakNothingWithLookupsByPidfd() async {
+    await #expect(processExitsWith: .success) {
+      try threadsInSequence(.lookupByPidfd, count: 10_000)
+    }
+  }
+
   @Test func tenThousandThreadsInSequenceLeakNothingWithDirectAccess() async {
     await #expect(processExitsWith: .success) {
       try threadsInSequence(.fakeDirect, count: 10_000)
@@ -25,6 +31,10 @@ import Testing
 
   @Test(.liveKernel) func fiveHundredThreadsAtOnceLeakNothingWithLookups() async {
     await #expect(processExitsWith: .success) { try threadsAtOnce(.lookup, count: 500) }
+  }
+
+  @Test(.liveKernel) func fiveHundredThreadsAtOnceLeakNothingWithLookupsByPidfd() async {
+    await #expect(processExitsWith: .success) { try threadsAtOnce(.lookupByPidfd, count: 500) }
   }
 
   @Test func fiveHundredThreadsAtOnceLeakNothingWithDirectAccess() async {
@@ -83,7 +93,7 @@ import Testing
 
   @Test(.liveKernel) func moreThreadsThanDescriptors() async {
     await #expect(processExitsWith: .success) {
-      let storage = try BackendUnderTest.lookup.bench(Tag.self, map: "tags").storage
+      let storage = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").storage
       try limitDescriptors(to: openDescriptors() + 12)
       let attached = Gate(), done = Gate()
       let ready = Box(0)
@@ -109,7 +119,7 @@ import Testing
 
   @Test(.liveKernel) func allDescriptorsAreTheProgramsOwn() async {
     await #expect(processExitsWith: .success) {
-      let storage = try BackendUnderTest.lookup.bench(Tag.self, map: "tags").storage
+      let storage = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").storage
       // From here on the library has its reserve.
       try storage.withCurrent { $0.requestID = 1 }
       let mine = try takeAllDescriptors()
@@ -127,7 +137,7 @@ import Testing
 
   @Test(.liveKernel) func noDescriptorFromTheStart() async {
     await #expect(processExitsWith: .success) {
-      let storage = try BackendUnderTest.lookup.bench(Tag.self, map: "tags").storage
+      let storage = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").storage
       let mine = try takeAllDescriptors()
       let error = #expect(throws: StorageError.self) {
         try storage.withCurrent { $0.requestID = 1 }
@@ -143,6 +153,10 @@ import Testing
 
   @Test(.liveKernel) func theChildOfAForkStartsUnattachedWithLookups() async {
     await #expect(processExitsWith: .success) { try forkWithOneView(.lookup) }
+  }
+
+  @Test(.liveKernel) func theChildOfAForkStartsUnattachedWithLookupsByPidfd() async {
+    await #expect(processExitsWith: .success) { try forkWithOneView(.lookupByPidfd) }
   }
 
   @Test func theChildOfAForkStartsUnattachedWithDirectAccess() async {
@@ -261,7 +275,9 @@ private func forkWithOneView(_ backend: BackendUnderTest) throws {
     try check(try storage.withCurrent { $0.requestID } == 2)
     try TestThread { try storage.withCurrent { $0.requestID = 3 } }.join()
     try check(try storage.withCurrent { $0.requestID } == 2)
-    if backend == .lookup || backend == .mapped { try check(try storage.value(of: parent)?.requestID == 1) }
+    if backend != .fakeDirect, backend != .userPage {
+      try check(try storage.value(of: parent)?.requestID == 1)
+    }
   }
   #expect(try storage.withCurrent { $0.requestID } == 1)
 

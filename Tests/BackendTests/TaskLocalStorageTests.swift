@@ -100,7 +100,7 @@ private struct Oops: Error {}
     #expect(value.flags == 1)
   }
 
-  @Test(arguments: [BackendUnderTest.fakeCopying, .lookup])
+  @Test(arguments: BackendUnderTest.copying)
   func aFieldIsWrittenBackAsAWhole(_ backend: BackendUnderTest) throws {
     let bench = try backend.bench(Tag.self, map: "tags")
     try bench.program { $0.hits = 0x0001 }
@@ -112,7 +112,7 @@ private struct Oops: Error {}
     #expect(try bench.storage.value(of: .current)?.hits == 2)
   }
 
-  @Test(arguments: [BackendUnderTest.fakeCopying, .lookup])
+  @Test(arguments: BackendUnderTest.copying)
   func readingAloneCreatesNothing(_ backend: BackendUnderTest) throws {
     let bench = try backend.bench(Tag.self, map: "tags")
     #expect(try bench.storage.withCurrent { $0.requestID } == 0)
@@ -121,7 +121,7 @@ private struct Oops: Error {}
     #expect(try bench.storage.value(of: .current)?.priority == 1)
   }
 
-  @Test(arguments: [BackendUnderTest.fakeCopying, .lookup])
+  @Test(arguments: BackendUnderTest.copying)
   func aStorageThatSomeoneElseDeletedReadsAsZero(_ backend: BackendUnderTest) throws {
     let bench = try backend.bench(Tag.self, map: "tags")
     try bench.storage.withCurrent { $0.requestID = 1 }
@@ -133,7 +133,7 @@ private struct Oops: Error {}
     #expect(try bench.storage.value(of: .current)?.priority == 1)
   }
 
-  @Test(arguments: [BackendUnderTest.fakeCopying, .lookup])
+  @Test(arguments: BackendUnderTest.copying)
   func aStorageThatIsDeletedWhileAViewIsInUseGetsTheChanges(_ backend: BackendUnderTest) throws {
     let bench = try backend.bench(Tag.self, map: "tags")
     try bench.storage.setValue(Tag(requestID: 1, hits: 2), of: .current)
@@ -244,7 +244,7 @@ private struct Oops: Error {}
     for thread in threads { try thread.join() }
   }
 
-  @Test(arguments: [BackendUnderTest.fakeDirect, .mapped])
+  @Test(arguments: BackendUnderTest.direct)
   func aLoopSeesWhatIsWrittenMeanwhile(_ backend: BackendUnderTest) throws {
     let bench = try backend.bench(Tag.self, map: "tags")
     let here = ThreadID.current

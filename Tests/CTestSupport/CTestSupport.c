@@ -41,3 +41,8 @@ unsigned long test_heap_bytes(void)
 {
 	return mallinfo2().uordblks;
 }
+
+int test_bpf_call_number(void)
+{
+	return SYS_bpf;
+}

@@ -17,11 +17,13 @@ struct EchoProgram {
 
   init(
     creates: Bool = true,
+    counting call: Int32? = nil,
     allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
   ) throws {
     object = try BPFObject(.echo, allowing: backends)
     try object.setGlobal("target_tgid", to: getpid())
     try object.setGlobal("creates", to: UInt32(creates ? 1 : 0))
+    if let call { try object.setGlobal("call", to: call) }
     try object.load()
     links = try object.attach()
   }

@@ -38,9 +38,10 @@ import Testing
       let backend = try EchoProgram(allowing: others).storage().backend
       #expect(backend.kind == LiveKernel.backends.first { $0 != excluded })
       #expect(
-        backend.kind == .mapped || backend.rejected.contains {
-          $0.kind == excluded && $0.reason.contains("does not allow") || excluded == .lookup
-        }
+        backend.kind == .mapped
+          || backend.rejected.contains {
+            $0.kind == excluded && $0.reason.contains("does not allow") || excluded == .lookup
+          }
       )
     }
     let program = try EchoProgram(allowing: [.fake])
@@ -78,6 +79,22 @@ import Testing
       #expect(echo.calls == 4)
       #expect(echo.reserved == 3)
     }
+  }
+
+  @Test func writingBackByProgramLosesNothingThatTheProgramWritesMeanwhile() throws {
+    // The program writes on the way into each of the system calls that the views make.
+    let program = try EchoProgram(
+      creates: false,
+      counting: test_bpf_call_number(),
+      allowing: [.lookup]
+    )
+    let backend = try LookupBackend(program.object.map("echoes"), road: .program)
+    let storage = try TaskLocalStorage<Echo>(backend: backend)
+    try storage.withCurrent { $0.said = 1 }
+    let before = try storage.withCurrent { $0.calls }
+    for round in 0..<100 { try storage.withCurrent { $0.said = UInt32(round + 2) } }
+    let after = try storage.withCurrent { $0.calls }
+    #expect(after - before == 100 * 2 + 1)
   }
 
   @Test(arguments: LiveKernel.backends)

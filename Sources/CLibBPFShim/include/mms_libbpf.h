@@ -59,6 +59,7 @@ uint32_t mms_map_type(const struct bpf_map *map);
 uint32_t mms_map_flags(const struct bpf_map *map);
 int mms_map_set_flags(struct bpf_map *map, uint32_t flags);
 int mms_map_set_max_entries(struct bpf_map *map, uint32_t max_entries);
+int mms_map_reuse(struct bpf_map *map, int fd);
 uint32_t mms_map_value_size(const struct bpf_map *map);
 uint32_t mms_map_value_type_id(const struct bpf_map *map);
 int mms_map_fd(const struct bpf_map *map);
@@ -72,6 +73,11 @@ bool mms_program_autoattach(const struct bpf_program *program);
 int mms_program_set_log(struct bpf_program *program, char *_Nullable text, size_t size);
 int mms_program_attach(const struct bpf_program *program,
 		       struct bpf_link *_Nullable *_Nonnull link);
+
+int mms_program_fd(const struct bpf_program *program);
+
+/* Runs a program of type syscall in the calling thread. `result` is what it returned. */
+int mms_program_run(int fd, void *_Nullable context, uint32_t size, int32_t *result);
 
 int mms_link_destroy(struct bpf_link *link);
 

@@ -1,19 +1,34 @@
 internal import SystemPackage
 
-/// Copies values in and out with `bpf_map_lookup_elem` and `bpf_map_update_elem`: works on every
-/// kernel that has task storage (Linux 5.11), and for threads that do not lead their process on
-/// those that have pidfds for them (Linux 6.9).
+/// Copies values in and out with system calls: works on every kernel that has task storage.
 ///
-/// A write-back loads the value once more, overlays the fields that changed, and updates. What the
-/// program writes to the value between that load and the update is lost; this window, a system
-/// call long, is what a kernel without in-place updates leaves. Fields that the view did not
-/// change, and that the program writes outside of it, are kept.
+/// There are two roads. The calling thread's own value is read and written by small BPF programs
+/// that run in that thread (``Road/program``): fields are written in place, so what the program
+/// writes to others meanwhile is kept. Other threads' values, and all of them where these programs
+/// cannot be loaded, go through pidfds (``Road/pidfd``).
 public final class LookupBackend: StorageBackend {
+  /// How the calling thread's own value is reached.
+  public enum Road: Sendable, Hashable, CaseIterable {
+    /// By program where that can be, else by pidfd.
+    case automatic
+    /// Programs of type syscall, loaded when the backend is created: one system call to read, one
+    /// to write, and no descriptor for a thread. Needs the right to load programs (CAP_BPF and
+    /// CAP_PERFMON), `bpf_loop` (Linux 5.17), and a map that may be written.
+    case program
+    /// `bpf_map_lookup_elem` and `bpf_map_update_elem` with a pidfd, which is kept for each thread.
+    /// For threads that do not lead their process this needs Linux 6.9.
+    ///
+    /// A write-back loads the value once more, overlays the fields that changed, and updates. What
+    /// the program writes to the value between that load and the update is lost.
+    case pidfd
+  }
+
   /// See ``StorageBackend/choice``.
   public let choice: BackendChoice
 
   private let map: OpenMap
   private let layout: ValueLayout
+  private let programs: CallingTaskPrograms?
 
   /// The map's name.
   public var mapName: String { map.name }
@@ -26,12 +41,16 @@ public final class LookupBackend: StorageBackend {
   /// - Parameters:
   ///   - map: The map.
   ///   - layout: The layout of the map's values; nil asks the map for it.
+  ///   - road: How the calling thread's own value is reached.
   ///   - rejected: The better backends, and why they are not used.
-  /// - Throws: ``StorageError/Kind/wrongType`` for a map of another type, what
+  /// - Throws: ``StorageError/Kind/wrongType`` for a map of another type,
+  ///   ``StorageError/Kind/loadFailed`` or another error if the programs are asked for and cannot be
+  ///   loaded, what
   ///   ``BPFMap/valueLayout()`` throws, and ``StorageError/Kind/wrongState`` for a closed map.
   public init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
+    road: Road = .automatic,
     rejected: [BackendChoice.Rejection] = []
   ) throws(StorageError) {
     let info = try map.taskStorageInfo()
@@ -59,11 +78,9 @@ public final class LookupBackend: StorageBackend {
           + "the map was created from"
       )
     }
-    choice = BackendChoice(
-      .lookup,
-      reason: "each view copies its value with bpf_map_lookup_elem",
-      rejected: rejected
-    )
+    let (programs, reason) = try Self.programs(for: map, info, road)
+    self.programs = programs
+    choice = BackendChoice(.lookup, reason: reason, rejected: rejected)
   }
 
   /// The layout of the map's values.
@@ -91,21 +108,31 @@ public final class LookupBackend: StorageBackend {
         advice: "the buffer has \(bytes.count) bytes and a value \(valueSize)"
       )
     }
-    switch try task.withPidfd(for: attempt, { map.lookup(key: $0, into: address) }) {
+    let errno =
+      if let programs = programs(for: task) {
+        programs.load(into: address)
+      } else {
+        try task.withPidfd(for: attempt) { map.lookup(key: $0, into: address) }
+      }
+    switch errno {
     case nil: return true
     case .noSuchFileOrDirectory: return false
     case .some(let errno): throw error(errno, attempt, task)
     }
   }
 
-  /// `bpf_map_lookup_elem`, the changed ranges, and `bpf_map_update_elem`; again if somebody
-  /// created or removed the storage in between.
+  /// By program, the changed ranges in place; else `bpf_map_lookup_elem`, the changed ranges, and
+  /// `bpf_map_update_elem`, again if somebody created or removed the storage in between.
   public func store(
     _ task: TaskReference,
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
   ) throws(StorageError) {
     let attempt = "update the value"
+    if let programs = programs(for: task) {
+      if let errno = programs.store(ranges, of: bytes) { throw error(errno, attempt, task) }
+      return
+    }
     let errno = try task.withPidfd(for: attempt) { pidfd in
       withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
         overlay(ranges, of: bytes, onto: pidfd, through: value)
@@ -136,11 +163,53 @@ public final class LookupBackend: StorageBackend {
   /// One `bpf_map_delete_elem`.
   public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
     let attempt = "delete the value"
-    switch try task.withPidfd(for: attempt, { map.delete(key: $0) }) {
+    let errno =
+      if let programs = programs(for: task) {
+        programs.delete()
+      } else {
+        try task.withPidfd(for: attempt) { map.delete(key: $0) }
+      }
+    switch errno {
     case nil: return true
     case .noSuchFileOrDirectory: return false
     case .some(let errno): throw error(errno, attempt, task)
     }
+  }
+
+  /// The programs, where they are to be used for this task: it has to be the calling thread.
+  private func programs(for task: TaskReference) -> CallingTaskPrograms? {
+    guard let programs else { return nil }
+    return switch task {
+    case .callingThread: programs
+    case .thread(let id): id == ThreadRecord.current?.id ?? .current ? programs : nil
+    case .pidfd: nil
+    }
+  }
+
+  private static func programs(
+    for map: BPFMap,
+    _ info: BPFMapInfo,
+    _ road: Road
+  ) throws(StorageError) -> (CallingTaskPrograms?, reason: String) {
+    let way = "each view copies its value"
+    if road != .pidfd {
+      do throws(StorageError) {
+        guard info.isWritable else {
+          throw StorageError(
+            .permissionDenied,
+            attempt: "load the programs that reach the calling thread's value",
+            on: map.describedName,
+            advice: "the map's descriptor is read-only"
+          )
+        }
+        return (try .shared(for: map, info), way + " with BPF programs that run in the thread")
+      } catch {
+        if road == .program { throw error }
+        let cause = error.errno.map { "\($0)" } ?? error.advice
+        return (nil, way + " by its pidfd, as BPF programs for it cannot be loaded (\(cause))")
+      }
+    }
+    return (nil, way + " by its pidfd")
   }
 
   private func overlay(

@@ -37,7 +37,7 @@ public final class MappedBackend: StorageBackend {
     rejected: [BackendChoice.Rejection] = []
   ) throws(StorageError) {
     let attempt = "map the values"
-    elements = try LookupBackend(map, layout: layout)
+    elements = try LookupBackend(map, layout: layout, road: .pidfd)
     let info = try map.info
     guard info.flags.contains(.mappable) else {
       throw StorageError(

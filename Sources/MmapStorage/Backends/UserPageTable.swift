@@ -30,7 +30,8 @@ final class UserPageTable: Sendable {
     )
   }
 
-  func withEntries<R, E: Error>(_ body: (inout [Key: RegisteredPage]) throws(E) -> R) throws(E) -> R {
+  func withEntries<R, E: Error>(_ body: (inout [Key: RegisteredPage]) throws(E) -> R) throws(E) -> R
+  {
     try lock.withLock { () throws(E) in try body(&entries) }
   }
 }

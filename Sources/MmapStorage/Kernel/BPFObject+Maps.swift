@@ -1,5 +1,6 @@
 import CLibBPFShim
 import Synchronization
+import SystemPackage
 
 extension BPFObject {
   /// The declared maps that exist, without those that hold globals.
@@ -116,6 +117,17 @@ extension BPFObject {
   public func setCreates(_ creates: Bool, map name: String) throws(StorageError) {
     try configure(name, attempt: "set whether map '\(name)' is created") {
       mms_map_set_autocreate($0, creates)
+    }
+  }
+
+  /// Uses a map that exists instead of creating the one that is declared.
+  func reuse(_ map: BPFMap, as name: String) throws(StorageError) {
+    try map.withDescriptor(for: "use it in \(describedName)") {
+      (descriptor) throws(StorageError) in
+      let number = descriptor.rawValue
+      try configure(name, attempt: "use \(map.describedName) as map '\(name)'") {
+        mms_map_reuse($0, number)
+      }
     }
   }
 

@@ -92,6 +92,16 @@ extension BPFObject {
   }
 
   /// Attaches the program; returns nil if its section names no place to attach it to.
+  /// A descriptor of a loaded program, which the caller closes.
+  func duplicateProgram(_ name: String) throws(StorageError) -> CInt {
+    let attempt = "find program '\(name)'"
+    return try state.withLock { (state) throws(StorageError) in
+      let pointer = try state.loaded(for: attempt, on: describedName)
+      let program = try findProgram(name, in: pointer, attempt: attempt)
+      return try duplicate(mms_program_fd(program), attempt: attempt, on: describedName)
+    }
+  }
+
   private func attachOne(_ program: OpaquePointer) throws(StorageError) -> OpaquePointer? {
     var link: OpaquePointer?
     var warnings = ""

@@ -25,7 +25,9 @@ struct BTFReader {
     guard type.size == size else {
       throw malformed("type \(id) has \(type.size) bytes, the map's values have \(size)")
     }
-    guard let page = try userPage(id) else { return ValueLayout(name: try name(of: id), type: type) }
+    guard let page = try userPage(id) else {
+      return ValueLayout(name: try name(of: id), type: type)
+    }
     return ValueLayout(name: try name(of: page), type: try fieldType(page), isInUserPage: true)
   }
 

@@ -62,9 +62,11 @@ struct UserPageMaps: Sendable {
 func takeUserPages(in bytes: inout [UInt8], allowing backends: Set<BackendKind>) -> Bool {
   guard backends.contains(.userPage) else { return false }
   var taken = bytes
-  guard taken.withUnsafeMutableBytes({ bytes in
-    bytes.baseAddress.map { mms_take_user_page_jumps($0, bytes.count) } ?? 0
-  }) > 0 else { return false }
+  guard
+    taken.withUnsafeMutableBytes({ bytes in
+      bytes.baseAddress.map { mms_take_user_page_jumps($0, bytes.count) } ?? 0
+    }) > 0
+  else { return false }
   if backends.contains(.mapped), KernelFeature.mappableTaskStorage == .available { return false }
   guard KernelFeature.userPages == .available else { return false }
   bytes = taken

@@ -15,4 +15,7 @@ int test_drop_rights(void);
 /* Bytes that malloc has handed out. */
 unsigned long test_heap_bytes(void);
 
+/* The number of the system call bpf(). */
+int test_bpf_call_number(void);
+
 #endif

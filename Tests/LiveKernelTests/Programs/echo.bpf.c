@@ -27,15 +27,16 @@ struct {
 
 const volatile __s32 target_tgid = -1;
 const volatile __u32 creates = 1;
+const volatile __s32 call = __NR_getppid;
 
-/* Counts getppid() of the threads of one process, and repeats what each said. */
+/* Counts one system call of the threads of one process, and repeats what each said. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(repeat, struct pt_regs *registers, long number)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct echo *echo;
 
-	if (task->tgid != target_tgid || number != __NR_getppid)
+	if (task->tgid != target_tgid || number != call)
 		return 0;
 	echo = creates ? task_storage_get_or_create(echoes, task) : task_storage_get(echoes, task);
 	if (!echo)

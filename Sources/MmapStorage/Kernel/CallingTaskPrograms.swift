@@ -1,0 +1,147 @@
+internal import CLibBPFShim
+internal import Glibc
+internal import SystemPackage
+
+/// The programs of calling-task.bpf.c, loaded for one map: each reads or writes the value of the
+/// thread that runs it, with one system call and no descriptor of the thread.
+///
+/// All storages of the process over the same map share them; they take three descriptors.
+final class CallingTaskPrograms: Sendable {
+  private let valueSize: Int
+  private let loading: CInt
+  private let storing: CInt
+  private let deleting: CInt
+
+  private init(_ map: BPFMap, valueSize: Int) throws(StorageError) {
+    let object = try BPFObject(.callingTask)
+    defer { object.close() }
+    try object.reuse(map, as: "values")
+    try object.setGlobal("value_size", to: UInt32(valueSize))
+    try object.load()
+    var descriptors: [CInt] = []
+    do throws(StorageError) {
+      for name in ["load_value", "store_value", "delete_value"] {
+        descriptors.append(try object.duplicateProgram(name))
+      }
+    } catch {
+      descriptors.forEach(closeNumber)
+      throw error
+    }
+    self.valueSize = valueSize
+    (loading, storing, deleting) = (descriptors[0], descriptors[1], descriptors[2])
+  }
+
+  deinit { [loading, storing, deleting].forEach(closeNumber) }
+
+  // MARK: Loading, once for a map
+
+  private struct Loaded {
+    weak var programs: CallingTaskPrograms?
+  }
+
+  private static let lock = ForkSafeLock()
+  private nonisolated(unsafe) static var byMap: [UInt32: Loaded] = [:]
+  /// In the child of a `fork` the programs are still there.
+  private static let forkHandlers: Void = {
+    pthread_atfork(
+      { CallingTaskPrograms.lock.lock() },
+      { CallingTaskPrograms.lock.unlock() },
+      { CallingTaskPrograms.lock.unlock() }
+    )
+  }()
+
+  /// The programs for a map, which are loaded if they are not: some milliseconds, and needs the
+  /// right to load programs.
+  static func shared(
+    for map: BPFMap,
+    _ info: BPFMapInfo
+  ) throws(StorageError) -> CallingTaskPrograms {
+    _ = forkHandlers
+    return try lock.withLock { () throws(StorageError) in
+      if let programs = byMap[info.id]?.programs { return programs }
+      let programs = try CallingTaskPrograms(map, valueSize: info.valueSize)
+      byMap = byMap.filter { $0.value.programs != nil }
+      byMap[info.id] = Loaded(programs: programs)
+      return programs
+    }
+  }
+
+  // MARK: Running them
+
+  /// As `struct piece`: offset, four, two and one last bytes, words.
+  private static let header = 16
+  private static let pieceSize = 126 * 8
+
+  /// Copies the value out, each field whole. `.noSuchFileOrDirectory` if the thread has none.
+  func load(into value: UnsafeMutableRawPointer) -> Errno? {
+    let words = valueSize & -8
+    let length = min(words, Self.pieceSize)
+    return withUnsafeTemporaryAllocation(
+      byteCount: Self.header + Self.pieceSize,
+      alignment: 8
+    ) { piece in
+      guard let piece = piece.baseAddress else { return .noMemory }
+      // What is not filled goes to the kernel and comes back, and nobody looks at it.
+      piece.initializeMemory(as: UInt8.self, repeating: 0, count: Self.header)
+      var offset = 0
+      while true {
+        piece.storeBytes(of: UInt64(offset), as: UInt64.self)
+        if let errno = run(loading, piece, Self.header + length) { return errno }
+        (value + offset).copyMemory(from: piece + Self.header, byteCount: length)
+        if offset + length >= words { break }
+        offset = min(offset + length, words - length)
+      }
+      var last = words
+      for (size, at) in [(4, 8), (2, 12), (1, 14)] where valueSize & size != 0 {
+        (value + last).copyMemory(from: piece + at, byteCount: size)
+        last += size
+      }
+      return nil
+    }
+  }
+
+  /// As `struct change`.
+  private struct Change {
+    var offset: UInt32
+    var width: UInt32
+    var bits: UInt64
+  }
+
+  /// Writes those ranges of `bytes` into the value, in place and each field whole; creates the value
+  /// if there is none.
+  func store(_ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer) -> Errno? {
+    let most = ranges.reduce(0) { $0 + $1.count }
+    return withUnsafeTemporaryAllocation(of: Change.self, capacity: max(1, most)) { changes in
+      var count = 0
+      for range in ranges {
+        var at = range.lowerBound
+        while at < range.upperBound {
+          let width = widestAccess(at, range.upperBound - at)
+          var change = Change(offset: UInt32(at), width: UInt32(width), bits: 0)
+          withUnsafeMutableBytes(of: &change.bits) {
+            $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[at..<at + width]))
+          }
+          changes.initializeElement(at: count, to: change)
+          count += 1
+          at += width
+        }
+      }
+      var context = (UInt64(UInt(bitPattern: changes.baseAddress)), UInt64(count))
+      return run(storing, &context, MemoryLayout.size(ofValue: context))
+    }
+  }
+
+  /// Deletes the value. `.noSuchFileOrDirectory` if there is none.
+  func delete() -> Errno? { run(deleting, nil, 0) }
+
+  private func run(
+    _ program: CInt,
+    _ context: UnsafeMutableRawPointer?,
+    _ size: Int
+  ) -> Errno? {
+    var result: Int32 = 0
+    let code = mms_program_run(program, context, UInt32(size), &result)
+    if code != 0 { return Errno(rawValue: -code) }
+    return result == 0 ? nil : Errno(rawValue: -result)
+  }
+}
