@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 #include <linux/bpf.h>
 #include <asm/unistd.h>
-#include <bpf/bpf_helpers.h>
+#include <mmap_storage.bpf.h>
 #include <bpf/bpf_tracing.h>
 
 /* Keep in step with CallClass in Swift. */
@@ -22,12 +22,7 @@ struct call_counters {
 	__u32 last_call;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_MMAPABLE);
-	__type(key, int);
-	__type(value, struct call_counters);
-} call_counters SEC(".maps");
+TASK_STORAGE(call_counters, struct call_counters);
 
 static __always_inline enum call_class class_of(long number)
 {
@@ -60,7 +55,7 @@ int BPF_PROG(count_call, struct pt_regs *registers, long number)
 	struct call_counters *counters;
 	enum call_class class;
 
-	counters = bpf_task_storage_get(&call_counters, bpf_get_current_task_btf(), NULL, 0);
+	counters = task_storage_get(call_counters, bpf_get_current_task_btf());
 	if (!counters || !counters->sampling)
 		return 0;
 	class = class_of(number);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 #include <linux/bpf.h>
 #include <asm/unistd.h>
-#include <bpf/bpf_helpers.h>
+#include <mmap_storage.bpf.h>
 #include <bpf/bpf_tracing.h>
 
 struct visit {
@@ -10,12 +10,7 @@ struct visit {
 	__u32 last_request_id;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_MMAPABLE);
-	__type(key, int);
-	__type(value, struct visit);
-} visits SEC(".maps");
+TASK_STORAGE(visits, struct visit);
 
 /* Runs at every system call of every thread; only one that wrote its storage has any. */
 SEC("tp_btf/sys_enter")
@@ -23,7 +18,7 @@ int BPF_PROG(count_call, struct pt_regs *registers, long number)
 {
 	struct visit *visit;
 
-	visit = bpf_task_storage_get(&visits, bpf_get_current_task_btf(), NULL, 0);
+	visit = task_storage_get(visits, bpf_get_current_task_btf());
 	if (!visit || number != __NR_getppid)
 		return 0;
 	visit->calls++;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 #include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
+#include <mmap_storage.bpf.h>
 #include <bpf/bpf_tracing.h>
 
 struct request_tag {
@@ -9,12 +9,7 @@ struct request_tag {
 	__u32 calls;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct request_tag);
-} request_tags SEC(".maps");
+TASK_STORAGE(request_tags, struct request_tag);
 
 const volatile __u32 only_process;	/* set before loading */
 __u32 lowest_priority;			/* may change at any time */
@@ -26,7 +21,7 @@ int BPF_PROG(count_call, struct pt_regs *registers, long number)
 
 	if (bpf_get_current_pid_tgid() >> 32 != only_process)
 		return 0;
-	tag = bpf_task_storage_get(&request_tags, bpf_get_current_task_btf(), NULL, 0);
+	tag = task_storage_get(request_tags, bpf_get_current_task_btf());
 	if (tag && tag->priority >= lowest_priority)
 		tag->calls++;
 	return 0;

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 #include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
+#include <mmap_storage.bpf.h>
 #include <bpf/bpf_tracing.h>
 #include "wait_time.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct wait_time);
-} wait_times SEC(".maps");
+TASK_STORAGE(wait_times, struct wait_time);
 
 struct task_struct {
 	int pid;
@@ -25,7 +20,7 @@ int BPF_PROG(woken, struct task_struct *task)
 
 	if (task->tgid != only_process)
 		return 0;
-	wait = bpf_task_storage_get(&wait_times, task, NULL, 0);
+	wait = task_storage_get(wait_times, task);
 	if (wait)
 		wait->reason = WAIT_CPU;
 	return 0;
