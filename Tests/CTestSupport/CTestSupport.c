@@ -6,6 +6,8 @@
 #include <linux/capability.h>
 #include <malloc.h>
 #include <sys/prctl.h>
+#include <linux/bpf.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -45,4 +47,21 @@ unsigned long test_heap_bytes(void)
 int test_bpf_call_number(void)
 {
 	return SYS_bpf;
+}
+
+int test_program_info(int fd, char name[16], int *translated, int *jited)
+{
+	struct bpf_prog_info info = {};
+	union bpf_attr attr = {
+		.info.bpf_fd = fd,
+		.info.info_len = sizeof(info),
+		.info.info = (unsigned long)&info,
+	};
+
+	if (syscall(SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof(attr)))
+		return -errno;
+	memcpy(name, info.name, 16);
+	*translated = info.xlated_prog_len;
+	*jited = info.jited_prog_len;
+	return 0;
 }

@@ -61,19 +61,27 @@
 	__TASK_STORAGE_USER_PAGE_MAP(name##_user_page, name, type);		\
 	__TASK_STORAGE_FUNCTION(type *, get, name, __u64 create)		\
 	{									\
+		void *map;							\
+										\
 		__TASK_STORAGE_OPAQUE(create);					\
 		__TASK_STORAGE_SITE(type, create, user_page);			\
-		return bpf_task_storage_get(&name, task, 0, create);		\
+		__TASK_STORAGE_MAP_HERE(map, name);				\
+		return bpf_task_storage_get(map, task, 0, create);		\
 user_page:									\
-		__TASK_STORAGE_USER_PAGE_GET(name##_user_page, name);		\
+		__TASK_STORAGE_MAP_HERE(map, name##_user_page);			\
+		__TASK_STORAGE_USER_PAGE_GET(map, name);			\
 	}									\
 	__TASK_STORAGE_FUNCTION(long, delete, name, __u64 zero)			\
 	{									\
+		void *map;							\
+										\
 		__TASK_STORAGE_OPAQUE(zero);					\
 		__TASK_STORAGE_SITE(type, zero, user_page);			\
-		return bpf_task_storage_delete(&name, task);			\
+		__TASK_STORAGE_MAP_HERE(map, name);				\
+		return bpf_task_storage_delete(map, task);			\
 user_page:									\
-		return bpf_task_storage_delete(&name##_user_page, task);	\
+		__TASK_STORAGE_MAP_HERE(map, name##_user_page);			\
+		return bpf_task_storage_delete(map, task);			\
 	}									\
 	__TASK_STORAGE_END(name)
 
@@ -109,7 +117,7 @@ user_page:									\
 	__TASK_STORAGE_FUNCTION(type *, get, name, __u64 create)		\
 	{									\
 		(void)create;							\
-		__TASK_STORAGE_USER_PAGE_GET(name, name);			\
+		__TASK_STORAGE_USER_PAGE_GET(&name, name);			\
 	}									\
 	__TASK_STORAGE_FUNCTION(long, delete, name, __u64 zero)			\
 	{									\
@@ -169,6 +177,13 @@ user_page:									\
 			asm volatile("%0 = 0" : "=r"(number));			\
 	} while (0)
 
+/*
+ * The address of a map, loaded here and nowhere else: only one of the two maps is created, and the
+ * compiler would as soon load an address before the jump as after it.
+ */
+#define __TASK_STORAGE_MAP_HERE(register, name)					\
+	asm volatile("%0 = %1 ll" : "=r"(register) : "i"(&name))
+
 #ifndef __uptr
 #define __uptr __attribute__((btf_type_tag("uptr")))
 #endif
@@ -192,11 +207,11 @@ user_page:									\
 	__TASK_STORAGE_MAP(map_name, struct __task_storage_user_page_##name,	\
 			   BPF_F_NO_PREALLOC)
 
-#define __TASK_STORAGE_USER_PAGE_GET(map_name, name)				\
+#define __TASK_STORAGE_USER_PAGE_GET(map, name)					\
 	do {									\
 		struct __task_storage_user_page_##name *element;		\
 										\
-		element = bpf_task_storage_get(&map_name, task, 0, 0);		\
+		element = bpf_task_storage_get(map, task, 0, 0);		\
 		return element && element->page ? &element->page->value : 0;	\
 	} while (0)
 

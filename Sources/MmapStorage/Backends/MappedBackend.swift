@@ -30,7 +30,7 @@ public final class MappedBackend: StorageBackend {
   ///   - rejected: The better backends, and why they are not used.
   /// - Throws: ``StorageError/Kind/unsupported`` for a map without the flag,
   ///   ``StorageError/Kind/permissionDenied`` for a read-only descriptor, and what
-  ///   ``LookupBackend/init(_:layout:explanation:)`` throws.
+  ///   ``LookupBackend/init(_:layout:road:rejected:)`` throws.
   public init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,

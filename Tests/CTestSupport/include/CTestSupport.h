@@ -18,4 +18,7 @@ unsigned long test_heap_bytes(void);
 /* The number of the system call bpf(). */
 int test_bpf_call_number(void);
 
+/* A BPF program's name, and bytes of its instructions: after verification, and as machine code. */
+int test_program_info(int fd, char name[16], int *translated, int *jited);
+
 #endif

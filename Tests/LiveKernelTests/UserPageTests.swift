@@ -1,0 +1,414 @@
+import CTestSupport
+import Glibc
+import MmapStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+private struct OneByte: MapValue { var calls: UInt8 = 0 }
+
+private struct OnePage: MapValue {
+  var calls: UInt64
+  var words: InlineArray<510, UInt64>
+  var last: UInt64
+}
+
+private struct PageAndByte: MapValue { var bytes: InlineArray<4097, UInt8> }
+
+private struct Counter: MapValue { var calls: UInt64 = 0 }
+
+/// pages.bpf.c, loaded for this process and attached.
+private struct PagesProgram {
+  let object: BPFObject
+  let links: [BPFLink]
+
+  init(allowing backends: Set<BackendKind> = Set(BackendKind.allCases)) throws {
+    object = try BPFObject(.pages, allowing: backends)
+    try object.setGlobal("target_tgid", to: getpid())
+    try object.load()
+    links = try object.attach()
+  }
+
+  func storage<Value: MapField>(
+    _ type: Value.Type,
+    _ map: String
+  ) throws -> TaskLocalStorage<Value> {
+    try TaskLocalStorage(map: object.map(map))
+  }
+}
+
+/// Pages that threads share with the kernel: what is special about them.
+@Suite(.userPages) struct UserPageTests {
+  @Test func aValueOfOneByteAndOneOfAWholePage() throws {
+    let program = try PagesProgram(allowing: [.userPage, .lookup])
+    let pages = try program.storage(OnePage.self, "pages")
+    #expect(pages.backend.kind == .userPage)
+    try pages.withCurrent { page in
+      let before = page.calls
+      for _ in 0..<10 { _ = getpid() }  // some libcs keep the number …
+      for _ in 0..<10 { sched_yield() }
+      #expect(page.calls >= before + 10)
+      #expect(page.last == page.calls)
+      #expect(page.words[509] == 0)
+    }
+    let bytes = try program.storage(OneByte.self, "bytes")
+    #expect(bytes.backend.kind == .userPage)
+    try bytes.withCurrent { byte in
+      let before = byte.calls
+      sched_yield()
+      #expect(byte.calls == before &+ 1)
+    }
+  }
+
+  @Test func aValueThatIsLargerThanAPageIsLookedUp() throws {
+    let program = try PagesProgram(allowing: [.userPage, .lookup])
+    let storage = try program.storage(PageAndByte.self, "too_large")
+    #expect(storage.backend.kind == .lookup)
+    #expect(storage.backend.explanation.contains("a value has 4097 bytes, and a page 4096"))
+    try storage.withCurrent { $0.bytes[0] = 1 }
+    #expect(try storage.withCurrent { $0.bytes[4096] } > 0)
+  }
+
+  @Test func aMapThatIsDeclaredDirect() throws {
+    let program = try PagesProgram(allowing: [.userPage, .lookup])
+    let storage = try program.storage(Counter.self, "directs")
+    #expect(storage.backend.kind == .lookup)
+    #expect(storage.backend.explanation.contains("the map was not declared with TASK_STORAGE"))
+    // The program created it.
+    #expect(try storage.value(of: .current) != nil)
+  }
+
+  @Test func aMapThatIsDeclaredForUserPagesAlone() throws {
+    let object = try BPFObject(.onlyPages)
+    #expect(object.mapNames == ["counters"])
+    try object.load()
+    let storage = try TaskLocalStorage<Counter>(map: object.map("counters"))
+    #expect(storage.backend.kind == .userPage)
+    let error = #expect(throws: StorageError.self) { try LookupBackend(object.map("counters")) }
+    #expect(error?.kind == .wrongType)
+    let direct = try EchoProgram(allowing: [.lookup]).object.map("echoes")
+    #expect(throws: StorageError.self) { try UserPageBackend(direct) }
+  }
+
+  @Test func theMapsOfTheObjectAreTheDeclaredOnes() throws {
+    let object = try PagesProgram(allowing: [.userPage]).object
+    let declared: Set = ["bytes", "pages", "too_large", "directs", "by_header"]
+    #expect(Set(object.mapNames) == declared && object.mapNames.count == declared.count)
+    #expect(try object.maps().map(\.name) == object.mapNames)
+    #expect(try object.map("pages").info.valueSize == 8)
+    let layout = try object.layout(ofMap: "pages")
+    #expect(layout.isInUserPage && layout.name == "one_page" && layout.type.size == 4096)
+    #expect(try BPFObject(.pages, allowing: []).layout(ofMap: "pages").type == layout.type)
+    // The type information that the kernel has says the same.
+    let adopted = try BPFMap(adopting: object.map("pages").duplicateDescriptor())
+    #expect(try adopted.valueLayout() == layout)
+    #expect(try TaskLocalStorage<OnePage>(map: adopted).backend.kind == .userPage)
+  }
+
+  @Test func aWrongLayoutIsFoundBehindThePointer() throws {
+    struct Wrong: MapValue {
+      var calls: UInt32
+      var more: UInt32
+    }
+    let program = try PagesProgram(allowing: [.userPage])
+    let error = #expect(throws: StorageError.self) { try program.storage(Wrong.self, "by_header") }
+    #expect(error?.kind == .layoutMismatch)
+    #expect(error?.details.contains("struct counter") == true)
+  }
+
+  @Test func theFirstValueIsTheCallers() throws {
+    let program = try PagesProgram(allowing: [.userPage])
+    let map = try program.object.map("by_header")
+    let storage = try TaskLocalStorage<Counter>(
+      backend: UserPageBackend(map, initialBytes: [7, 1])
+    )
+    #expect(try storage.withCurrent { $0.calls } == 0x107)
+    try TestThread {
+      let first = try storage.withCurrent { $0.calls }
+      #expect(first == 0x107)
+    }.join()
+    try storage.removeValue(of: .current)
+    #expect(try storage.withCurrent { $0.calls } == 0x107)
+    #expect(throws: StorageError.self) {
+      try UserPageBackend(map, initialBytes: Array(repeating: 0, count: 9))
+    }
+  }
+
+  @Test func aThreadHasNoValueBeforeItsFirstTouch() throws {
+    let program = try PagesProgram(allowing: [.userPage])
+    let storage = try program.storage(OnePage.self, "pages")
+    let ready = Gate(), done = Gate()
+    let id = Box(ThreadID(rawValue: 0))
+    let thread = try TestThread {
+      id.set(.current)
+      ready.open()
+      done.wait()
+      let before = try storage.value(of: .current)
+      #expect(before == nil)
+      try storage.withCurrent { #expect($0.words[0] == 0) }
+      let after = try storage.value(of: .current)
+      #expect(after != nil)
+    }
+    ready.wait()
+    #expect(try storage.value(of: id.get()) == nil)
+    try storage.withCurrent { _ in }
+    let value = try #require(try storage.value(of: .current))
+    let error = #expect(throws: StorageError.self) { try storage.setValue(value, of: id.get()) }
+    #expect(error?.kind == .notFound)
+    #expect(error?.advice.contains("withCurrent") == true)
+    done.open()
+    try thread.join()
+  }
+
+  @Test func twoStoragesOfOneMapShareThePage() throws {
+    let program = try PagesProgram(allowing: [.userPage])
+    var first: TaskLocalStorage<Counter>? = try program.storage(Counter.self, "by_header")
+    let second = try program.storage(Counter.self, "by_header")
+    try first?.withCurrent { $0.calls = 5 }
+    #expect(try second.withCurrent { $0.calls } == 5)
+    first = nil
+    #expect(try second.value(of: .current)?.calls == 5)
+  }
+
+  @Test func theObjectIsLoadedAgainWhileThreadsAreAttached() throws {
+    let attached = Gate(), again = Gate()
+    let ready = Box(0)
+    let old = try PagesProgram(allowing: [.userPage]).storage(Counter.self, "by_header")
+    let new = Box<TaskLocalStorage<Counter>?>(nil)
+    let threads = try (1...8).map { number in
+      try TestThread {
+        try old.withCurrent { $0.calls = UInt64(number) }
+        ready.change { $0 += 1 }
+        if ready.get() == 8 { attached.open() }
+        again.wait()
+        let new = try #require(new.get())
+        try new.withCurrent { counter in
+          #expect(counter.calls == 0)
+          counter.calls = UInt64(number * 10)
+        }
+        try old.withCurrent { #expect($0.calls == UInt64(number)) }
+      }
+    }
+    attached.wait()
+    new.set(try PagesProgram(allowing: [.userPage]).storage(Counter.self, "by_header"))
+    again.open()
+    for thread in threads { try thread.join() }
+  }
+
+  // MARK: Memory
+
+  @Test func thePageBelongsToNothingElse() throws {
+    let backend = try UserPageBackend(PagesProgram(allowing: [.userPage]).object.map("bytes"))
+    let attachment = try backend.attach()
+    guard case .direct(let address, _) = attachment else {
+      Issue.record("not direct")
+      return
+    }
+    #expect(UInt(bitPattern: address) % UInt(getpagesize()) == 0)
+    let page = UnsafeRawBufferPointer(start: address, count: Int(getpagesize()))
+    #expect(page.dropFirst(1).allSatisfy { $0 == 0 })
+    let flags = try #require(try flagsOfMapping(at: address))
+    #expect(flags.contains(" dc"), "the child of a fork must not have it: \(flags)")
+    backend.detach(attachment, because: .storageEnds)
+    #expect(try flagsOfMapping(at: address) == nil)
+  }
+
+  @Test func endedThreadsLeaveNoPinnedPages() async {
+    await #expect(processExitsWith: .success) {
+      let program = try PagesProgram(allowing: [.userPage])
+      let storage = try program.storage(OnePage.self, "pages")
+      let before = try pinnedPages()
+      let attached = Gate(), done = Gate(), ready = Box(0)
+      let threads = try (0..<100).map { _ in
+        try TestThread {
+          try storage.withCurrent { $0.words[0] = 1 }
+          ready.change { $0 += 1 }
+          if ready.get() == 100 { attached.open() }
+          done.wait()
+        }
+      }
+      attached.wait()
+      #expect(try pinnedPages() >= before + 100)
+      done.open()
+      for thread in threads { try thread.join() }
+      try expectPinnedPages(atMost: before)
+    }
+  }
+
+  @Test func nothingIsWrittenToMemoryThatIsUsedForSomethingElse() async {
+    await #expect(processExitsWith: .success) {
+      let program = try PagesProgram(allowing: [.userPage])
+      let backend = try UserPageBackend(program.object.map("pages"))
+      let storage = try TaskLocalStorage<OnePage>(backend: backend)
+      let size = Int(getpagesize())
+      var taken = 0
+      defer { #expect(taken > 0, "no address was ever free, so this showed nothing") }
+      for _ in 0..<200 {
+        let address = Box(UInt(0))
+        try TestThread {
+          try storage.withCurrent { $0.words[0] = 1 }
+          // The same page, of which there is one for the map.
+          let attachment = try backend.attach()
+          if case .direct(let page, _) = attachment { address.set(UInt(bitPattern: page)) }
+          backend.detach(attachment, because: .threadEnds)
+        }.join()
+        // The thread's page is free; someone else takes the address.
+        let other = mmap(
+          UnsafeMutableRawPointer(bitPattern: address.get()),
+          size,
+          PROT_READ | PROT_WRITE,
+          MAP_PRIVATE | MAP_ANONYMOUS | 0x100000 /* MAP_FIXED_NOREPLACE */,
+          -1,
+          0
+        )
+        guard let other, other != MAP_FAILED else { continue }
+        taken += 1
+        memset(other, 0x5a, size)
+        try TestThread {
+          for _ in 0..<20 { sched_yield() }
+          try storage.withCurrent { $0.words[1] = 1 }
+        }.join()
+        let bytes = UnsafeRawBufferPointer(start: other, count: size)
+        #expect(bytes.allSatisfy { $0 == 0x5a })
+        munmap(other, size)
+      }
+    }
+  }
+
+  // MARK: Processes
+
+  @Test func parentAndKernelShareThePageAfterAFork() async {
+    await #expect(processExitsWith: .success) {
+      let program = try EchoProgram(creates: false, allowing: [.userPage])
+      let storage = try program.storage()
+      try storage.withCurrent { $0.said = 1 }
+      let child = test_fork()
+      if child == 0 {
+        // Unattached: the program does not write to the parent's page for this process.
+        _ = getppid()
+        _exit((try? storage.withCurrent { $0.said }) == 0 ? 0 : 1)
+      }
+      var status: Int32 = 0
+      waitpid(child, &status, 0)
+      #expect(status == 0)
+      try storage.withCurrent { echo in
+        let before = echo.calls
+        echo.said = 2
+        _ = getppid()
+        #expect(echo.calls == before + 1)
+        #expect(echo.heard == 2)
+      }
+    }
+  }
+
+  @Test func execEndsTheValue() async {
+    await #expect(processExitsWith: .success) {
+      let program = try EchoProgram(creates: false, allowing: [.userPage])
+      let storage = try program.storage()
+      let before = try pinnedPages()
+      let child = test_fork()
+      if child == 0 {
+        guard (try? storage.withCurrent { $0.said = 3 }) != nil else { _exit(2) }
+        var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("true"), nil]
+        execv("/bin/true", &arguments)
+        _exit(3)
+      }
+      var status: Int32 = 0
+      waitpid(child, &status, 0)
+      #expect(status == 0)
+      try expectPinnedPages(atMost: before)
+    }
+  }
+
+  @Test func anotherProcessesPageIsOutOfReach() async {
+    await #expect(processExitsWith: .success) {
+      let storage = try EchoProgram(creates: false, allowing: [.userPage]).storage()
+      var ends: [Int32] = [0, 0]
+      #expect(pipe(&ends) == 0)
+      let child = test_fork()
+      if child == 0 {
+        try? storage.withCurrent { $0.said = 3 }
+        write(ends[1], "x", 1)
+        pause()
+        _exit(0)
+      }
+      var byte: UInt8 = 0
+      read(ends[0], &byte, 1)
+      let error = #expect(throws: StorageError.self) {
+        try storage.value(of: ThreadID(rawValue: child))
+      }
+      #expect(error?.kind == .unsupported)
+      kill(child, SIGKILL)
+    }
+  }
+
+  // MARK: The program's side
+
+  @Test func theHeaderCostsNoInstruction() throws {
+    let object = try BPFObject(.pages, allowing: [.lookup])
+    for name in object.programNames { try object.setLoads(name != "count_all", program: name) }
+    try object.load()
+    var lengths: [String: (Int32, Int32)] = [:]
+    for descriptor in try descriptors("bpf-prog") {
+      var name = [CChar](repeating: 0, count: 16)
+      var translated: Int32 = 0, jited: Int32 = 0
+      guard test_program_info(descriptor, &name, &translated, &jited) == 0 else { continue }
+      let bytes = name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+      lengths[String(decoding: bytes, as: UTF8.self)] = (translated, jited)
+    }
+    let header = try #require(lengths["with_header"])
+    let hand = try #require(lengths["by_hand"])
+    #expect(header.0 == hand.0 && header.0 > 0)
+    #expect(header.1 == hand.1)
+  }
+}
+
+/// What `/proc` says about the mapping at that address; nil if nothing is mapped there.
+private func flagsOfMapping(at address: UnsafeMutableRawPointer) throws -> Substring? {
+  let text = try String(contentsOfFile: "/proc/self/smaps")
+  let number = UInt(bitPattern: address)
+  var inside = false
+  for line in text.split(separator: "\n") {
+    let ends = line.prefix { $0 != " " }.split(separator: "-").map { UInt($0, radix: 16) }
+    if ends.count == 2, let start = ends[0], let end = ends[1] {
+      inside = start <= number && number < end
+    } else if inside, line.hasPrefix("VmFlags:") {
+      return line
+    }
+  }
+  return nil
+}
+
+/// Pages of the whole system that are pinned, by anybody.
+private func pinnedPages() throws -> Int {
+  var acquired = 0, released = 0
+  for line in try String(contentsOfFile: "/proc/vmstat").split(separator: "\n") {
+    let words = line.split(separator: " ")
+    if words.first == "nr_foll_pin_acquired" { acquired = Int(words[1]) ?? 0 }
+    if words.first == "nr_foll_pin_released" { released = Int(words[1]) ?? 0 }
+  }
+  return acquired - released
+}
+
+/// Pages are unpinned after a grace period, and the counters are summed up once a second or so.
+private func expectPinnedPages(atMost most: Int) throws {
+  var now = 0
+  for _ in 0..<2_000 {
+    now = try pinnedPages()
+    if now <= most { return }
+    usleep(5_000)
+  }
+  Issue.record("\(now) pages are still pinned, \(most) were before")
+}
+
+extension String {
+  fileprivate init(contentsOfFile path: FilePath) throws {
+    let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
+    defer { try? file.close() }
+    var text: [UInt8] = []
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 16, alignment: 1)
+    defer { buffer.deallocate() }
+    while case let count = try file.read(into: buffer), count > 0 { text += buffer.prefix(count) }
+    self.init(decoding: text, as: UTF8.self)
+  }
+}
