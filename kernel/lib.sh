@@ -51,16 +51,34 @@ kernel_key() { # flavour, extra patch
   } | sha256sum | cut -c 1-16
 }
 
-# Where kernel/build leaves the bzImage, its configuration, and the selftests.
-kernel_image_directory() { # flavour, extra patch
-  printf '%s/images/%s-%s\n' "$kernel_cache" "$1" "$(kernel_key "$@")"
+# The newest of Debian's own kernels of a version such as 6.1.
+stock_package() { # version
+  local newest
+  newest=$(apt-cache pkgnames "linux-image-$1." |
+    grep -E '^linux-image-[0-9.]+(-[0-9]+|\+deb[0-9]+)-amd64-unsigned$' | sort -V | tail -n 1)
+  [[ -n $newest ]] || die "apt knows no kernel image of Linux $1; try 'apt-get update', or another version"
+  printf '%s\n' "$newest"
 }
 
-# Reads the options that build, run and test have in common. Sets 'flavour', 'extra_patch'.
+# Where kernel/build leaves the bzImage, and for those that it compiles the configuration and the
+# selftests.
+kernel_image_directory() { # flavour, extra patch
+  case $1 in
+    stock-*) printf '%s/images/stock-%s\n' "$kernel_cache" "$(stock_package "${1#stock-}")" ;;
+    *) printf '%s/images/%s-%s\n' "$kernel_cache" "$1" "$(kernel_key "$@")" ;;
+  esac
+}
+
+# Reads the options that build, run and test have in common, and returns 0 if the argument was read
+# as well. Sets 'flavour', 'extra_patch'.
 # shellcheck disable=SC2034 # the scripts use them
 kernel_option() { # option, its argument
   case $1 in
-    --debug) flavour=debug ;;
+    --debug) flavour=debug && return 1 ;;
+    --stock)
+      [[ ${2:-} =~ ^[0-9]+\.[0-9]+$ ]] || die "--stock needs a version, such as 6.1"
+      flavour=stock-$2
+      ;;
     --extra-patch)
       [[ -f ${2:-} ]] || die "--extra-patch needs a patch file"
       extra_patch=$(realpath "$2")
