@@ -73,7 +73,7 @@ let package = Package(
     .target(name: "CTestSupport", path: "Tests/CTestSupport", cSettings: cSettings),
     .target(
       name: "TestSupport",
-      dependencies: ["MmapStorage"],
+      dependencies: ["CLibBPFShim", "MmapStorage"],
       path: "Tests/TestSupport",
       swiftSettings: swiftSettings
     ),

@@ -9,6 +9,11 @@ import Testing
     #expect(try BackendUnderTest.lookup.bench(Tag.self, map: "tags").backend is LookupBackend)
   }
 
+  @Test(.liveKernel, .threadPidfds) func lookupByPidfdCasesRun() throws {
+    let backend = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").backend
+    #expect(backend is LookupBackend)
+  }
+
   @Test(.userPages) func userPageCasesRun() throws {
     #expect(try BackendUnderTest.userPage.bench(Tag.self, map: "tags").backend is UserPageBackend)
   }

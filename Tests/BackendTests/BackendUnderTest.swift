@@ -43,7 +43,9 @@ enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
     case .fakeCopying:
       backend = try FakeBackend(map: map, of: object, access: .copying)
     case .lookup, .lookupByPidfd:
-      try LiveKernel.skipCase(unless: LiveKernel.mayRun)
+      try LiveKernel.skipCase(
+        unless: self == .lookup ? LiveKernel.mayRun : LiveKernel.mayOpenThreadPidfds
+      )
       try object.load()
       backend = try LookupBackend(
         object.map(map),

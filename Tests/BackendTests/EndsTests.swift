@@ -17,7 +17,9 @@ import Testing
     }
   }
 
-  @Test(.liveKernel) func tenThousandThreadsInSequenceLeakNothingWithLookupsByPidfd() async {
+  @Test(.liveKernel, .threadPidfds) func tenThousandThreadsInSequenceLeakNothingWithLookupsByPidfd()
+    async
+  {
     await #expect(processExitsWith: .success) {
       try threadsInSequence(.lookupByPidfd, count: 10_000)
     }
@@ -33,7 +35,9 @@ import Testing
     await #expect(processExitsWith: .success) { try threadsAtOnce(.lookup, count: 500) }
   }
 
-  @Test(.liveKernel) func fiveHundredThreadsAtOnceLeakNothingWithLookupsByPidfd() async {
+  @Test(.liveKernel, .threadPidfds) func fiveHundredThreadsAtOnceLeakNothingWithLookupsByPidfd()
+    async
+  {
     await #expect(processExitsWith: .success) { try threadsAtOnce(.lookupByPidfd, count: 500) }
   }
 
@@ -91,7 +95,7 @@ import Testing
 
   // MARK: No descriptors left
 
-  @Test(.liveKernel) func moreThreadsThanDescriptors() async {
+  @Test(.liveKernel, .threadPidfds) func moreThreadsThanDescriptors() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").storage
       try limitDescriptors(to: openDescriptors() + 12)
@@ -117,7 +121,7 @@ import Testing
     }
   }
 
-  @Test(.liveKernel) func allDescriptorsAreTheProgramsOwn() async {
+  @Test(.liveKernel, .threadPidfds) func allDescriptorsAreTheProgramsOwn() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").storage
       // From here on the library has its reserve.
@@ -135,7 +139,7 @@ import Testing
     }
   }
 
-  @Test(.liveKernel) func noDescriptorFromTheStart() async {
+  @Test(.liveKernel, .threadPidfds) func noDescriptorFromTheStart() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").storage
       let mine = try takeAllDescriptors()
@@ -151,11 +155,11 @@ import Testing
 
   // MARK: Fork
 
-  @Test(.liveKernel) func theChildOfAForkStartsUnattachedWithLookups() async {
+  @Test(.threadPidfds, .liveKernel) func theChildOfAForkStartsUnattachedWithLookups() async {
     await #expect(processExitsWith: .success) { try forkWithOneView(.lookup) }
   }
 
-  @Test(.liveKernel) func theChildOfAForkStartsUnattachedWithLookupsByPidfd() async {
+  @Test(.liveKernel, .threadPidfds) func theChildOfAForkStartsUnattachedWithLookupsByPidfd() async {
     await #expect(processExitsWith: .success) { try forkWithOneView(.lookupByPidfd) }
   }
 
@@ -171,7 +175,7 @@ import Testing
     await #expect(processExitsWith: .success) { try forkWithOneView(.mapped) }
   }
 
-  @Test(.liveKernel) func aForkAmidBusyThreads() async {
+  @Test(.threadPidfds, .liveKernel) func aForkAmidBusyThreads() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookup.bench(Tag.self, map: "tags").storage
       let useStorage = {

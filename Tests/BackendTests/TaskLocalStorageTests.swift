@@ -148,7 +148,7 @@ private struct Oops: Error {}
 
   // MARK: Other threads
 
-  @Test(arguments: BackendUnderTest.allCases)
+  @Test(.threadPidfds, arguments: BackendUnderTest.allCases)
   func threadsAreApart(_ backend: BackendUnderTest) throws {
     let storage = try backend.bench(Tag.self, map: "tags").storage
     try storage.withCurrent { $0.requestID = 1 }
@@ -164,7 +164,7 @@ private struct Oops: Error {}
     #expect(try storage.withCurrent { $0.requestID } == 3)
   }
 
-  @Test(arguments: BackendUnderTest.allCases)
+  @Test(.threadPidfds, arguments: BackendUnderTest.allCases)
   func aPidfdStandsForItsTask(_ backend: BackendUnderTest) throws {
     let storage = try backend.bench(Tag.self, map: "tags").storage
     try TestThread {
@@ -227,7 +227,7 @@ private struct Oops: Error {}
     #expect(try bench.storage.withCurrent { $0.requestID } == 77)
   }
 
-  @Test(arguments: BackendUnderTest.whereAnyoneCreates)
+  @Test(.threadPidfds, arguments: BackendUnderTest.whereAnyoneCreates)
   func twoThreadsSetAndRemoveTheSameTasksValues(_ backend: BackendUnderTest) throws {
     // On two maps: the kernel answers EAGAIN where the task's last storage of any map goes just then.
     let one = try backend.bench(Tag.self, map: "tags").storage
@@ -263,7 +263,7 @@ private struct Oops: Error {}
     try thread.join()
   }
 
-  @Test(arguments: BackendUnderTest.allCases)
+  @Test(.threadPidfds, arguments: BackendUnderTest.allCases)
   func anotherThreadMayRemove(_ backend: BackendUnderTest) throws {
     let storage = try backend.bench(Tag.self, map: "tags").storage
     try storage.withCurrent { $0.requestID = 1 }

@@ -16,7 +16,7 @@ import Testing
     }
   }
 
-  @Test(arguments: LiveKernel.backends)
+  @Test(.threadPidfds, arguments: LiveKernel.backends)
   func aProcessThatHoldsTheMapUsesItWithTheLayoutOfTheObjectFile(_ backend: BackendKind) async {
     await #expect(processExitsWith: .success) { [backend] in
       let program = try EchoProgram(allowing: [backend])

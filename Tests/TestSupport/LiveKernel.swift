@@ -1,3 +1,4 @@
+internal import CLibBPFShim
 import Glibc
 package import MmapStorage
 package import Testing
@@ -51,6 +52,17 @@ package enum LiveKernel {
   /// True where user pages can be shared with the kernel, and where someone insists that it must.
   package static let mayShareUserPages = userPageObstacle == nil || isRequired("userpage")
 
+  /// Why there are no pidfds of threads that do not lead their process here, or nil.
+  package static let threadPidfdObstacle: String? = {
+    let descriptor = mms_pidfd_open(ThreadID.current.rawValue, true)
+    guard descriptor >= 0 else { return "PIDFD_THREAD needs Linux 6.9 (errno \(-descriptor))" }
+    close(descriptor)
+    return nil
+  }()
+
+  /// True where there are such pidfds, and where someone insists that there must be.
+  package static let mayOpenThreadPidfds = threadPidfdObstacle == nil || isRequired("pidfd")
+
   /// The backends that work here, best first.
   package static let backends: [BackendKind] = [
     mappingObstacle == nil ? .mapped : nil, userPageObstacle == nil ? .userPage : nil, .lookup,
@@ -66,6 +78,15 @@ extension Trait where Self == ConditionTrait {
   /// Skips the test, and says why, where BPF does not work and nobody insists on it.
   package static var liveKernel: Self {
     .enabled(if: LiveKernel.mayRun, "no BPF here: \(LiveKernel.obstacle ?? "")")
+  }
+
+  /// Skips the test, and says why, where there are no pidfds of all threads and nobody says that
+  /// there are: tests that look at other threads' values, or have no other road to their own.
+  package static var threadPidfds: Self {
+    .enabled(
+      if: LiveKernel.mayOpenThreadPidfds,
+      "no pidfds of threads here: \(LiveKernel.threadPidfdObstacle ?? "")"
+    )
   }
 
   /// Skips the test, and says why, where the kernel has no user pages and nobody says that it has.
