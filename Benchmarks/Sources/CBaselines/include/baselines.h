@@ -1,0 +1,69 @@
+#ifndef BASELINES_H
+#define BASELINES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* As in values.bpf.c. */
+struct counters {
+	uint64_t a;
+	uint64_t b;
+	uint32_t c;
+	uint32_t d;
+	uint16_t e;
+	uint16_t f;
+	uint8_t g;
+	uint8_t h;
+	uint16_t reserved;
+	uint64_t more[4];
+};
+
+#pragma clang assume_nonnull begin
+
+/*
+ * What a C programmer would write who has the thread's page in a thread-local pointer. Each runs its
+ * operation `count` times and returns a sum, so that nothing can be left out.
+ */
+void baseline_enter(void *page);
+
+uint64_t baseline_read_field(size_t count);
+uint64_t baseline_write_field(size_t count);
+uint64_t baseline_mixed_fields(size_t count);
+uint64_t baseline_copy(size_t count);
+uint64_t baseline_add(size_t count);
+
+/* Each time by the pointer, with a check that the thread has one. */
+uint64_t baseline_enter_and_read(size_t count);
+
+/* Each time as the kernel's helper for task-local data does: an atomic pointer to what is known of
+ * all keys, and the key's offset in the thread's page.
+ */
+void baseline_prepare_keys(void);
+uint64_t baseline_enter_by_key(size_t count);
+
+/* System calls, straight with libbpf. Negative: -errno. */
+long baseline_lookup(int map, int pidfd, size_t count);
+long baseline_lookup_and_update(int map, int pidfd, size_t count);
+
+/* A page for the calling thread, registered with the map, as attaching does; and back. */
+void *_Nullable baseline_attach(int map);
+void baseline_detach(int map, void *page);
+
+/* Up to 64 threads that count events: nanoseconds from the first to the last, or -errno. */
+enum counting { COUNT_PACKED, COUNT_PADDED, COUNT_SHARED_ATOMIC, COUNT_HASH };
+int64_t baseline_count(enum counting way, int threads, size_t events, int map);
+
+int64_t baseline_now(void);
+
+/* Keeps the compiler from taking what it knows of memory from one turn of a loop to the next. */
+static inline void baseline_forget_memory(void)
+{
+	__asm__ volatile("" : : : "memory");
+}
+
+/* A pidfd of the calling thread, opened at its first call. */
+int baseline_own_pidfd(void);
+
+#pragma clang assume_nonnull end
+
+#endif
