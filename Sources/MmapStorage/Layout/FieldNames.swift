@@ -8,6 +8,8 @@ func fieldName(_ swift: String, resembles c: String) -> Bool {
 /// An underscore goes before a capital that follows a small letter or a digit, and before the last
 /// capital of a run that is followed by a small letter, unless that letter is a plural 's'.
 func snakeCase(_ name: String) -> String {
+  let hasCapitals = !name.utf8.allSatisfy { $0 < 0x80 && !(0x41...0x5a).contains($0) }
+  guard hasCapitals else { return name }
   let letters = Array(name)
   func isUpper(_ index: Int) -> Bool {
     letters.indices.contains(index) && letters[index].isUppercase

@@ -141,9 +141,9 @@ struct LayoutMatcher {
     pair(isRenamed: true) { $0.offset == $1.offset && $0.type.differences(from: $1.type).isEmpty }
 
     var groups: [(offset: Int, matches: [Match])] = []
+    let byOffset = left.sorted { $0.offset < $1.offset }
     for (index, match, isRenamed) in pairs {
-      let before =
-        left.filter { $0.offset < left[index].offset }.max { $0.offset < $1.offset } ?? outer
+      let before = byOffset.last { $0.offset < left[index].offset } ?? outer
       groups.append(
         (
           right[match].offset,

@@ -126,8 +126,26 @@ private func describeTuple<T>(_ type: T.Type) throws(StorageError) -> FieldType 
   return .array(of: try describe(first.type), count: elements.count)
 }
 
+/// What reflection found: the same again for as long as the process runs, and slow to find.
+private enum Described {
+  private static let lock = ForkSafeLock()
+  private nonisolated(unsafe) static var structures: [ObjectIdentifier: FieldType] = [:]
+
+  static subscript(type: Any.Type) -> FieldType? {
+    get { lock.withLockIfFree { structures[ObjectIdentifier(type)] } ?? nil }
+    set { _ = lock.withLockIfFree { structures[ObjectIdentifier(type)] = newValue } }
+  }
+}
+
 /// A structure by reflection, if what reflection shows accounts for every byte.
 func describeStructure<T>(_ type: T.Type) throws(StorageError) -> FieldType {
+  if let known = Described[type] { return known }
+  let found = try reflectStructure(type)
+  Described[type] = found
+  return found
+}
+
+private func reflectStructure<T>(_ type: T.Type) throws(StorageError) -> FieldType {
   guard _isPOD(type) else {
     throw .undescribed(
       "type \(type)",

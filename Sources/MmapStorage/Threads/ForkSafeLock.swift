@@ -20,6 +20,14 @@ final class ForkSafeLock: Sendable {
 
   func unlock() { pthread_mutex_unlock(mutex) }
 
+  /// Nil without running `body` if someone has the lock: in the child of a `fork`, perhaps a thread
+  /// that is not there.
+  func withLockIfFree<R>(_ body: () -> R) -> R? {
+    guard pthread_mutex_trylock(mutex) == 0 else { return nil }
+    defer { unlock() }
+    return body()
+  }
+
   func withLock<R, E: Error>(_ body: () throws(E) -> R) throws(E) -> R {
     lock()
     defer { unlock() }
