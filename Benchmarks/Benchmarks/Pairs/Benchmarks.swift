@@ -48,7 +48,9 @@ private func access() throws {
           }
         )
       },
-      baseline: { enter(); blackHole(baseline_read_field($0)) }
+      baseline: {
+        enter(); blackHole(baseline_read_field($0))
+      }
     )
   )
   compare(
@@ -57,7 +59,9 @@ private func access() throws {
       ours: { count in
         try storage.withCurrent { view in for i in 0..<count { view.b = UInt64(i) } }
       },
-      baseline: { enter(); blackHole(baseline_write_field($0)) }
+      baseline: {
+        enter(); blackHole(baseline_write_field($0))
+      }
     )
   )
   compare(
@@ -73,7 +77,9 @@ private func access() throws {
           }
         }
       },
-      baseline: { enter(); blackHole(baseline_mixed_fields($0)) }
+      baseline: {
+        enter(); blackHole(baseline_mixed_fields($0))
+      }
     )
   )
   compare(
@@ -92,7 +98,9 @@ private func access() throws {
           }
         )
       },
-      baseline: { enter(); blackHole(baseline_copy($0)) }
+      baseline: {
+        enter(); blackHole(baseline_copy($0))
+      }
     )
   )
   compare(
@@ -103,7 +111,9 @@ private func access() throws {
           for _ in 0..<count { view.atomic(\.b).wrappingAdd(1) }
         }
       },
-      baseline: { enter(); blackHole(baseline_add($0)) }
+      baseline: {
+        enter(); blackHole(baseline_add($0))
+      }
     )
   )
 
@@ -119,7 +129,9 @@ private func access() throws {
     Pair(
       name: "entry: enter and read (\(kind) | thread-local pointer and a check)",
       ours: enterAndRead,
-      baseline: { enter(); blackHole(baseline_enter_and_read($0)) }
+      baseline: {
+        enter(); blackHole(baseline_enter_and_read($0))
+      }
     )
   )
   baseline_prepare_keys()
@@ -127,7 +139,9 @@ private func access() throws {
     Pair(
       name: "entry: enter and read (\(kind) | by key, as the kernel's helper)",
       ours: enterAndRead,
-      baseline: { enter(); blackHole(baseline_enter_by_key($0)) }
+      baseline: {
+        enter(); blackHole(baseline_enter_by_key($0))
+      }
     )
   )
 
@@ -176,7 +190,9 @@ private func lookups() throws {
           for _ in 0..<count { try storage.withCurrent { $0.b &+= 1 } }
         },
         baseline: { count in
-          try check(Int(baseline_lookup_and_update(number(of: theirs), baseline_own_pidfd(), count)))
+          try check(
+            Int(baseline_lookup_and_update(number(of: theirs), baseline_own_pidfd(), count))
+          )
         },
         batch: 1_000
       )
@@ -229,7 +245,8 @@ private func opening() throws {
         ours: { count in
           for _ in 0..<count { blackHole(try TaskLocalStorage<Value>(backend: fake)) }
         },
-        baseline: { count in for _ in 0..<count { blackHole(try BPFObject(.values, allowing: [])) } },
+        baseline: { count in for _ in 0..<count { blackHole(try BPFObject(.values, allowing: [])) }
+        },
         batch: 10
       )
     )
