@@ -128,8 +128,8 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// each other's writes.
   ///
   /// Cost once attached: with a direct backend a few instructions, no call and no allocation; with
-  /// `.lookup` one `bpf_map_lookup_elem`, and one more plus one `bpf_map_update_elem` if something
-  /// changed.
+  /// `.lookup` one system call to load, and one more if something changed; see
+  /// ``LookupBackend/Road`` for where it takes more.
   ///
   /// - Parameter body: Reads and writes the fields. It is synchronous, and the view cannot leave it.
   /// - Returns: What `body` returned.
@@ -202,22 +202,22 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   @usableFromInline
   func beginView() throws(StorageError) -> (UnsafeMutableRawPointer, ViewedCopy?) {
     let slot = mms_slot_at(slotOffset)
-    let attachment: ThreadAttachment
     if mms_slot_holds(slot, key | 1) {
-      attachment = Unmanaged.fromOpaque(mms_slot_pointer(slot)).takeUnretainedValue()
-    } else {
-      attachment = try ThreadRegistry.shared.attachment(
-        to: key,
-        slotOffset: slotOffset,
-        backend: implementation,
-        fields: fields
-      )
+      let copy = ViewedCopy(Unmanaged.fromOpaque(mms_slot_pointer(slot)))
+      return (try copy.begin(), copy)
     }
+    let attachment = try ThreadRegistry.shared.attachment(
+      to: key,
+      slotOffset: slotOffset,
+      backend: implementation,
+      fields: fields
+    )
     switch attachment.content {
     case .direct(let address):
       return (address, nil)
     case .copied(let value):
-      return (try value.begin(), ViewedCopy(value))
+      let copy = ViewedCopy(.passUnretained(value))
+      return (try copy.begin(), copy)
     }
   }
 

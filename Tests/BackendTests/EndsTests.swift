@@ -333,7 +333,7 @@ private func openDescriptors() throws -> Int { try descriptorLinks().count }
 
 /// How many of them are maps, programs, type information and pidfds: the runtime and Dispatch open
 /// others when they like.
-private func libraryDescriptors() throws -> Int {
+func libraryDescriptors() throws -> Int {
   try descriptorLinks().count { link in
     ["anon_inode:bpf", "anon_inode:btf", "anon_inode:[pidfd]", "pidfd:"].contains {
       link.hasPrefix($0)
@@ -383,7 +383,7 @@ private func limitDescriptors(to count: Int) throws {
 }
 
 /// Opens files until there are no descriptors left.
-private func takeAllDescriptors() throws -> [FileDescriptor] {
+func takeAllDescriptors() throws -> [FileDescriptor] {
   try limitDescriptors(to: openDescriptors() + 64)
   var taken: [FileDescriptor] = []
   while true {

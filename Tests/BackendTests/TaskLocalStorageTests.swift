@@ -244,6 +244,25 @@ private struct Oops: Error {}
     for thread in threads { try thread.join() }
   }
 
+  @Test(.threadPidfds, arguments: BackendUnderTest.copying)
+  func aThreadAndAnotherCreateItsValueAtOnce(_ backend: BackendUnderTest) throws {
+    let storage = try backend.bench(Tag.self, map: "tags").storage
+    let isOver = Box(false)
+    try withPidfd(of: .current) { pidfd in
+      let other = try TestThread {
+        while !isOver.get() { try storage.setValue(Tag(hits: 1), of: .pidfd(pidfd)) }
+      }
+      do {
+        defer { isOver.set(true) }
+        for round in 1...20_000 {
+          try storage.withCurrent { $0.requestID = UInt64(round) }
+          try storage.removeValue(of: .callingThread)
+        }
+      }
+      try other.join()
+    }
+  }
+
   @Test(arguments: BackendUnderTest.direct)
   func aLoopSeesWhatIsWrittenMeanwhile(_ backend: BackendUnderTest) throws {
     let bench = try backend.bench(Tag.self, map: "tags")

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <malloc.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <linux/bpf.h>
 #include <string.h>
@@ -64,4 +65,18 @@ int test_program_info(int fd, char name[16], int *translated, int *jited)
 	*translated = info.xlated_prog_len;
 	*jited = info.jited_prog_len;
 	return 0;
+}
+
+int test_stay_on_first_processor(void)
+{
+	cpu_set_t may, one;
+	int processor = 0;
+
+	if (sched_getaffinity(0, sizeof(may), &may))
+		return errno;
+	while (processor < CPU_SETSIZE - 1 && !CPU_ISSET(processor, &may))
+		processor++;
+	CPU_ZERO(&one);
+	CPU_SET(processor, &one);
+	return sched_setaffinity(0, sizeof(one), &one) ? errno : 0;
 }

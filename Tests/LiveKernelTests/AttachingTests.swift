@@ -33,14 +33,17 @@ import Testing
     #expect(weakObject == nil)
   }
 
-  @Test func closingDetaches() throws {
-    let object = try loadedCounters()
-    let map = try object.map(".bss")
-    let link = try object.attach(program: "count_calls")
-    object.close()
-    #expect(try descriptors("bpf_link").isEmpty && descriptors("bpf-prog").isEmpty)
-    link.detach()
-    #expect(try map.info.type == .array)
+  @Test func closingDetaches() async {
+    // In a process of its own: other tests have programs, too.
+    await #expect(processExitsWith: .success) {
+      let object = try loadedCounters()
+      let map = try object.map(".bss")
+      let link = try object.attach(program: "count_calls")
+      object.close()
+      #expect(try descriptors("bpf_link").isEmpty && descriptors("bpf-prog").isEmpty)
+      link.detach()
+      #expect(try map.info.type == .array)
+    }
   }
 
   @Test func aProgramThatHasNoPlace() throws {

@@ -167,6 +167,15 @@ import Testing
         layout: program.object.layout(ofMap: "echoes")
       )
       #expect(readOnly.backend.kind == .lookup)
+      #expect(readOnly.backend.explanation.contains("(the map's descriptor is read-only)"))
+      let refusal = #expect(throws: StorageError.self) {
+        try LookupBackend(
+          BPFMap(pinnedAt: path, readOnly: true),
+          layout: program.object.layout(ofMap: "echoes"),
+          road: .program
+        )
+      }
+      #expect(refusal?.kind == .permissionDenied)
       #expect(try readOnly.withCurrent { $0.said } == 5)
       let error = #expect(throws: StorageError.self) {
         try readOnly.withCurrent { $0.said = 6 }

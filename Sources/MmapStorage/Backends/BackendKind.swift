@@ -7,7 +7,7 @@ public enum BackendKind: String, Sendable, Hashable, Codable, CaseIterable, Cust
   case mapped
   /// The thread registers a page of its own with the kernel: a load or store an access.
   case userPage
-  /// `bpf_map_lookup_elem` into a buffer, and `bpf_map_update_elem` back if something changed.
+  /// Copied with a system call, and the fields that changed back with another.
   case lookup
   /// Memory of the process, for unit tests.
   case fake

@@ -11,8 +11,9 @@ public final class LookupBackend: StorageBackend {
   public enum Road: Sendable, Hashable, CaseIterable {
     /// By program where that can be, else by pidfd.
     case automatic
-    /// Programs of type syscall, loaded when the backend is created: one system call to read, one
-    /// to write, and no descriptor for a thread. Needs the right to load programs (CAP_BPF and
+    /// Programs of type syscall, loaded when the backend is created: one system call to read (for
+    /// each 1008 bytes of a value), one to write, and no descriptor for a thread. No field is torn,
+    /// and what is not written stays as it is. Needs the right to load programs (CAP_BPF and
     /// CAP_PERFMON), `bpf_loop` (Linux 5.17), and a map that may be written.
     case program
     /// `bpf_map_lookup_elem` and `bpf_map_update_elem` with a pidfd, which is kept for each thread.
@@ -45,8 +46,7 @@ public final class LookupBackend: StorageBackend {
   ///   - rejected: The better backends, and why they are not used.
   /// - Throws: ``StorageError/Kind/wrongType`` for a map of another type,
   ///   ``StorageError/Kind/loadFailed`` or another error if the programs are asked for and cannot be
-  ///   loaded, what
-  ///   ``BPFMap/valueLayout()`` throws, and ``StorageError/Kind/wrongState`` for a closed map.
+  ///   loaded, what ``BPFMap/valueLayout()`` throws, and ``StorageError/Kind/wrongState`` for a closed map.
   public init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
@@ -95,7 +95,7 @@ public final class LookupBackend: StorageBackend {
   /// Does nothing: the kernel ends a thread's storage with the thread.
   public func detach(_ attachment: Attachment, because reason: DetachReason) {}
 
-  /// One `bpf_map_lookup_elem`.
+  /// By program, or one `bpf_map_lookup_elem`.
   public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
     throws(StorageError) -> Bool
   {
@@ -109,7 +109,7 @@ public final class LookupBackend: StorageBackend {
       )
     }
     let errno =
-      if let programs = programs(for: task) {
+      if let programs, task.isCallingThread {
         programs.load(into: address)
       } else {
         try task.withPidfd(for: attempt) { map.lookup(key: $0, into: address) }
@@ -129,15 +129,26 @@ public final class LookupBackend: StorageBackend {
     of bytes: UnsafeRawBufferPointer
   ) throws(StorageError) {
     let attempt = "update the value"
-    if let programs = programs(for: task) {
-      if let errno = programs.store(ranges, of: bytes) { throw error(errno, attempt, task) }
-      return
+    let size = min(valueSize, bytes.count)
+    for range in ranges where range.lowerBound < 0 || range.upperBound > size {
+      throw StorageError(
+        .invalidArgument,
+        attempt: attempt,
+        on: describedMap,
+        advice: "the bytes \(range) are not within the \(bytes.count) given "
+          + "and the \(valueSize) of a value"
+      )
     }
-    let errno = try task.withPidfd(for: attempt) { pidfd in
-      withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
-        overlay(ranges, of: bytes, onto: pidfd, through: value)
+    let errno =
+      if let programs, task.isCallingThread {
+        programs.store(ranges, of: bytes)
+      } else {
+        try task.withPidfd(for: attempt) { pidfd in
+          withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
+            overlay(ranges, of: bytes, onto: pidfd, through: value)
+          }
+        }
       }
-    }
     switch errno {
     case nil: return
     case .resourceTemporarilyUnavailable:
@@ -146,7 +157,8 @@ public final class LookupBackend: StorageBackend {
         attempt: attempt,
         on: "\(describedMap) of \(task)",
         errno: errno,
-        advice: "someone else creates and removes the same task's storage all the time"
+        advice: "someone else creates and removes the same task's storage all the time, "
+          + "or the kernel has no memory for it"
       )
     case .noSuchFileOrDirectory:
       throw StorageError(
@@ -160,11 +172,11 @@ public final class LookupBackend: StorageBackend {
     }
   }
 
-  /// One `bpf_map_delete_elem`.
+  /// By program, or one `bpf_map_delete_elem`.
   public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
     let attempt = "delete the value"
     let errno =
-      if let programs = programs(for: task) {
+      if let programs, task.isCallingThread {
         programs.delete()
       } else {
         try task.withPidfd(for: attempt) { map.delete(key: $0) }
@@ -173,16 +185,6 @@ public final class LookupBackend: StorageBackend {
     case nil: return true
     case .noSuchFileOrDirectory: return false
     case .some(let errno): throw error(errno, attempt, task)
-    }
-  }
-
-  /// The programs, where they are to be used for this task: it has to be the calling thread.
-  private func programs(for task: TaskReference) -> CallingTaskPrograms? {
-    guard let programs else { return nil }
-    return switch task {
-    case .callingThread: programs
-    case .thread(let id): id == ThreadRecord.current?.id ?? .current ? programs : nil
-    case .pidfd: nil
     }
   }
 
@@ -202,7 +204,10 @@ public final class LookupBackend: StorageBackend {
             advice: "the map's descriptor is read-only"
           )
         }
-        return (try .shared(for: map, info), way + " with BPF programs that run in the thread")
+        return (
+          try .init(map, valueSize: info.valueSize),
+          way + " with BPF programs that run in the thread"
+        )
       } catch {
         if road == .program { throw error }
         let cause = error.errno.map { "\($0)" } ?? error.advice

@@ -91,7 +91,6 @@ extension BPFObject {
     }
   }
 
-  /// Attaches the program; returns nil if its section names no place to attach it to.
   /// A descriptor of a loaded program, which the caller closes.
   func duplicateProgram(_ name: String) throws(StorageError) -> CInt {
     let attempt = "find program '\(name)'"
@@ -102,6 +101,7 @@ extension BPFObject {
     }
   }
 
+  /// Attaches the program; returns nil if its section names no place to attach it to.
   private func attachOne(_ program: OpaquePointer) throws(StorageError) -> OpaquePointer? {
     var link: OpaquePointer?
     var warnings = ""

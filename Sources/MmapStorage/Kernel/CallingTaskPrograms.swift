@@ -5,14 +5,15 @@ internal import SystemPackage
 /// The programs of calling-task.bpf.c, loaded for one map: each reads or writes the value of the
 /// thread that runs it, with one system call and no descriptor of the thread.
 ///
-/// All storages of the process over the same map share them; they take three descriptors.
+/// They take three descriptors. In the child of a `fork` they are there as well.
 final class CallingTaskPrograms: Sendable {
   private let valueSize: Int
   private let loading: CInt
   private let storing: CInt
   private let deleting: CInt
 
-  private init(_ map: BPFMap, valueSize: Int) throws(StorageError) {
+  /// Loads them: some milliseconds, and needs the right to load programs.
+  init(_ map: BPFMap, valueSize: Int) throws(StorageError) {
     let object = try BPFObject(.callingTask)
     defer { object.close() }
     try object.reuse(map, as: "values")
@@ -32,41 +33,6 @@ final class CallingTaskPrograms: Sendable {
   }
 
   deinit { [loading, storing, deleting].forEach(closeNumber) }
-
-  // MARK: Loading, once for a map
-
-  private struct Loaded {
-    weak var programs: CallingTaskPrograms?
-  }
-
-  private static let lock = ForkSafeLock()
-  private nonisolated(unsafe) static var byMap: [UInt32: Loaded] = [:]
-  /// In the child of a `fork` the programs are still there.
-  private static let forkHandlers: Void = {
-    pthread_atfork(
-      { CallingTaskPrograms.lock.lock() },
-      { CallingTaskPrograms.lock.unlock() },
-      { CallingTaskPrograms.lock.unlock() }
-    )
-  }()
-
-  /// The programs for a map, which are loaded if they are not: some milliseconds, and needs the
-  /// right to load programs.
-  static func shared(
-    for map: BPFMap,
-    _ info: BPFMapInfo
-  ) throws(StorageError) -> CallingTaskPrograms {
-    _ = forkHandlers
-    return try lock.withLock { () throws(StorageError) in
-      if let programs = byMap[info.id]?.programs { return programs }
-      let programs = try CallingTaskPrograms(map, valueSize: info.valueSize)
-      byMap = byMap.filter { $0.value.programs != nil }
-      byMap[info.id] = Loaded(programs: programs)
-      return programs
-    }
-  }
-
-  // MARK: Running them
 
   /// As `struct piece`: offset, four, two and one last bytes, words.
   private static let header = 16
@@ -107,12 +73,19 @@ final class CallingTaskPrograms: Sendable {
     var bits: UInt64
   }
 
+  /// How many changes a context has room for. The others follow it in memory.
+  private static let changesInContext = 4
+
   /// Writes those ranges of `bytes` into the value, in place and each field whole; creates the value
   /// if there is none.
   func store(_ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer) -> Errno? {
-    let most = ranges.reduce(0) { $0 + $1.count }
-    return withUnsafeTemporaryAllocation(of: Change.self, capacity: max(1, most)) { changes in
-      var count = 0
+    var most = Self.changesInContext
+    for range in ranges { most += range.count }
+    let stride = MemoryLayout<Change>.stride
+    // As `struct changes`, whose address and count take as much as a change.
+    return withUnsafeTemporaryAllocation(byteCount: (1 + most) * stride, alignment: 8) { context in
+      guard let context = context.baseAddress else { return .noMemory }
+      var next = context + stride
       for range in ranges {
         var at = range.lowerBound
         while at < range.upperBound {
@@ -121,13 +94,20 @@ final class CallingTaskPrograms: Sendable {
           withUnsafeMutableBytes(of: &change.bits) {
             $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[at..<at + width]))
           }
-          changes.initializeElement(at: count, to: change)
-          count += 1
+          next.storeBytes(of: change, as: Change.self)
+          next += stride
           at += width
         }
       }
-      var context = (UInt64(UInt(bitPattern: changes.baseAddress)), UInt64(count))
-      return run(storing, &context, MemoryLayout.size(ofValue: context))
+      let others = context + (1 + Self.changesInContext) * stride
+      // What is not filled goes to the kernel and comes back, and nobody looks at it.
+      context.storeBytes(of: UInt64(UInt(bitPattern: others)), as: UInt64.self)
+      context.storeBytes(
+        of: UInt64((next - context) / stride - 1),
+        toByteOffset: 8,
+        as: UInt64.self
+      )
+      return run(storing, context, others - context)
     }
   }
 
@@ -140,8 +120,16 @@ final class CallingTaskPrograms: Sendable {
     _ size: Int
   ) -> Errno? {
     var result: Int32 = 0
-    let code = mms_program_run(program, context, UInt32(size), &result)
-    if code != 0 { return Errno(rawValue: -code) }
-    return result == 0 ? nil : Errno(rawValue: -result)
+    // Each round lost a race against someone who created or removed a storage of this task, or found
+    // another task in the middle of that on this processor, which perhaps only gets on with it when
+    // this one sleeps.
+    for round in 0..<1_000 {
+      let code = mms_program_run(program, context, UInt32(size), &result)
+      if code != 0 { return Errno(rawValue: -code) }
+      if result == 0 { return nil }
+      if result != -EAGAIN, result != -EBUSY { break }
+      if round < 10 { sched_yield() } else { usleep(100) }
+    }
+    return Errno(rawValue: -result)
   }
 }

@@ -19,6 +19,14 @@ struct {
 /* The size of that map's values. */
 const volatile __u32 value_size = 1;
 
+/* Nobody has a value in here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} nothing SEC(".maps");
+
 /* Keep in step with CallingTaskPrograms in Swift. */
 struct piece {
 	__u64 offset;		/* where it begins; the rest is what comes back */
@@ -34,12 +42,33 @@ struct change {
 	__u64 bits;
 };
 
+#define IN_CONTEXT 4
+
 struct changes {
-	__u64 address;		/* of an array of changes, in the caller's memory */
+	__u64 address;		/* of those that do not fit here, in the caller's memory */
 	__u64 count;
+	struct change first[IN_CONTEXT];
 };
 
 #define PIECE sizeof(((struct piece *)0)->words)
+
+/*
+ * Before Linux 6.2, bpf_task_storage_get() finds nothing either while some other task on this CPU
+ * is in the middle of one: preempted, or waiting for memory. bpf_task_storage_delete() tells.
+ */
+static __always_inline void *find(long *error)
+{
+	void *value = bpf_task_storage_get(&values, bpf_get_current_task_btf(), 0, 0);
+
+	if (value)
+		return value;
+	*error = bpf_task_storage_delete(&nothing, bpf_get_current_task_btf());
+	if (*error == -EBUSY)
+		return 0;
+	/* That other task may have ended its call in between. */
+	*error = -ENOENT;
+	return bpf_task_storage_get(&values, bpf_get_current_task_btf(), 0, 0);
+}
 
 /*
  * The verifier knows the size, so what is left of the loop is a load and a store for each word.
@@ -51,10 +80,11 @@ int load_value(struct piece *piece)
 	__u32 size = value_size;
 	const void *value, *words;
 	__u64 offset = piece->offset;
+	long error = 0;
 
-	value = bpf_task_storage_get(&values, bpf_get_current_task_btf(), 0, 0);
+	value = find(&error);
 	if (!value)
-		return -ENOENT;
+		return error;
 	words = value;
 	if (size > PIECE) {
 		if (offset > size - PIECE)
@@ -131,9 +161,21 @@ int store_value(struct changes *changes)
 
 	writing.value = bpf_task_storage_get(&values, bpf_get_current_task_btf(), 0,
 					     BPF_LOCAL_STORAGE_GET_F_CREATE);
+	/* No memory, or somebody else created or removed a storage of this task: it does not say. */
 	if (!writing.value)
-		return -ENOMEM;
-	done = bpf_loop(count, apply_next, &writing, 0);
+		return -EAGAIN;
+	#pragma clang loop unroll(full)
+	for (int index = 0; index < IN_CONTEXT; index++) {
+		struct change change;
+
+		if (index >= count)
+			return 0;
+		change = changes->first[index];
+		done = apply(&change, writing.value);
+		if (done)
+			return done;
+	}
+	done = bpf_loop(count - IN_CONTEXT, apply_next, &writing, 0);
 	return done < 0 ? done : writing.error;
 }
 

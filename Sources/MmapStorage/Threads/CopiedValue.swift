@@ -10,7 +10,8 @@ final class CopiedValue {
   private let backend: any StorageBackend
   private let fields: [Range<Int>]
   private var depth = 0
-  private var changes: [Range<Int>] = []
+  /// Kept for its capacity. Only ``collectChanges()`` changes it, and calls nothing meanwhile.
+  @exclusivity(unchecked) private var changes: [Range<Int>] = []
 
   /// - Parameters:
   ///   - backend: Loads and stores the value.
@@ -74,7 +75,7 @@ final class CopiedValue {
   }
 
   private func collectChanges() {
-    changes.removeAll(keepingCapacity: true)
+    if !changes.isEmpty { changes.removeAll(keepingCapacity: true) }
     guard memcmp(bytes, loaded, size) != 0 else { return }
     for field in fields
     where memcmp(bytes + field.lowerBound, loaded + field.lowerBound, field.count) != 0 {

@@ -19,6 +19,15 @@ public enum TaskReference: Sendable, Hashable, CustomStringConvertible {
     }
   }
 
+  /// Whether it is the calling thread, as far as can be told without a descriptor's help.
+  var isCallingThread: Bool {
+    switch self {
+    case .callingThread: true
+    case .thread(let id): id == ThreadRecord.current?.id ?? .current
+    case .pidfd: false
+    }
+  }
+
   /// The task in words, for errors.
   public var description: String {
     switch self {

@@ -28,11 +28,12 @@ final class ThreadAttachment: @unchecked Sendable {
 
   func detach(because reason: DetachReason) { backend.detach(attachment, because: reason) }
 
-  /// Makes the thread's slot lead here: to the bytes themselves, or under the odd key to `self`.
+  /// Makes the thread's slot lead here: to the bytes themselves, or under the odd key to the copy.
   func fill(_ slot: UnsafeMutablePointer<mms_slot>, key: UInt64) {
     switch content {
     case .direct(let address): mms_slot_fill(slot, key, address)
-    case .copied: mms_slot_fill(slot, key | 1, Unmanaged.passUnretained(self).toOpaque())
+    case .copied(let value):
+      mms_slot_fill(slot, key | 1, Unmanaged.passUnretained(value).toOpaque())
     }
   }
 }

@@ -3,8 +3,9 @@ internal import CLibBPFShim
 /// The largest naturally aligned access that begins at `offset` and stays within `rest` bytes: 8, 4,
 /// 2 or 1. Copying by such pieces never tears a field.
 func widestAccess(_ offset: Int, _ rest: Int) -> Int {
-  for width in [8, 4, 2] where offset % width == 0 && rest >= width { return width }
-  return 1
+  if offset & 7 == 0, rest >= 8 { return 8 }
+  if offset & 3 == 0, rest >= 4 { return 4 }
+  return offset & 1 == 0 && rest >= 2 ? 2 : 1
 }
 
 /// Copies bytes that another thread or a program may write meanwhile; no field is torn.

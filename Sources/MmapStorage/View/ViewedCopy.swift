@@ -3,7 +3,12 @@
 struct ViewedCopy {
   private let value: Unmanaged<CopiedValue>
 
-  init(_ value: CopiedValue) { self.value = .passUnretained(value) }
+  init(_ value: Unmanaged<CopiedValue>) { self.value = value }
+
+  /// Enters the view.
+  func begin() throws(StorageError) -> UnsafeMutableRawPointer {
+    try value.takeUnretainedValue().begin()
+  }
 
   /// Loads the storage again and keeps what the view changed.
   @usableFromInline

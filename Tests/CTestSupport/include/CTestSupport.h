@@ -21,4 +21,7 @@ int test_bpf_call_number(void);
 /* A BPF program's name, and bytes of its instructions: after verification, and as machine code. */
 int test_program_info(int fd, char name[16], int *translated, int *jited);
 
+/* Keeps the calling thread on the first of the processors that it may use. 0, or an errno. */
+int test_stay_on_first_processor(void);
+
 #endif
