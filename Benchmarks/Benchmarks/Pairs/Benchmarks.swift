@@ -91,7 +91,7 @@ private func access() throws {
             var sum: UInt64 = 0
             for _ in 0..<count {
               let copy = view.copyValue()
-              blackHole(copy)
+              withUnsafePointer(to: copy) { baseline_look_at($0) }
               sum &+= copy.b
             }
             return sum

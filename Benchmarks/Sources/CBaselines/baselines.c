@@ -73,7 +73,7 @@ uint64_t baseline_copy(size_t count)
 
 	for (size_t i = 0; i < count; i++) {
 		memcpy(&copy, (const void *)page, sizeof(copy));
-		__asm__ volatile("" : : "r"(&copy) : "memory");
+		baseline_look_at(&copy);
 		sum += copy.b;
 	}
 	return sum;

@@ -55,6 +55,12 @@ int64_t baseline_count(enum counting way, int threads, size_t events, int map);
 
 int64_t baseline_now(void);
 
+/* Makes the compiler have the bytes there. */
+static inline void baseline_look_at(const void *bytes)
+{
+	__asm__ volatile("" : : "r"(bytes) : "memory");
+}
+
 /* Keeps the compiler from taking what it knows of memory from one turn of a loop to the next. */
 static inline void baseline_forget_memory(void)
 {
