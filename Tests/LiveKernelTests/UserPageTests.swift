@@ -217,7 +217,7 @@ private struct PagesProgram {
     await #expect(processExitsWith: .success) {
       let program = try PagesProgram(allowing: [.userPage])
       let storage = try program.storage(OnePage.self, "pages")
-      let before = try pinnedPages()
+      let before = try (pinned: pinnedPages(), pidfds: descriptors("pidfd").count)
       let attached = Gate(), done = Gate(), ready = Box(0)
       let threads = try (0..<100).map { _ in
         try TestThread {
@@ -228,10 +228,11 @@ private struct PagesProgram {
         }
       }
       attached.wait()
-      #expect(try pinnedPages() >= before + 100)
+      #expect(try pinnedPages() >= before.pinned + 100)
+      #expect(try descriptors("pidfd").count == before.pidfds)
       done.open()
       for thread in threads { try thread.join() }
-      try expectPinnedPages(atMost: before)
+      try expectPinnedPages(atMost: before.pinned)
     }
   }
 

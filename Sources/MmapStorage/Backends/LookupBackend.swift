@@ -100,14 +100,7 @@ public final class LookupBackend: StorageBackend {
     throws(StorageError) -> Bool
   {
     let attempt = "look up the value"
-    guard bytes.count >= valueSize, let address = bytes.baseAddress else {
-      throw StorageError(
-        .invalidArgument,
-        attempt: attempt,
-        on: describedMap,
-        advice: "the buffer has \(bytes.count) bytes and a value \(valueSize)"
-      )
-    }
+    let address = try address(of: bytes, for: attempt)
     let errno =
       if let programs, task.isCallingThread {
         programs.load(into: address)

@@ -63,6 +63,24 @@ extension StorageBackend {
   /// False.
   public var createsOnlyByAttaching: Bool { false }
 
+  /// Where a buffer for a value begins.
+  ///
+  /// - Throws: ``StorageError/Kind/invalidArgument`` if it is too small.
+  func address(
+    of bytes: UnsafeMutableRawBufferPointer,
+    for attempt: String
+  ) throws(StorageError) -> UnsafeMutableRawPointer {
+    guard bytes.count >= valueSize, let address = bytes.baseAddress else {
+      throw StorageError(
+        .invalidArgument,
+        attempt: attempt,
+        on: describedMap,
+        advice: "the buffer has \(bytes.count) bytes and a value \(valueSize)"
+      )
+    }
+    return address
+  }
+
   /// The map in words, for errors, such as "map 'request_tags'".
   package var describedMap: String { "map '\(mapName)'" }
 }

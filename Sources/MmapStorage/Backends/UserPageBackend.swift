@@ -168,7 +168,7 @@ public final class UserPageBackend: StorageBackend {
   private func register(_ page: RegisteredPage) throws(StorageError) {
     let attempt = "register a page as the calling thread's value"
     let thread = TaskReference.thread(page.key.thread)
-    let errno = try thread.withPidfd(for: attempt) { pidfd in
+    let errno = try thread.withPidfd(for: attempt, isKept: false) { pidfd in
       withUnsafeBytes(of: UInt(bitPattern: page.memory.address)) { pointer -> Errno? in
         guard let pointer = pointer.baseAddress else { return .invalidArgument }
         return map.update(key: pidfd, value: pointer, .always)
@@ -184,14 +184,7 @@ public final class UserPageBackend: StorageBackend {
     throws(StorageError) -> Bool
   {
     let attempt = "look up the value"
-    guard bytes.count >= valueSize, let address = bytes.baseAddress else {
-      throw StorageError(
-        .invalidArgument,
-        attempt: attempt,
-        on: describedMap,
-        advice: "the buffer has \(bytes.count) bytes and a value \(valueSize)"
-      )
-    }
+    let address = try address(of: bytes, for: attempt)
     return try withPage(of: task, for: attempt) { page in
       copyWords(from: page, to: address, count: valueSize)
     } != nil
@@ -232,7 +225,7 @@ public final class UserPageBackend: StorageBackend {
   /// One `bpf_map_delete_elem`. The thread's page stays mapped until the thread detaches.
   public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
     let attempt = "delete the value"
-    switch try task.withPidfd(for: attempt, { map.delete(key: $0) }) {
+    switch try task.withPidfd(for: attempt, isKept: false, { map.delete(key: $0) }) {
     case nil: return true
     case .noSuchFileOrDirectory: return false
     case .some(let errno): throw error(errno, attempt, task)
@@ -267,7 +260,8 @@ public final class UserPageBackend: StorageBackend {
   ) throws(StorageError) -> Bool {
     // The kernel shows zero in the pointer's place.
     var pointer: UInt = 0
-    switch try task.withPidfd(for: attempt, { map.lookup(key: $0, into: &pointer) }) {
+    switch try task.withPidfd(for: attempt, isKept: false, { map.lookup(key: $0, into: &pointer) })
+    {
     case nil: return true
     case .noSuchFileOrDirectory: return false
     case .some(let errno): throw error(errno, attempt, task)

@@ -5,23 +5,30 @@ internal import SystemPackage
 extension TaskReference {
   /// Runs `body` with a pidfd of the task.
   ///
-  /// The calling thread's pidfd is opened once and shared by all storages. When the process is out
+  /// The calling thread's pidfd is opened once and shared by all storages, if it is to be kept. When the process is out
   /// of descriptors, some other thread's is closed to make room, or the reserve is given up for
   /// the length of the call, and nothing is kept: slower, but it goes on.
   ///
   /// - Parameters:
   ///   - attempt: What the pidfd is for, for errors.
+  ///   - isKept: Whether the pidfd of the calling thread is kept for the next call.
   ///   - body: Uses the pidfd, and does not close it.
   /// - Returns: What `body` returned.
   /// - Throws: ``StorageError`` if there is no such thread, or no pidfd for it on this kernel.
-  func withPidfd<R>(for attempt: String, _ body: (Int32) -> R) throws(StorageError) -> R {
+  func withPidfd<R>(
+    for attempt: String,
+    isKept: Bool = true,
+    _ body: (Int32) -> R
+  ) throws(StorageError) -> R {
     switch self {
     case .pidfd(let descriptor):
       return body(descriptor.rawValue)
+    case .callingThread where !isKept:
+      return try TaskReference.thread(.current).withPidfd(for: attempt, isKept: false, body)
     case .callingThread:
       return try withCachedPidfd(of: try ThreadRecord.currentOrNew(), for: attempt, body)
     case .thread(let id):
-      if let record = ThreadRecord.current, record.id == id {
+      if isKept, let record = ThreadRecord.current, record.id == id {
         return try withCachedPidfd(of: record, for: attempt, body)
       }
       let descriptor = openPidfd(id)
