@@ -29,6 +29,7 @@ public final class LookupBackend: StorageBackend {
 
   private let map: OpenMap
   private let layout: ValueLayout
+  private let mapID: UInt32
   private let programs: CallingTaskPrograms?
 
   /// The map's name.
@@ -60,6 +61,7 @@ public final class LookupBackend: StorageBackend {
     } else {
       self.layout = try map.valueLayout()
     }
+    mapID = info.id
     valueSize = info.valueSize
     guard !self.layout.isInUserPage else {
       throw StorageError(
@@ -81,6 +83,10 @@ public final class LookupBackend: StorageBackend {
     let (programs, reason) = try Self.programs(for: map, info, road)
     self.programs = programs
     choice = BackendChoice(.lookup, reason: reason, rejected: rejected)
+  }
+
+  deinit {
+    if programs != nil { CallingTaskPrograms.giveBack(map: mapID) }
   }
 
   /// The layout of the map's values.
@@ -198,7 +204,7 @@ public final class LookupBackend: StorageBackend {
           )
         }
         return (
-          try .init(map, valueSize: info.valueSize),
+          try .take(for: map, info),
           way + " with BPF programs that run in the thread"
         )
       } catch {

@@ -5,15 +5,15 @@ internal import SystemPackage
 /// The programs of calling-task.bpf.c, loaded for one map: each reads or writes the value of the
 /// thread that runs it, with one system call and no descriptor of the thread.
 ///
-/// They take three descriptors. In the child of a `fork` they are there as well.
+/// All backends of the process over the same map share them; they take three descriptors. In the
+/// child of a `fork` they are there as well.
 final class CallingTaskPrograms: Sendable {
   private let valueSize: Int
   private let loading: CInt
   private let storing: CInt
   private let deleting: CInt
 
-  /// Loads them: some milliseconds, and needs the right to load programs.
-  init(_ map: BPFMap, valueSize: Int) throws(StorageError) {
+  private init(_ map: BPFMap, valueSize: Int) throws(StorageError) {
     let object = try BPFObject(.callingTask)
     defer { object.close() }
     try object.reuse(map, as: "values")
@@ -31,6 +31,50 @@ final class CallingTaskPrograms: Sendable {
     self.valueSize = valueSize
     (loading, storing, deleting) = (descriptors[0], descriptors[1], descriptors[2])
   }
+
+  // MARK: Loading, once for a map
+
+  // Counted by hand: a weak reference would make each call count references the slow way.
+  private struct Loaded {
+    var programs: CallingTaskPrograms
+    var users: Int
+  }
+
+  private static let lock = ForkSafeLock()
+  private nonisolated(unsafe) static var byMap: [UInt32: Loaded] = [:]
+  private static let forkHandlers: Void = {
+    pthread_atfork(
+      { CallingTaskPrograms.lock.lock() },
+      { CallingTaskPrograms.lock.unlock() },
+      { CallingTaskPrograms.lock.unlock() }
+    )
+  }()
+
+  /// The programs for a map. If nobody has them they are loaded: some milliseconds, and needs the
+  /// right to load programs. To be given back with ``giveBack(map:)``.
+  static func take(for map: BPFMap, _ info: BPFMapInfo) throws(StorageError) -> CallingTaskPrograms
+  {
+    _ = forkHandlers
+    return try lock.withLock { () throws(StorageError) in
+      if let programs = byMap[info.id]?.programs {
+        byMap[info.id]?.users += 1
+        return programs
+      }
+      let programs = try CallingTaskPrograms(map, valueSize: info.valueSize)
+      byMap[info.id] = Loaded(programs: programs, users: 1)
+      return programs
+    }
+  }
+
+  /// Gives the programs for the map with this id back; the last to do so closes them.
+  static func giveBack(map id: UInt32) {
+    lock.withLock {
+      byMap[id]?.users -= 1
+      if byMap[id]?.users == 0 { byMap[id] = nil }
+    }
+  }
+
+  // MARK: Running them
 
   deinit { [loading, storing, deleting].forEach(closeNumber) }
 
