@@ -100,7 +100,8 @@ import Testing
       let layout = try object.layout(ofMap: "tags")
       try object.load()
       let map = try object.map("tags")
-      let loaded = try TaskLocalStorage<Tag>(backend: LookupBackend(map, road: .program))
+      let earlier = try loadedMap("tags", of: .values)
+      let loaded = try TaskLocalStorage<Tag>(backend: LookupBackend(earlier, road: .program))
       try #require(test_drop_rights() == 0)
 
       let error = #expect(throws: StorageError.self) {
@@ -123,6 +124,7 @@ import Testing
         try loaded.withCurrent { $0.requestID = 4 }
         #expect(try loaded.withCurrent { $0.requestID } == 4)
       }.join()
+      _ = try LookupBackend(earlier, layout: layout, road: .program)
       for descriptor in mine { try descriptor.close() }
     }
   }

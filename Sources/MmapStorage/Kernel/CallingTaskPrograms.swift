@@ -5,7 +5,8 @@ internal import SystemPackage
 /// The programs of calling-task.bpf.c, loaded for one map: each reads or writes the value of the
 /// thread that runs it, with one system call and no descriptor of the thread.
 ///
-/// All backends of the process over the same map share them; they take three descriptors. In the
+/// All backends of the process over the same map share them, also those that are created without the
+/// right to load programs; they take three descriptors. In the
 /// child of a `fork` they are there as well.
 final class CallingTaskPrograms: Sendable {
   private let valueSize: Int
