@@ -425,6 +425,61 @@ import Testing
     #expect(hasAHintForEachRow, "\(comparison.table)")
   }
 
+  /// A layout that differs from itself in each way in turn, also deep inside.
+  private static func variants(of type: FieldType) -> [FieldType] {
+    switch type {
+    case .structure(let layout):
+      var all = [type]
+      func add(_ change: (inout CompositeLayout) -> Void) {
+        var changed = layout
+        change(&changed)
+        all += [.structure(changed), .union(changed)]
+      }
+      add { $0.size += 4 }
+      add { $0.members.reverse() }
+      for index in layout.members.indices {
+        add { $0.members[index].name = "" }
+        add { $0.members[index].name += "_" }
+        add { $0.members[index].offset += 1 }
+        add { $0.members.remove(at: index) }
+        for inner in variants(of: layout.members[index].type) {
+          add { $0.members[index].type = inner }
+        }
+      }
+      return all
+    case .array(let element, let count):
+      return [.array(element, count + 1), element]
+        + variants(of: element).map { .array($0, count) }
+    default:
+      return [
+        type, .u32, .s32, .u64, .character, .boolean, .f32, .array(type, 1), .opaque(size: 4),
+        .enumeration(name: "e", size: 4, signed: false),
+        .unsupported(name: "lock", size: 4, advice: ""),
+      ]
+    }
+  }
+
+  @Test func theQuickVerdictIsThatOfTheRows() {
+    let point = FieldType.structure("p", 8, [member("atX", 0, .s32), member("y", 4, .u32)])
+    let type = FieldType.structure(
+      "t",
+      40,
+      [member("a", 0, .u32), member("b", 4, point), member("c", 12, .array(point, 3))]
+    )
+    let all = Self.variants(of: type)
+    var matching = 0
+    let pairs = all.flatMap { [(type, $0), ($0, type), ($0, $0)] }
+    for (left, right) in pairs {
+      for policy in [LayoutPolicy.exact, .compatible] {
+        let comparison = compare(left, right, policy)
+        let isMatch = comparison.mismatches.isEmpty
+        if comparison.isMatch != isMatch { Issue.record("\(comparison.table)") }
+        if isMatch { matching += 1 }
+      }
+    }
+    #expect(matching > all.count)
+  }
+
   @Test func keepsMatchingRowsForContext() {
     let comparison = compare(Self.ab(.u32, 4, .u32, 8), Self.ab(.u32, 4, .s32, 8))
     #expect(comparison.rows.map { $0.swift?.name } == ["a", "b", ""])

@@ -1,7 +1,7 @@
 /// A Swift type and a map's value type next to each other, field by field.
 ///
-/// The comparison knows no map and no descriptor; it takes two descriptions. Making one costs
-/// O(*n*) in the number of fields, squared within one structure, and may be done on any thread.
+/// The comparison knows no map and no descriptor; it takes two descriptions, and may be used on any
+/// thread.
 ///
 /// Two fields match if they have the same name, offset, size and kind:
 ///
@@ -71,8 +71,8 @@ public struct LayoutComparison: Sendable {
   public let mapTypeName: String
   /// How much the map may have that Swift does not know.
   public let policy: LayoutPolicy
-  /// All fields in the order of their offsets, and the size of the whole value last.
-  public let rows: [Row]
+  private let swift: FieldType
+  private let map: FieldType
 
   /// Compares two descriptions.
   ///
@@ -93,7 +93,8 @@ public struct LayoutComparison: Sendable {
     self.mapName = mapName
     self.policy = policy
     mapTypeName = map.cWords
-    rows = LayoutMatcher(swift: swift, map: map, policy: policy).rows()
+    self.swift = swift
+    self.map = map
   }
 
   /// Compares a Swift type with a description of the map's value.
@@ -120,19 +121,29 @@ public struct LayoutComparison: Sendable {
     )
   }
 
+  /// All fields in the order of their offsets, and the size of the whole value last.
+  ///
+  /// - Complexity: O(*n*) in the number of fields, squared within one structure, at each call.
+  public var rows: [Row] { LayoutMatcher(swift: swift, map: map, policy: policy).rows() }
+
   /// The rows whose sides differ.
   public var mismatches: [Row] { rows.filter { !$0.differences.isEmpty } }
 
   /// Whether the map may be used with the Swift type.
-  public var isMatch: Bool { rows.allSatisfy(\.differences.isEmpty) }
+  ///
+  /// - Complexity: O(*n*) in the number of fields if they stand in the same order on both sides,
+  ///   else as of ``rows``.
+  public var isMatch: Bool {
+    swift.matchesInOrder(map) || rows.allSatisfy(\.differences.isEmpty)
+  }
 
   /// Throws unless the two sides match.
   ///
   /// - Throws: ``StorageError`` of kind ``StorageError/Kind/layoutMismatch``, with the table in its
   ///   details.
   public func check() throws(StorageError) {
+    if isMatch { return }
     let count = mismatches.count
-    guard count > 0 else { return }
     throw StorageError(
       .layoutMismatch,
       attempt: "use Swift type '\(swiftName)' as the value",
