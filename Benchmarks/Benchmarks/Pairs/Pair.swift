@@ -11,42 +11,62 @@ struct Pair {
   var batch: Int?
 }
 
-private let isQuick = getenv("MMAPSTORAGE_QUICK") != nil
+let isQuick = getenv("MMAPSTORAGE_QUICK") != nil
 
-/// Picoseconds of one operation, and how many millionths of the baseline's ours takes.
-private let ours = BenchmarkMetric.custom("ours (ps)", polarity: .prefersSmaller)
-private let baseline = BenchmarkMetric.custom("baseline (ps)", polarity: .prefersSmaller)
-private let ratio = BenchmarkMetric.custom("ratio (millionths)", polarity: .prefersSmaller)
+/// What the two sides of a comparison are measured in; the samples hold thousandths of it.
+enum Unit: String {
+  case nanoseconds = "ps"
+  case bytes = "millibytes"
+}
 
 /// Registers a benchmark whose every sample runs both sides in turn, A B B A, so that the drift of a
 /// machine that others use as well is in both, and keeps the ratio of each sample.
 func compare(_ pair: Pair) {
-  var batch = pair.batch ?? 1
+  var batch = pair.batch
+  func time(_ body: (Int) throws -> Void) throws -> Double {
+    let count = try batch ?? operationsInAMillisecond(pair.baseline)
+    batch = count
+    return try Double(nanoseconds(count, body)) / Double(count)
+  }
+  compare(pair.name, ours: { try time(pair.ours) }, baseline: { try time(pair.baseline) })
+}
+
+/// The same for sides that measure themselves.
+func compare(
+  _ name: String,
+  in unit: Unit = .nanoseconds,
+  seconds: Int = 3,
+  ours: @escaping () throws -> Double,
+  baseline: @escaping () throws -> Double
+) {
+  let metrics = (
+    ours: BenchmarkMetric.custom("ours (\(unit.rawValue))", polarity: .prefersSmaller),
+    baseline: BenchmarkMetric.custom("baseline (\(unit.rawValue))", polarity: .prefersSmaller),
+    ratio: BenchmarkMetric.custom("ratio (millionths)", polarity: .prefersSmaller)
+  )
   Benchmark(
-    pair.name,
+    name,
     configuration: .init(
-      metrics: [ours, baseline, ratio],
-      units: [ours: .count, baseline: .count, ratio: .count],
-      warmupIterations: 2,
+      metrics: [metrics.ours, metrics.baseline, metrics.ratio],
+      units: [metrics.ours: .count, metrics.baseline: .count, metrics.ratio: .count],
+      warmupIterations: 1,
       scalingFactor: .one,
-      maxDuration: isQuick ? .milliseconds(300) : .seconds(3),
+      maxDuration: isQuick ? .milliseconds(300) : .seconds(seconds),
       maxIterations: isQuick ? 51 : 301
     )
   ) { benchmark in
-    if pair.batch == nil, batch == 1 { batch = try operationsInAMillisecond(pair.baseline) }
-    var times = (ours: Int64(0), baseline: Int64(0))
-    times.ours += try time(batch, pair.ours)
-    times.baseline += try time(batch, pair.baseline)
-    times.baseline += try time(batch, pair.baseline)
-    times.ours += try time(batch, pair.ours)
-    let operations = Int64(2 * batch)
-    benchmark.measurement(ours, Int(times.ours * 1000 / operations))
-    benchmark.measurement(baseline, Int(times.baseline * 1000 / operations))
-    benchmark.measurement(ratio, Int(times.ours * 1_000_000 / max(1, times.baseline)))
+    var sums = (ours: 0.0, baseline: 0.0)
+    sums.ours += try ours()
+    sums.baseline += try baseline()
+    sums.baseline += try baseline()
+    sums.ours += try ours()
+    benchmark.measurement(metrics.ours, Int(sums.ours / 2 * 1000))
+    benchmark.measurement(metrics.baseline, Int(sums.baseline / 2 * 1000))
+    benchmark.measurement(metrics.ratio, Int(sums.ours / max(sums.baseline, 0.001) * 1_000_000))
   }
 }
 
-private func time(_ count: Int, _ body: (Int) throws -> Void) rethrows -> Int64 {
+func nanoseconds(_ count: Int, _ body: (Int) throws -> Void) rethrows -> Int64 {
   let before = baseline_now()
   try body(count)
   return baseline_now() - before
@@ -54,6 +74,6 @@ private func time(_ count: Int, _ body: (Int) throws -> Void) rethrows -> Int64 
 
 private func operationsInAMillisecond(_ body: (Int) throws -> Void) rethrows -> Int {
   var count = 1
-  while try time(count, body) < 1_000_000 { count *= 2 }
+  while try nanoseconds(count, body) < 1_000_000 { count *= 2 }
   return count
 }

@@ -16,16 +16,28 @@ struct Counters: MapValue {
   var more: InlineArray<4, UInt64> = .init(repeating: 0)
 }
 
-/// values.bpf.c, loaded for one backend.
-func loadValues(for backend: BackendKind) throws -> BPFObject {
-  let object = try BPFObject(.values, allowing: [backend])
-  try object.load()
-  return object
+/// values.bpf.c, loaded for one backend; nil, and a line that says why, where the kernel or the
+/// rights do not allow it.
+func loadValues(for backend: BackendKind) throws -> BPFObject? {
+  do throws(StorageError) {
+    let object = try BPFObject(.values, allowing: [backend])
+    try object.load()
+    if backend != .lookup {
+      _ = try TaskLocalStorage<Counters>(map: object.map("values"), allowing: [backend])
+    }
+    return object
+  } catch {
+    guard [.permissionDenied, .unsupported].contains(error.kind) else { throw error }
+    print("left out: what needs the backend \(backend): \(error)")
+    return nil
+  }
 }
 
-/// Descriptor numbers, for the C side. The object keeps them open.
+/// Descriptor numbers, for the C side. Valid as long as the map is there.
 func number(of map: BPFMap) throws -> CInt { try map.withDescriptor { $0.rawValue } }
 
-struct Failed: Error { var errno: Int }
+struct Failed: Error { var errno: CInt }
 
-func check(_ result: Int) throws { if result < 0 { throw Failed(errno: -result) } }
+func check<Result: FixedWidthInteger>(_ result: Result) throws {
+  if result < 0 { throw Failed(errno: -CInt(result)) }
+}

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 #ifndef PIDFD_THREAD
 #define PIDFD_THREAD 0200
@@ -198,6 +199,33 @@ void baseline_detach(int map, void *page)
 	munmap(page, sysconf(_SC_PAGESIZE));
 }
 
+static _Thread_local void *pages_of_crowd[2];
+
+static int attach_to(void *maps, int storage)
+{
+	void *page = baseline_attach(((int *)maps)[storage]);
+
+	pages_of_crowd[storage] = page;
+	if (!page)
+		return -ENOMEM;
+	((volatile struct counters *)page)->b = 1;
+	return 0;
+}
+
+static int detach_from(void *maps, int storage)
+{
+	baseline_detach(((int *)maps)[storage], pages_of_crowd[storage]);
+	return 0;
+}
+
+int baseline_crowd(int threads, int map, int other_map, struct crowd_figures *figures)
+{
+	int maps[2] = { map, other_map };
+	struct crowd_steps steps = { maps, attach_to, detach_from };
+
+	return crowd_run(threads, &steps, figures);
+}
+
 int64_t baseline_now(void)
 {
 	struct timespec now;
@@ -208,63 +236,114 @@ int64_t baseline_now(void)
 
 struct worker {
 	enum counting way;
-	int index;
+	volatile uint64_t *slot;
 	int map;
 	size_t events;
-	volatile uint64_t *slots;
 	int error;
 };
+
+static void count_in_slot(volatile uint64_t *slot, size_t events)
+{
+	for (size_t i = 0; i < events; i++)
+		*slot += 1;
+}
+
+static void count_with_atomics(volatile uint64_t *slot, size_t events)
+{
+	for (size_t i = 0; i < events; i++)
+		__atomic_fetch_add(slot, 1, __ATOMIC_RELAXED);
+}
+
+static int count_in_hash(int map, size_t events)
+{
+	int key = syscall(SYS_gettid);
+	uint64_t value = 0;
+
+	for (size_t i = 0; i < events; i++) {
+		if (bpf_map_lookup_elem(map, &key, &value) && errno != ENOENT)
+			return -errno;
+		value++;
+		if (bpf_map_update_elem(map, &key, &value, BPF_ANY))
+			return -errno;
+	}
+	return bpf_map_delete_elem(map, &key) ? -errno : 0;
+}
 
 static void *work(void *argument)
 {
 	struct worker *worker = argument;
-	size_t stride = worker->way == COUNT_PADDED ? 8 : 1;
-	volatile uint64_t *slot = worker->slots + worker->index * stride;
-	int key = syscall(SYS_gettid);
-	uint64_t value = 0;
 
-	for (size_t i = 0; i < worker->events; i++) {
-		switch (worker->way) {
-		case COUNT_PACKED:
-		case COUNT_PADDED:
-			*slot += 1;
-			break;
-		case COUNT_SHARED_ATOMIC:
-			__atomic_fetch_add(worker->slots, 1, __ATOMIC_RELAXED);
-			break;
-		case COUNT_HASH:
-			bpf_map_lookup_elem(worker->map, &key, &value);
-			value++;
-			if (bpf_map_update_elem(worker->map, &key, &value, BPF_ANY))
-				worker->error = -errno;
-			break;
-		}
+	switch (worker->way) {
+	case COUNT_PACKED:
+	case COUNT_PADDED:
+		count_in_slot(worker->slot, worker->events);
+		break;
+	case COUNT_SHARED_ATOMIC:
+		count_with_atomics(worker->slot, worker->events);
+		break;
+	case COUNT_HASH:
+		worker->error = count_in_hash(worker->map, worker->events);
+		break;
 	}
-	if (worker->way == COUNT_HASH)
-		bpf_map_delete_elem(worker->map, &key);
 	return NULL;
 }
 
-int64_t baseline_count(enum counting way, int threads, size_t events, int map)
+int baseline_count(enum counting way, int threads, size_t events, int map)
 {
+	/* Slots of eight bytes next to each other, or each in a cache line of its own. */
+	size_t stride = way == COUNT_PACKED ? 1 : way == COUNT_PADDED ? 8 : 0;
+	size_t size = 64 * ((size_t)threads + 1);
 	struct worker workers[64];
 	pthread_t handles[64];
-	int64_t before, error = 0;
-	uint64_t *slots = aligned_alloc(64, 64 * (threads + 1));
+	int started, error = 0;
+	uint64_t *slots = aligned_alloc(64, size);
 
 	if (!slots)
 		return -ENOMEM;
-	memset(slots, 0, 64 * (threads + 1));
-	before = baseline_now();
-	for (int i = 0; i < threads; i++) {
-		workers[i] = (struct worker){ way, i, map, events, slots, 0 };
-		pthread_create(&handles[i], NULL, work, &workers[i]);
+	memset(slots, 0, size);
+	for (started = 0; started < threads && !error; started++) {
+		workers[started] = (struct worker){ way, slots + started * stride, map, events, 0 };
+		error = -pthread_create(&handles[started], NULL, work, &workers[started]);
 	}
-	for (int i = 0; i < threads; i++) {
+	if (error)
+		started--;
+	for (int i = 0; i < started; i++) {
 		pthread_join(handles[i], NULL);
 		if (workers[i].error)
 			error = workers[i].error;
 	}
 	free(slots);
-	return error ? error : baseline_now() - before;
+	return error;
+}
+
+int baseline_create_and_remove(int map, int pidfd)
+{
+	struct counters value = { .b = 1 };
+
+	/* As a program would that does not know whether it has a value already. */
+	if (!bpf_map_lookup_elem(map, &pidfd, &value) || errno != ENOENT)
+		return -errno;
+	if (bpf_map_update_elem(map, &pidfd, &value, BPF_NOEXIST) || bpf_map_delete_elem(map, &pidfd))
+		return -errno;
+	return 0;
+}
+
+int baseline_open_and_load(const void *bytes, size_t size)
+{
+	struct bpf_object *object = bpf_object__open_mem(bytes, size, NULL);
+	struct bpf_map *map;
+	int error;
+
+	if (!object)
+		return -errno;
+	/* As declared for lookups alone: what the header adds for other backends is taken away. */
+	bpf_object__for_each_map(map, object) {
+		if (strstr(bpf_map__name(map), "_user_page"))
+			bpf_map__set_autocreate(map, false);
+		else if (bpf_map__type(map) == BPF_MAP_TYPE_TASK_STORAGE)
+			bpf_map__set_map_flags(map, BPF_F_NO_PREALLOC);
+	}
+	error = bpf_object__load(object);
+	bpf_object__close(object);
+	return error;
 }

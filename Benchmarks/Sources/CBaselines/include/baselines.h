@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "crowd.h"
+
 /* As in values.bpf.c. */
 struct counters {
 	uint64_t a;
@@ -49,9 +51,18 @@ long baseline_lookup_and_update(int map, int pidfd, size_t count);
 void *_Nullable baseline_attach(int map);
 void baseline_detach(int map, void *page);
 
-/* Up to 64 threads that count events: nanoseconds from the first to the last, or -errno. */
+/* The same for a crowd of threads, in two maps. */
+int baseline_crowd(int threads, int map, int other_map, struct crowd_figures *figures);
+
+/* The calling thread's element with system calls alone: what a first view and its removal do. */
+int baseline_create_and_remove(int map, int pidfd);
+
+/* An object file opened, loaded and closed. */
+int baseline_open_and_load(const void *bytes, size_t size);
+
+/* Up to 64 threads that count events. 0, or -errno. */
 enum counting { COUNT_PACKED, COUNT_PADDED, COUNT_SHARED_ATOMIC, COUNT_HASH };
-int64_t baseline_count(enum counting way, int threads, size_t events, int map);
+int baseline_count(enum counting way, int threads, size_t events, int map);
 
 int64_t baseline_now(void);
 

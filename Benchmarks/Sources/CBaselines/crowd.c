@@ -1,0 +1,112 @@
+#define _GNU_SOURCE
+#include "crowd.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+struct crowd {
+	const struct crowd_steps *steps;
+	pthread_barrier_t barrier;
+};
+
+struct member {
+	struct crowd *crowd;
+	pthread_t thread;
+	int64_t attaching, detaching;
+	int error;
+};
+
+static int64_t own_time(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+/* From the page tables: the counters in statm may lag behind by some hundred pages. */
+static int64_t resident_bytes(void)
+{
+	FILE *file = fopen("/proc/self/smaps_rollup", "re");
+	char line[256];
+	long kibibytes = -1;
+
+	if (!file)
+		return -1;
+	while (kibibytes < 0 && fgets(line, sizeof(line), file))
+		sscanf(line, "Rss: %ld kB", &kibibytes);
+	fclose(file);
+	return kibibytes * 1024;
+}
+
+static void *take_part(void *argument)
+{
+	struct member *member = argument;
+	const struct crowd_steps *steps = member->crowd->steps;
+	int64_t before;
+
+	/* What a thread needs anyway, such as its first page of stack and of heap, is there before. */
+	member->error = steps->attach(steps->context, 0);
+	pthread_barrier_wait(&member->crowd->barrier);
+	pthread_barrier_wait(&member->crowd->barrier);
+	before = own_time();
+	if (!member->error)
+		member->error = steps->attach(steps->context, 1);
+	member->attaching = own_time() - before;
+	pthread_barrier_wait(&member->crowd->barrier);
+	pthread_barrier_wait(&member->crowd->barrier);
+	before = own_time();
+	if (!member->error)
+		member->error = steps->detach(steps->context, 1);
+	member->detaching = own_time() - before;
+	if (!member->error)
+		member->error = steps->detach(steps->context, 0);
+	return NULL;
+}
+
+int crowd_run(int threads, const struct crowd_steps *steps, struct crowd_figures *figures)
+{
+	struct crowd crowd = { .steps = steps };
+	struct member *members = calloc(threads, sizeof(*members));
+	int64_t before, attaching = 0, detaching = 0;
+	pthread_attr_t attributes;
+	int error = 0;
+
+	if (!members)
+		return -ENOMEM;
+	pthread_barrier_init(&crowd.barrier, NULL, threads + 1);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 128 << 10);
+	for (int i = 0; i < threads; i++) {
+		members[i].crowd = &crowd;
+		error = pthread_create(&members[i].thread, &attributes, take_part, &members[i]);
+		if (error) {
+			/* The others wait for a barrier that will never be full. */
+			fprintf(stderr, "thread %d of %d cannot be created: errno %d\n", i, threads, error);
+			exit(1);
+		}
+	}
+	pthread_barrier_wait(&crowd.barrier);
+	before = resident_bytes();
+	pthread_barrier_wait(&crowd.barrier);
+	pthread_barrier_wait(&crowd.barrier);
+	figures->bytes = (double)(resident_bytes() - before) / threads;
+	pthread_barrier_wait(&crowd.barrier);
+	for (int i = 0; i < threads; i++) {
+		pthread_join(members[i].thread, NULL);
+		if (members[i].error)
+			error = members[i].error;
+		attaching += members[i].attaching;
+		detaching += members[i].detaching;
+	}
+	figures->attach_nanoseconds = (double)attaching / threads;
+	figures->detach_nanoseconds = (double)detaching / threads;
+	pthread_attr_destroy(&attributes);
+	pthread_barrier_destroy(&crowd.barrier);
+	free(members);
+	return error;
+}
