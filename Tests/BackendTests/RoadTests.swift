@@ -94,6 +94,21 @@ import Testing
     }
   }
 
+  @Test(.threadPidfds) func frozenMapsAreNotWritten() throws {
+    let map = try loadedMap("tags", of: .values)
+    #expect(try map.withDescriptor { test_freeze_map($0.rawValue) } == 0)
+    #expect(try !map.info.isWritable)
+    let refusal = #expect(throws: StorageError.self) { try LookupBackend(map, road: .program) }
+    #expect(refusal?.kind == .permissionDenied && refusal?.advice.contains("frozen") == true)
+
+    let storage = try TaskLocalStorage<Tag>(map: map, allowing: [.lookup])
+    #expect(storage.backend.explanation.contains("frozen"))
+    #expect(try storage.withCurrent { $0.requestID } == 0)
+    let error = #expect(throws: StorageError.self) { try storage.withCurrent { $0.requestID = 1 } }
+    #expect(error?.errno == .notPermitted && error?.advice.contains("frozen") == true)
+    #expect(try storage.value(of: .current) == nil)
+  }
+
   @Test(.threadPidfds) func withoutRights() async {
     await #expect(processExitsWith: .success) {
       let object = try BPFObject(.values, allowing: [.lookup])

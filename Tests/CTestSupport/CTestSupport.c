@@ -50,6 +50,13 @@ int test_bpf_call_number(void)
 	return SYS_bpf;
 }
 
+int test_freeze_map(int fd)
+{
+	union bpf_attr attr = { .map_fd = fd };
+
+	return syscall(SYS_bpf, BPF_MAP_FREEZE, &attr, sizeof(attr)) ? -errno : 0;
+}
+
 int test_program_info(int fd, char name[16], int *translated, int *jited)
 {
 	struct bpf_prog_info info = {};

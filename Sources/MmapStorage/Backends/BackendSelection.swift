@@ -50,7 +50,8 @@ private func obstacle(
     return map.origin?.userPageObstacle ?? KernelFeature.userPages.rejection(of: .userPage)
       ?? .init(.userPage, reason: "the map was not declared with TASK_STORAGE")
   case .mapped, .userPage:
-    return info.isWritable ? nil : .init(kind, reason: "the map's descriptor is read-only")
+    return info.isWritable
+      ? nil : .init(kind, reason: "the map's descriptor is read-only, or the map is frozen")
   case .lookup where layout.isInUserPage:
     return .init(.lookup, reason: "the map holds the addresses of pages, and not the values")
   case .lookup, .fake:

@@ -200,7 +200,7 @@ public final class LookupBackend: StorageBackend {
             .permissionDenied,
             attempt: "load the programs that reach the calling thread's value",
             on: map.describedName,
-            advice: "the map's descriptor is read-only"
+            advice: "the map's descriptor is read-only, or the map is frozen"
           )
         }
         return (

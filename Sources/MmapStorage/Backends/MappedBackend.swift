@@ -54,7 +54,9 @@ public final class MappedBackend: StorageBackend {
         .permissionDenied,
         attempt: attempt,
         on: map.describedName,
-        advice: "the descriptor is read-only; use LookupBackend, or open the map for writing"
+        advice:
+          "the descriptor is read-only, or the map is frozen; use LookupBackend, or open the map "
+          + "for writing"
       )
     }
     self.map = try OpenMap(map, for: attempt)

@@ -78,7 +78,7 @@ public final class UserPageBackend: StorageBackend {
         .permissionDenied,
         attempt: attempt,
         on: map.describedName,
-        advice: "the descriptor is read-only; open the map for writing"
+        advice: "the descriptor is read-only, or the map is frozen; open the map for writing"
       )
     }
     guard size <= UserPage.size, initialBytes.count <= size else {

@@ -200,7 +200,8 @@ public final class BPFMap: Sendable {
 
   /// What the kernel says about the map.
   ///
-  /// Needs no rights beyond the descriptor. Costs some system calls; the memory comes from `/proc`.
+  /// Needs no rights beyond the descriptor. Costs some system calls; the memory, and
+  /// whether the map is frozen, come from `/proc`.
   ///
   /// - Throws: ``StorageError/Kind/wrongState`` after ``close()``.
   public var info: BPFMapInfo {
@@ -208,6 +209,7 @@ public final class BPFMap: Sendable {
       let attempt = "read the map's info"
       return try withDescriptor(for: attempt) { (descriptor) throws(StorageError) in
         let info = try inspectMap(descriptor.rawValue, attempt: attempt, on: describedName)
+        let facts = descriptorFacts(descriptor.rawValue)
         return BPFMapInfo(
           type: BPFMapType(rawValue: info.type),
           id: info.id,
@@ -219,8 +221,9 @@ public final class BPFMap: Sendable {
           btfID: info.btf_id,
           btfKeyTypeID: info.btf_key_type_id,
           btfValueTypeID: info.btf_value_type_id,
-          isWritable: mms_descriptor_is_writable(descriptor.rawValue) == 1,
-          memory: memoryOfMap(descriptor.rawValue)
+          isWritable: mms_descriptor_is_writable(descriptor.rawValue) == 1
+            && facts["frozen:"] != 1,
+          memory: facts["memlock:"]
         )
       }
     }
@@ -364,22 +367,23 @@ private func create(
   return number
 }
 
-/// The "memlock" line of the descriptor's file in `/proc`.
-private func memoryOfMap(_ number: CInt) -> Int? {
+/// What the descriptor's file in `/proc` says, by its name there; empty if it cannot be read.
+private func descriptorFacts(_ number: CInt) -> [Substring: Int] {
   guard
     let file = try? FileDescriptor.open(
       "/proc/self/fdinfo/\(number)",
       .readOnly,
       options: .closeOnExec
     )
-  else { return nil }
+  else { return [:] }
   defer { try? file.close() }
   return withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { buffer in
-    guard let count = try? file.read(into: buffer) else { return nil }
-    let text = String(decoding: buffer.prefix(count), as: UTF8.self)
-    guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("memlock:") }) else {
-      return nil
+    guard let count = try? file.read(into: buffer) else { return [:] }
+    var facts: [Substring: Int] = [:]
+    for line in String(decoding: buffer.prefix(count), as: UTF8.self).split(separator: "\n") {
+      let words = line.split(whereSeparator: \.isWhitespace)
+      if words.count == 2, let value = Int(words[1]) { facts[words[0]] = value }
     }
-    return line.split(whereSeparator: \.isWhitespace).last.flatMap { Int($0) }
+    return facts
   }
 }

@@ -20,7 +20,8 @@ public struct BPFMapInfo: Sendable, Hashable {
   public var btfKeyTypeID: UInt32
   /// The value's type in that type information; 0 for none.
   public var btfValueTypeID: UInt32
-  /// Whether this descriptor may change the map.
+  /// Whether system calls with this descriptor may change the map: it was opened for writing, and
+  /// nobody froze the map (`bpf_map_freeze`).
   public var isWritable: Bool
   /// Bytes of kernel memory that the map takes, as far as the kernel counts them; nil if
   /// `/proc` does not say.

@@ -18,6 +18,9 @@ unsigned long test_heap_bytes(void);
 /* The number of the system call bpf(). */
 int test_bpf_call_number(void);
 
+/* BPF_MAP_FREEZE: system calls may not change the map from here on. */
+int test_freeze_map(int fd);
+
 /* A BPF program's name, and bytes of its instructions: after verification, and as machine code. */
 int test_program_info(int fd, char name[16], int *translated, int *jited);
 
