@@ -6,15 +6,17 @@
 void test_task_local_storage_mmapable(void);
 
 static const char *current_subtest;
+static bool skipped;
 static int failures, failed_subtests, subtests;
 
 static void end_subtest(void)
 {
 	if (!current_subtest)
 		return;
-	printf("%s %s\n", failures ? "FAILED" : "ok    ", current_subtest);
+	printf("%s %s\n", failures ? "FAILED" : skipped ? "SKIP  " : "ok    ", current_subtest);
 	failed_subtests += failures > 0;
 	failures = 0;
+	skipped = false;
 }
 
 bool test__start_subtest(const char *name)
@@ -23,6 +25,11 @@ bool test__start_subtest(const char *name)
 	current_subtest = name;
 	subtests++;
 	return true;
+}
+
+void test__skip(void)
+{
+	skipped = true;
 }
 
 void test__fail(const char *file, int line, const char *what, const char *format, ...)

@@ -18,6 +18,7 @@
 #include <bpf/libbpf.h>
 
 bool test__start_subtest(const char *name);
+void test__skip(void);
 void test__fail(const char *file, int line, const char *what, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
