@@ -8,13 +8,27 @@ let package = Package(
     .package(name: "MmapStorage", path: ".."),
     // Without traits it does not replace malloc: there is nothing here that it would have to count.
     .package(url: "https://github.com/ordo-one/benchmark", from: "1.38.1", traits: []),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
   ],
   targets: [
     .target(name: "CBaselines", linkerSettings: [.linkedLibrary("bpf")]),
+    .target(
+      name: "Operations",
+      dependencies: ["CBaselines", .product(name: "MmapStorage", package: "MmapStorage")]
+    ),
+    .executableTarget(
+      name: "Counts",
+      dependencies: [
+        "CBaselines", "Operations",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "MmapStorage", package: "MmapStorage"),
+        .product(name: "MmapStorageTesting", package: "MmapStorage"),
+      ]
+    ),
     .executableTarget(
       name: "Pairs",
       dependencies: [
-        "CBaselines",
+        "CBaselines", "Operations",
         .product(name: "Benchmark", package: "benchmark"),
         .product(name: "MmapStorage", package: "MmapStorage"),
         .product(name: "MmapStorageTesting", package: "MmapStorage"),

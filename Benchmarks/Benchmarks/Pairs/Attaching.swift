@@ -1,6 +1,7 @@
 import CBaselines
 import Glibc
 import MmapStorage
+import Operations
 
 /// A thread's first view of a storage, and the end of what it has there.
 func attaching() throws {

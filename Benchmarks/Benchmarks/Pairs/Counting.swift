@@ -1,6 +1,7 @@
 import CBaselines
 import Glibc
 import MmapStorage
+import Operations
 
 /// Threads that count events: ours against what people do today. Nanoseconds an event, with the
 /// threads' creation and first touch in it.

@@ -1,6 +1,7 @@
 import CBaselines
 import Glibc
 import MmapStorage
+import Operations
 
 /// Threads that are attached at the same time: what each costs as they become more.
 func crowds() throws {

@@ -1,20 +1,7 @@
 import CBaselines
 import MmapStorage
+import Operations
 import SystemPackage
-
-/// `struct counters` of values.bpf.c.
-struct Counters: MapValue {
-  var a: UInt64 = 0
-  var b: UInt64 = 0
-  var c: UInt32 = 0
-  var d: UInt32 = 0
-  var e: UInt16 = 0
-  var f: UInt16 = 0
-  var g: UInt8 = 0
-  var h: UInt8 = 0
-  var reserved: UInt16 = 0
-  var more: InlineArray<4, UInt64> = .init(repeating: 0)
-}
 
 /// values.bpf.c, loaded for one backend; nil, and a line that says why, where the kernel or the
 /// rights do not allow it.

@@ -1,0 +1,131 @@
+import CBaselines
+import MmapStorage
+
+/// Something that is done on the hot path, here and in C: what `Pairs` times and `Counts` counts.
+///
+/// Each side is one function that does it as often as it is told, so that its machine code can be
+/// looked at.
+public struct Operation: Sendable {
+  /// The name of the Swift function, which is how its machine code is found.
+  public var function: String
+  /// What is done, and in what group of benchmarks it is.
+  public var what: String
+  /// What the baseline is.
+  public var against: String
+  public var ours: @Sendable (TaskLocalStorage<Counters>, Int) throws -> UInt64
+  /// Needs `baseline_enter` on its thread, and `baseline_prepare_keys`.
+  public var baseline: @Sendable (Int) -> UInt64
+
+  public static let all = [
+    Operation(
+      function: "readField",
+      what: "access: read a field",
+      against: "thread-local pointer",
+      ours: readField,
+      baseline: { baseline_read_field($0) }
+    ),
+    Operation(
+      function: "writeField",
+      what: "access: write a field",
+      against: "thread-local pointer",
+      ours: writeField,
+      baseline: { baseline_write_field($0) }
+    ),
+    Operation(
+      function: "mixFields",
+      what: "access: eight mixed fields",
+      against: "thread-local pointer",
+      ours: mixFields,
+      baseline: { baseline_mixed_fields($0) }
+    ),
+    Operation(
+      function: "copyAll",
+      what: "access: copy 64 bytes",
+      against: "thread-local pointer",
+      ours: copyAll,
+      baseline: { baseline_copy($0) }
+    ),
+    Operation(
+      function: "addAtomically",
+      what: "access: atomic add",
+      against: "thread-local pointer",
+      ours: addAtomically,
+      baseline: { baseline_add($0) }
+    ),
+    Operation(
+      function: "enterAndRead",
+      what: "entry: enter and read",
+      against: "thread-local pointer and a check",
+      ours: enterAndRead,
+      baseline: { baseline_enter_and_read($0) }
+    ),
+    Operation(
+      function: "enterAndRead",
+      what: "entry: enter and read",
+      against: "by key, as the kernel's helper",
+      ours: enterAndRead,
+      baseline: { baseline_enter_by_key($0) }
+    ),
+  ]
+}
+
+@inline(never)
+private func readField(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws -> UInt64 {
+  try storage.withCurrent { view in
+    var sum: UInt64 = 0
+    for _ in 0..<count { sum &+= view.b }
+    return sum
+  }
+}
+
+@inline(never)
+private func writeField(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws -> UInt64 {
+  try storage.withCurrent { view in
+    for i in 0..<count { view.b = UInt64(truncatingIfNeeded: i) }
+    return view.b
+  }
+}
+
+@inline(never)
+private func mixFields(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws -> UInt64 {
+  try storage.withCurrent { view in
+    for _ in 0..<count {
+      view.a = view.b &+ UInt64(view.c)
+      view.d = view.c &+ 1
+      view.f = view.e
+      view.h = view.g
+    }
+    return view.a
+  }
+}
+
+@inline(never)
+private func copyAll(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws -> UInt64 {
+  try storage.withCurrent { view in
+    var sum: UInt64 = 0
+    for _ in 0..<count {
+      let copy = view.copyValue()
+      withUnsafePointer(to: copy) { baseline_look_at($0) }
+      sum &+= copy.b
+    }
+    return sum
+  }
+}
+
+@inline(never)
+private func addAtomically(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws -> UInt64 {
+  try storage.withCurrent { view in
+    for _ in 0..<count { view.atomic(\.b).wrappingAdd(1) }
+    return view.b
+  }
+}
+
+@inline(never)
+public func enterAndRead(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws -> UInt64 {
+  var sum: UInt64 = 0
+  for _ in 0..<count {
+    sum &+= try storage.withCurrent { $0.b }
+    baseline_forget_memory()  // as the baselines do: each turn is an entry of its own
+  }
+  return sum
+}
