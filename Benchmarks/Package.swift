@@ -26,6 +26,12 @@ let package = Package(
       ]
     ),
     .executableTarget(
+      name: "KernelSide",
+      dependencies: ["CBaselines", .product(name: "MmapStorage", package: "MmapStorage")],
+      exclude: ["Programs"],
+      plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
+    ),
+    .executableTarget(
       name: "Pairs",
       dependencies: [
         "CBaselines", "Operations",

@@ -1,0 +1,3 @@
+#include "baselines.h"
+#include "crowd.h"
+#include "kernel_side.h"
