@@ -143,7 +143,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     let slot = mms_slot_at(slotOffset)
     let address: UnsafeMutableRawPointer
     var copy: ViewedCopy?
-    if mms_slot_holds(slot, key) {
+    if _fastPath(mms_slot_holds(slot, key)) {
       address = mms_slot_pointer(slot)
     } else {
       (address, copy) = try beginView()
@@ -170,7 +170,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     let slot = mms_slot_at(slotOffset)
     let address: UnsafeMutableRawPointer
     var copy: ViewedCopy?
-    if mms_slot_holds(slot, key) {
+    if _fastPath(mms_slot_holds(slot, key)) {
       address = mms_slot_pointer(slot)
     } else {
       (address, copy) = try beginView()

@@ -110,29 +110,34 @@ public final class UserPageBackend: StorageBackend {
   /// a pidfd. Another storage of the process over the same map uses the same page.
   public func attach() throws(StorageError) -> Attachment {
     let key = UserPageTable.Key(map: mapID, thread: .current)
-    return try UserPageTable.shared.withEntries { (entries) throws(StorageError) in
-      if let page = entries[key] {
-        page.uses += 1
-        return .direct(page.memory.address, owner: page)
-      }
-      let page = RegisteredPage(try UserPage(for: describedMap), as: key)
-      initialize(page)
-      do throws(StorageError) {
-        try register(page)
-      } catch {
-        page.memory.unmap()
-        throw error
-      }
-      entries[key] = page
-      return .direct(page.memory.address, owner: page)
+    let existing = UserPageTable.shared.withEntries { entries in
+      entries[key]?.uses += 1
+      return entries[key]
     }
+    if let existing { return .direct(existing.memory.address, owner: existing) }
+    // Nobody but this thread makes an entry for it.
+    let page = RegisteredPage(try UserPage(for: describedMap), as: key)
+    bytes(of: page).copyBytes(from: initialBytes)
+    do throws(StorageError) {
+      try UserPageTable.shared.withEntries { (entries) throws(StorageError) in
+        try register(page)
+        entries[key] = page
+      }
+    } catch {
+      page.memory.unmap()
+      throw error
+    }
+    return .direct(page.memory.address, owner: page)
   }
 
   /// Registers the page again, from the first value on if it was not registered any more.
   public func renew(_ attachment: Attachment) throws(StorageError) {
     guard let page = registeredPage(of: attachment) else { return }
     try UserPageTable.shared.withEntries { (_) throws(StorageError) in
-      if try !exists(.thread(page.key.thread), for: "renew the thread's page") { initialize(page) }
+      if try !exists(.thread(page.key.thread), for: "renew the thread's page") {
+        bytes(of: page).initializeMemory(as: UInt8.self, repeating: 0)
+        bytes(of: page).copyBytes(from: initialBytes)
+      }
       try register(page)
     }
   }
@@ -159,10 +164,8 @@ public final class UserPageBackend: StorageBackend {
     return owner as? RegisteredPage
   }
 
-  private func initialize(_ page: RegisteredPage) {
-    let bytes = UnsafeMutableRawBufferPointer(start: page.memory.address, count: UserPage.size)
-    bytes.initializeMemory(as: UInt8.self, repeating: 0)
-    bytes.copyBytes(from: initialBytes)
+  private func bytes(of page: RegisteredPage) -> UnsafeMutableRawBufferPointer {
+    UnsafeMutableRawBufferPointer(start: page.memory.address, count: UserPage.size)
   }
 
   private func register(_ page: RegisteredPage) throws(StorageError) {

@@ -22,6 +22,7 @@ final class ThreadRegistry: Sendable {
     var slotUse = [Int](repeating: 0, count: MMS_SLOT_COUNT)
     var storages: [UInt64: Storage] = [:]
     var records: [ObjectIdentifier: ThreadRecord] = [:]
+    var recordOfThread: [ThreadID: ObjectIdentifier] = [:]
     /// A descriptor that is given up when there are no others left.
     var reserve: Int32 = -1
   }
@@ -81,7 +82,11 @@ final class ThreadRegistry: Sendable {
   // MARK: Threads
 
   func add(_ record: ThreadRecord) {
-    lock.withLock { state.records[ObjectIdentifier(record)] = record }
+    lock.withLock {
+      let id = ObjectIdentifier(record)
+      state.records[id] = record
+      state.recordOfThread[record.id] = id
+    }
   }
 
   /// Gives back everything that an ending thread has. Runs on that thread.
@@ -89,6 +94,7 @@ final class ThreadRegistry: Sendable {
     let attachments: [ThreadAttachment] = lock.withLock {
       let id = ObjectIdentifier(record)
       state.records.removeValue(forKey: id)
+      if state.recordOfThread[record.id] == id { state.recordOfThread[record.id] = nil }
       return record.storageKeys.compactMap {
         state.storages[$0]?.attachments.removeValue(forKey: id)
       }
@@ -150,13 +156,18 @@ final class ThreadRegistry: Sendable {
     lock.withLock {
       state.storages[key]?.removals += 1
       guard let storage = state.storages[key] else { return }
-      for (id, attachment) in storage.attachments {
-        guard case .direct = attachment.content, let record = state.records[id],
-          thread == nil || record.id == thread
-        else { continue }
+      func invalidate(_ id: ObjectIdentifier) {
+        guard let attachment = storage.attachments[id], case .direct = attachment.content,
+          let record = state.records[id]
+        else { return }
         attachment.isStale = true
         let slot = record.slots + storage.slotIndex
         if mms_slot_holds(slot, key) { mms_slot_clear(slot) }
+      }
+      if let thread {
+        if let id = state.recordOfThread[thread] { invalidate(id) }
+      } else {
+        storage.attachments.keys.forEach(invalidate)
       }
     }
   }
@@ -205,5 +216,6 @@ final class ThreadRegistry: Sendable {
       state.storages[key]?.attachments = [:]
     }
     state.records = [:]
+    state.recordOfThread = [:]
   }
 }
