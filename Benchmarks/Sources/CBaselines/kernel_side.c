@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -261,6 +262,12 @@ int kernel_side(const void *bytes, size_t size, bool counted)
 {
 	struct side side = { .unit = counted ? "instructions" : "ns" };
 	bool mmapable = true, paged = true, charged;
+	struct utsname host;
+
+	if (uname(&host)) {
+		perror("error: uname");
+		return 1;
+	}
 
 	if (counted && !clock_counts()) {
 		fprintf(stderr, "error: this machine's clock does not count instructions\n");
@@ -298,13 +305,13 @@ int kernel_side(const void *bytes, size_t size, bool counted)
 		else
 			printf("left out: memory of an element: no memory cgroup can be made here\n");
 	} else {
-		printf("left out: mmapable maps: this kernel has none\n");
+		printf("left out: mmapable maps: Linux %s has none\n", host.release);
 	}
 	if (paged && baseline_attach(map_of(&side, "paged")))
 		compare_gets(&side, "kernel: bpf_task_storage_get (user page | ordinary map)",
 			     "get_paged");
 	else
-		printf("left out: user pages: this kernel has none (Linux 6.13)\n");
+		printf("left out: user pages: Linux %s has none, 6.13 and later do\n", host.release);
 	bpf_object__close(side.object);
 	if (charged)
 		leave_cgroup();
