@@ -3,6 +3,7 @@
 #include "baselines.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -149,7 +151,7 @@ static void *create_one(void *argument)
 
 static int write_text(const char *path, const char *text)
 {
-	FILE *file = fopen(path, "we");
+	FILE *file = fopen(path, "r+e");
 	int failed = !file || fputs(text, file) < 0;
 
 	return file && fclose(file) ? 1 : failed;
@@ -174,10 +176,15 @@ static double kernel_bytes(void)
 	return bytes;
 }
 
-/* Before the maps are created: their cgroup pays for the elements. */
+/* Before the maps are created: their cgroup pays for the elements. Elsewhere than in the hierarchy of
+ * cgroup 2, the names would be those of ordinary files.
+ */
 static bool enter_cgroup(void)
 {
-	return !write_text("/sys/fs/cgroup/cgroup.subtree_control", "+memory") &&
+	struct statfs files;
+
+	return !statfs("/sys/fs/cgroup", &files) && files.f_type == CGROUP2_SUPER_MAGIC &&
+	       !write_text("/sys/fs/cgroup/cgroup.subtree_control", "+memory") &&
 	       (!mkdir(CGROUP, 0755) || errno == EEXIST) &&
 	       !write_text(CGROUP "/cgroup.procs", "0");
 }
