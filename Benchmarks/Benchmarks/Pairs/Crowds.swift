@@ -35,7 +35,7 @@ func crowds() throws {
     }
   }
   compare("attach", \.attach_nanoseconds)
-  compare("detach", \.detach_nanoseconds)
+  compare("removal", \.detach_nanoseconds)
   compare("resident memory", in: .bytes, \.bytes)
 }
 

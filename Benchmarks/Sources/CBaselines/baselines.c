@@ -212,10 +212,18 @@ static int attach_to(void *maps, int storage)
 	return 0;
 }
 
+/* Ours keeps the page until the thread ends, which is not measured. */
 static int detach_from(void *maps, int storage)
 {
-	baseline_detach(((int *)maps)[storage], pages_of_crowd[storage]);
-	return 0;
+	int pidfd = syscall(SYS_pidfd_open, syscall(SYS_gettid), PIDFD_THREAD);
+	int error = bpf_map_delete_elem(((int *)maps)[storage], &pidfd) ? -errno : 0;
+
+	close(pidfd);
+	if (storage == 0) {
+		munmap(pages_of_crowd[0], sysconf(_SC_PAGESIZE));
+		munmap(pages_of_crowd[1], sysconf(_SC_PAGESIZE));
+	}
+	return error;
 }
 
 int baseline_crowd(int threads, int map, int other_map, struct crowd_figures *figures)

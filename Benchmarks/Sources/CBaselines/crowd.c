@@ -2,6 +2,7 @@
 #include "crowd.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,6 +92,8 @@ int crowd_run(int threads, const struct crowd_steps *steps, struct crowd_figures
 		}
 	}
 	pthread_barrier_wait(&crowd.barrier);
+	/* What earlier crowds gave back to the heap would take the place of new memory. */
+	malloc_trim(0);
 	before = resident_bytes();
 	pthread_barrier_wait(&crowd.barrier);
 	pthread_barrier_wait(&crowd.barrier);

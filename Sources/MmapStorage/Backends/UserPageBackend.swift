@@ -110,69 +110,67 @@ public final class UserPageBackend: StorageBackend {
   /// a pidfd. Another storage of the process over the same map uses the same page.
   public func attach() throws(StorageError) -> Attachment {
     let key = UserPageTable.Key(map: mapID, thread: .current)
-    let existing = UserPageTable.shared.withEntries { entries in
-      entries[key]?.uses += 1
-      return entries[key]
+    return try UserPageTable.shared.withPlace(for: key) { (place) throws(StorageError) in
+      let memory =
+        if let existing = place.memory { existing } else { try registeredPage(for: key.thread) }
+      place.memory = memory
+      place.uses += 1
+      return .direct(memory.address, owner: place)
     }
-    if let existing { return .direct(existing.memory.address, owner: existing) }
-    // Nobody but this thread makes an entry for it.
-    let page = RegisteredPage(try UserPage(for: describedMap), as: key)
-    bytes(of: page).copyBytes(from: initialBytes)
-    do throws(StorageError) {
-      try UserPageTable.shared.withEntries { (entries) throws(StorageError) in
-        try register(page)
-        entries[key] = page
-      }
-    } catch {
-      page.memory.unmap()
-      throw error
-    }
-    return .direct(page.memory.address, owner: page)
   }
 
   /// Registers the page again, from the first value on if it was not registered any more.
   public func renew(_ attachment: Attachment) throws(StorageError) {
-    guard let page = registeredPage(of: attachment) else { return }
-    try UserPageTable.shared.withEntries { (_) throws(StorageError) in
-      if try !exists(.thread(page.key.thread), for: "renew the thread's page") {
-        bytes(of: page).initializeMemory(as: UInt8.self, repeating: 0)
-        bytes(of: page).copyBytes(from: initialBytes)
+    guard let place = place(of: attachment) else { return }
+    try UserPageTable.shared.withPlace(place) { (place) throws(StorageError) in
+      guard let memory = place.memory else { return }
+      let thread = place.key.thread
+      if try !exists(.thread(thread), for: "renew the thread's page") {
+        memory.bytes.initializeMemory(as: UInt8.self, repeating: 0)
+        memory.bytes.copyBytes(from: initialBytes)
       }
-      try register(page)
+      try register(memory, for: thread)
     }
   }
 
   /// Removes the element, then unmaps the page, when nothing uses it any more. Where the kernel
   /// does not let go of the element, the page stays.
   public func detach(_ attachment: Attachment, because reason: DetachReason) {
-    guard let page = registeredPage(of: attachment) else { return }
-    UserPageTable.shared.withEntries { entries in
-      page.uses -= 1
-      guard page.uses == 0 else { return }
-      entries[page.key] = nil
+    guard let place = place(of: attachment) else { return }
+    UserPageTable.shared.withPlace(place) { place in
+      place.uses -= 1
+      guard place.uses == 0 else { return }
       do throws(StorageError) {
-        _ = try remove(.thread(page.key.thread))
+        _ = try remove(.thread(place.key.thread))
       } catch {
         guard error.kind == .noSuchTask else { return }
       }
-      page.memory.unmap()
+      place.memory?.unmap()
     }
   }
 
-  private func registeredPage(of attachment: Attachment) -> RegisteredPage? {
+  private func place(of attachment: Attachment) -> RegisteredPage? {
     guard case .direct(_, let owner) = attachment else { return nil }
     return owner as? RegisteredPage
   }
 
-  private func bytes(of page: RegisteredPage) -> UnsafeMutableRawBufferPointer {
-    UnsafeMutableRawBufferPointer(start: page.memory.address, count: UserPage.size)
+  private func registeredPage(for thread: ThreadID) throws(StorageError) -> UserPage {
+    let memory = try UserPage(for: describedMap)
+    memory.bytes.copyBytes(from: initialBytes)
+    do throws(StorageError) {
+      try register(memory, for: thread)
+    } catch {
+      memory.unmap()
+      throw error
+    }
+    return memory
   }
 
-  private func register(_ page: RegisteredPage) throws(StorageError) {
+  private func register(_ memory: UserPage, for thread: ThreadID) throws(StorageError) {
     let attempt = "register a page as the calling thread's value"
-    let thread = TaskReference.thread(page.key.thread)
+    let thread = TaskReference.thread(thread)
     let errno = try thread.withPidfd(for: attempt, isKept: false) { pidfd in
-      withUnsafeBytes(of: UInt(bitPattern: page.memory.address)) { pointer -> Errno? in
+      withUnsafeBytes(of: UInt(bitPattern: memory.address)) { pointer -> Errno? in
         guard let pointer = pointer.baseAddress else { return .invalidArgument }
         return map.update(key: pidfd, value: pointer, .always)
       }
@@ -241,20 +239,23 @@ public final class UserPageBackend: StorageBackend {
     for attempt: String,
     _ body: (UnsafeMutableRawPointer) -> R
   ) throws(StorageError) -> R? {
-    let thread = task.threadID
-    return try UserPageTable.shared.withEntries { (entries) throws(StorageError) in
-      guard try exists(task, for: attempt) else { return nil }
-      guard let thread, let page = entries[.init(map: mapID, thread: thread)] else {
-        throw StorageError(
-          .unsupported,
-          attempt: attempt,
-          on: "\(describedMap) of \(task)",
-          advice: "its page was not registered by this process, and the map does not tell where it "
-            + "is; let that process read or write it"
-        )
+    if let thread = task.threadID {
+      let key = UserPageTable.Key(map: mapID, thread: thread)
+      let result = try UserPageTable.shared.withExistingPlace(for: key) {
+        (place) throws(StorageError) -> R? in
+        guard let memory = place.memory, try exists(task, for: attempt) else { return nil }
+        return body(memory.address)
       }
-      return body(page.memory.address)
+      if let result { return result }
     }
+    guard try exists(task, for: attempt) else { return nil }
+    throw StorageError(
+      .unsupported,
+      attempt: attempt,
+      on: "\(describedMap) of \(task)",
+      advice: "its page was not registered by this process, and the map does not tell where it "
+        + "is; let that process read or write it"
+    )
   }
 
   private func exists(

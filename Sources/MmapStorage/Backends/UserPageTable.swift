@@ -3,9 +3,9 @@ internal import Glibc
 /// The pages that this process has registered: one for each thread and map, however many storages
 /// of the process use it.
 ///
-/// Registering, removing and copying are done under its lock, so that a page which another thread is
-/// reading stays where it is, and an element is never removed after its thread has put a new page
-/// there. The lock is taken before the thread registry's.
+/// Registering, removing and copying are done under the lock of that page's place, so that a page
+/// which another thread is reading stays where it is, and an element is never removed after its
+/// thread has put a new page there. Threads do not wait for each other.
 final class UserPageTable: Sendable {
   static let shared = UserPageTable()
 
@@ -15,7 +15,7 @@ final class UserPageTable: Sendable {
   }
 
   private let lock = ForkSafeLock()
-  private nonisolated(unsafe) var entries: [Key: RegisteredPage] = [:]
+  private nonisolated(unsafe) var places: [Key: RegisteredPage] = [:]
 
   private init() {
     _ = ThreadRegistry.shared  // `fork` takes the locks in the reverse order of registration
@@ -24,27 +24,68 @@ final class UserPageTable: Sendable {
       { UserPageTable.shared.lock.unlock() },
       {
         // The pages are not mapped in the child.
-        UserPageTable.shared.entries = [:]
+        UserPageTable.shared.places = [:]
         UserPageTable.shared.lock.unlock()
       }
     )
   }
 
-  func withEntries<R, E: Error>(_ body: (inout [Key: RegisteredPage]) throws(E) -> R) throws(E) -> R
-  {
-    try lock.withLock { () throws(E) in try body(&entries) }
+  /// Runs `body` with the place for a key, made if there is none. It stays in the table if it has uses
+  /// afterwards.
+  func withPlace<R, E: Error>(
+    for key: Key,
+    _ body: (RegisteredPage) throws(E) -> R
+  ) throws(E) -> R {
+    while true {
+      let place = lock.withLock {
+        if let place = places[key] { return place }
+        let place = RegisteredPage(key)
+        places[key] = place
+        return place
+      }
+      if let result = try withPlace(place, body) { return result }
+    }
+  }
+
+  /// Runs `body` with the place for a key, or returns nil if there is none.
+  func withExistingPlace<R, E: Error>(
+    for key: Key,
+    _ body: (RegisteredPage) throws(E) -> R
+  ) throws(E) -> R? {
+    while let place = lock.withLock({ places[key] }) {
+      if let result = try withPlace(place, body) { return result }
+    }
+    return nil
+  }
+
+  /// Runs `body` with a place, or returns nil if that is not in the table any more.
+  func withPlace<R, E: Error>(
+    _ place: RegisteredPage,
+    _ body: (RegisteredPage) throws(E) -> R
+  ) throws(E) -> R? {
+    try place.lock.withLock { () throws(E) in
+      guard !place.isGone else { return nil }
+      defer {
+        if place.uses == 0 {
+          place.isGone = true
+          lock.withLock { places[place.key] = nil }
+        }
+      }
+      return try body(place)
+    }
   }
 }
 
-/// A page that the kernel knows as one thread's in one map.
+/// The place of the page that the kernel knows as one thread's in one map. Its lock guards it, and is
+/// taken before the table's and the thread registry's.
 final class RegisteredPage: @unchecked Sendable {
-  let memory: UserPage
   let key: UserPageTable.Key
-  /// How many attachments lead to it. Guarded by the table's lock.
-  var uses = 1
+  fileprivate let lock = ForkSafeLock()
+  /// There if it has uses.
+  var memory: UserPage?
+  /// How many attachments lead to it.
+  var uses = 0
+  fileprivate var isGone = false
 
-  init(_ memory: UserPage, as key: UserPageTable.Key) {
-    self.memory = memory
-    self.key = key
-  }
+  fileprivate init(_ key: UserPageTable.Key) { self.key = key }
 }
