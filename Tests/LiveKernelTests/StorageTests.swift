@@ -167,7 +167,11 @@ import Testing
         layout: program.object.layout(ofMap: "echoes")
       )
       #expect(readOnly.backend.kind == .lookup)
-      #expect(readOnly.backend.explanation.contains("(the map's descriptor is read-only, or the map is frozen)"))
+      #expect(
+        readOnly.backend.explanation.contains(
+          "(the map's descriptor is read-only, or the map is frozen)"
+        )
+      )
       let refusal = #expect(throws: StorageError.self) {
         try LookupBackend(
           BPFMap(pinnedAt: path, readOnly: true),

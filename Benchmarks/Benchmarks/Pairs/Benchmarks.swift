@@ -94,6 +94,7 @@ private func lookups() throws {
           for _ in 0..<count { try storage.withCurrent { $0.b &+= 1 } }
         },
         baseline: { count in
+          try prepare.withCurrent { $0.b = 1 }
           try check(baseline_lookup_and_update(number(of: theirs), baseline_own_pidfd(), count))
         },
         batch: 1_000

@@ -5,18 +5,18 @@ import MmapStorage
 ///
 /// Each side is one function that does it as often as it is told, so that its machine code can be
 /// looked at.
-public struct Operation: Sendable {
+package struct Operation: Sendable {
   /// The name of the Swift function, which is how its machine code is found.
-  public var function: String
+  package var function: String
   /// What is done, and in what group of benchmarks it is.
-  public var what: String
+  package var what: String
   /// What the baseline is.
-  public var against: String
-  public var ours: @Sendable (TaskLocalStorage<Counters>, Int) throws -> UInt64
+  package var against: String
+  package var ours: @Sendable (TaskLocalStorage<Counters>, Int) throws -> UInt64
   /// Needs `baseline_enter` on its thread, and `baseline_prepare_keys`.
-  public var baseline: @Sendable (Int) -> UInt64
+  package var baseline: @Sendable (Int) -> UInt64
 
-  public static let all = [
+  package static let all = [
     Operation(
       function: "readField",
       what: "access: read a field",
@@ -121,7 +121,7 @@ private func addAtomically(_ storage: TaskLocalStorage<Counters>, _ count: Int) 
 }
 
 @inline(never)
-public func enterAndRead(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws -> UInt64 {
+package func enterAndRead(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws -> UInt64 {
   var sum: UInt64 = 0
   for _ in 0..<count {
     sum &+= try storage.withCurrent { $0.b }
