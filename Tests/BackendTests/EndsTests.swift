@@ -1,4 +1,5 @@
 import CTestSupport
+import Dispatch
 import Glibc
 import MmapStorage
 import MmapStorageTesting
@@ -98,7 +99,7 @@ import Testing
   @Test(.liveKernel, .threadPidfds) func moreThreadsThanDescriptors() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").storage
-      try limitDescriptors(to: openDescriptors() + 12)
+      try limitDescriptors(leaving: 12)
       let attached = Gate(), done = Gate()
       let ready = Box(0)
       let threads = try (0..<100).map { number in
@@ -371,20 +372,33 @@ private func mappings() throws -> Int {
   }
 }
 
-private func limitDescriptors(to count: Int) throws {
+private func limitDescriptors(leaving more: Int) throws {
+  letDispatchOpenItsDescriptors()
   var limit = rlimit()
   guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
     throw Errno(rawValue: errno)
   }
-  limit.rlim_cur = rlim_t(count)
+  limit.rlim_cur = rlim_t(try openDescriptors() + more)
   guard setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
     throw Errno(rawValue: errno)
   }
 }
 
+/// Dispatch opens some when it first waits for something, which may be at any time, and ends the
+/// process if it cannot.
+private func letDispatchOpenItsDescriptors() {
+  let fired = DispatchSemaphore(value: 0)
+  let timer = DispatchSource.makeTimerSource()
+  timer.setEventHandler { fired.signal() }
+  timer.schedule(deadline: .now())
+  timer.resume()
+  fired.wait()
+  timer.cancel()
+}
+
 /// Opens files until there are no descriptors left.
 func takeAllDescriptors() throws -> [FileDescriptor] {
-  try limitDescriptors(to: openDescriptors() + 64)
+  try limitDescriptors(leaving: 64)
   var taken: [FileDescriptor] = []
   while true {
     do {
