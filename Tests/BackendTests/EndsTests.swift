@@ -96,30 +96,12 @@ import Testing
 
   // MARK: No descriptors left
 
-  @Test(.liveKernel, .threadPidfds) func moreThreadsThanDescriptors() async {
-    await #expect(processExitsWith: .success) {
-      let storage = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").storage
-      try limitDescriptors(leaving: 12)
-      let attached = Gate(), done = Gate()
-      let ready = Box(0)
-      let threads = try (0..<100).map { number in
-        try TestThread {
-          try storage.withCurrent { $0.requestID = UInt64(number) }
-          ready.change { $0 += 1 }
-          if ready.get() == 100 { attached.open() }
-          attached.wait()
-          for _ in 0..<20 {
-            try storage.withCurrent { tag in
-              #expect(tag.requestID == UInt64(number))
-              tag.hits += 1
-            }
-          }
-          #expect(try storage.value(of: .current)?.hits == 20)
-          done.open()
-        }
-      }
-      for thread in threads { try thread.join() }
-    }
+  @Test(.liveKernel, .threadPidfds) func moreThreadsThanDescriptorsWithLookupsByPidfd() async {
+    await #expect(processExitsWith: .success) { try moreThreadsThanDescriptors(.lookupByPidfd) }
+  }
+
+  @Test(.userPages) func moreThreadsThanDescriptorsWithUserPages() async {
+    await #expect(processExitsWith: .success) { try moreThreadsThanDescriptors(.userPage) }
   }
 
   @Test(.liveKernel, .threadPidfds) func allDescriptorsAreTheProgramsOwn() async {
@@ -298,6 +280,30 @@ private func forkWithOneView(_ backend: BackendUnderTest) throws {
     #expect(tag.priority == 1)
   }
   #expect(try storage.withCurrent { $0.priority } == 1)
+}
+
+/// Two descriptors are left for a hundred threads at once.
+private func moreThreadsThanDescriptors(_ backend: BackendUnderTest) throws {
+  let storage = try backend.bench(Tag.self, map: "tags").storage
+  try limitDescriptors(leaving: 2)
+  let attached = Gate()
+  let ready = Box(0)
+  let threads = try (0..<100).map { number in
+    try TestThread {
+      try storage.withCurrent { $0.requestID = UInt64(number) }
+      ready.change { $0 += 1 }
+      if ready.get() == 100 { attached.open() }
+      attached.wait()
+      for _ in 0..<20 {
+        try storage.withCurrent { tag in
+          #expect(tag.requestID == UInt64(number))
+          tag.hits += 1
+        }
+      }
+      #expect(try storage.value(of: .current)?.hits == 20)
+    }
+  }
+  for thread in threads { try thread.join() }
 }
 
 private struct ChildFailed: Error { var status: Int32 }

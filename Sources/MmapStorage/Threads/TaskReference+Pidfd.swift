@@ -5,9 +5,9 @@ internal import SystemPackage
 extension TaskReference {
   /// Runs `body` with a pidfd of the task.
   ///
-  /// The calling thread's pidfd is opened once and shared by all storages, if it is to be kept. When the process is out
-  /// of descriptors, some other thread's is closed to make room, or the reserve is given up for
-  /// the length of the call, and nothing is kept: slower, but it goes on.
+  /// The calling thread's pidfd is opened once and shared by all storages, if it is to be kept. When
+  /// the process is out of descriptors, some other thread's is closed to make room, or the reserve
+  /// is given up for the length of the call, and nothing is kept: slower, but it goes on.
   ///
   /// - Parameters:
   ///   - attempt: What the pidfd is for, for errors.
@@ -31,7 +31,7 @@ extension TaskReference {
       if isKept, let record = ThreadRecord.current, record.id == id {
         return try withCachedPidfd(of: record, for: attempt, body)
       }
-      let descriptor = openPidfd(id)
+      let descriptor = PidfdOpener.shared.open(id)
       guard descriptor >= 0 else {
         return try withScarcePidfd(of: id, failure: descriptor, for: attempt, body)
       }
@@ -46,11 +46,10 @@ extension TaskReference {
     _ body: (Int32) -> R
   ) throws(StorageError) -> R {
     if let result = record.pidfd.withDescriptor(body) { return result }
-    let descriptor = openPidfd(record.id)
+    let descriptor = PidfdOpener.shared.open(record.id)
     guard descriptor >= 0 else {
       return try withScarcePidfd(of: record.id, failure: descriptor, for: attempt, body)
     }
-    ThreadRegistry.shared.keepReserve(from: descriptor)
     let result = body(descriptor)
     record.pidfd.fill(descriptor)
     return result
@@ -67,7 +66,7 @@ extension TaskReference {
 
     var failure = failure
     while isScarcity(failure), ThreadRegistry.shared.closeOneIdlePidfd() {
-      let descriptor = openPidfd(id)
+      let descriptor = PidfdOpener.shared.open(id)
       if descriptor >= 0 {
         defer { close(descriptor) }
         return body(descriptor)
@@ -75,10 +74,8 @@ extension TaskReference {
       failure = descriptor
     }
     if isScarcity(failure) {
-      let outcome: Result<R, Errno>? = ThreadRegistry.shared.withReserve {
-        let descriptor = openPidfd(id)
-        guard descriptor >= 0 else { return (.failure(Errno(rawValue: -descriptor)), -1) }
-        return (.success(body(descriptor)), descriptor)
+      let outcome: Result<R, Errno>? = PidfdOpener.shared.withReserve(for: id) { descriptor in
+        descriptor < 0 ? .failure(Errno(rawValue: -descriptor)) : .success(body(descriptor))
       }
       switch outcome {
       case .success(let result): return result
@@ -121,12 +118,4 @@ extension TaskReference {
       StorageError(errno: errno, attempt: attempt, on: object)
     }
   }
-}
-
-/// A descriptor of the thread, or -errno.
-private func openPidfd(_ id: ThreadID) -> Int32 {
-  if id.rawValue == getpid() { return mms_pidfd_open(id.rawValue, false) }
-  let descriptor = mms_pidfd_open(id.rawValue, true)
-  // Before Linux 6.9 the flag is unknown; another process's leader needs none.
-  return descriptor == -EINVAL ? mms_pidfd_open(id.rawValue, false) : descriptor
 }

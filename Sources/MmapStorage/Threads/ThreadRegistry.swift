@@ -6,7 +6,7 @@ internal import Synchronization
 /// thread or its storage ends, whichever is first.
 ///
 /// One lock guards it all. It is taken at a thread's first touch of a storage and at the end of
-/// either, never on the hot path, and no system call is made under it but in `withReserve`.
+/// either, never on the hot path, and no system call is made under it but to close a descriptor.
 final class ThreadRegistry: Sendable {
   static let shared = ThreadRegistry()
 
@@ -23,8 +23,6 @@ final class ThreadRegistry: Sendable {
     var storages: [UInt64: Storage] = [:]
     var records: [ObjectIdentifier: ThreadRecord] = [:]
     var recordOfThread: [ThreadID: ObjectIdentifier] = [:]
-    /// A descriptor that is given up when there are no others left.
-    var reserve: Int32 = -1
   }
 
   private let lock = ForkSafeLock()
@@ -179,26 +177,6 @@ final class ThreadRegistry: Sendable {
     lock.withLock { state.records.values.contains { $0.pidfd.closeIfIdle() } }
   }
 
-  /// Keeps a duplicate of `descriptor` for the day when there are no descriptors left.
-  func keepReserve(from descriptor: Int32) {
-    lock.withLock {
-      if state.reserve < 0 { state.reserve = fcntl(descriptor, F_DUPFD_CLOEXEC, 0) }
-    }
-  }
-
-  /// Runs `body`, which may open one descriptor and gives it back, with the reserve given up; nil
-  /// if there is no reserve. One thread at a time.
-  func withReserve<R>(_ body: () -> (result: R, descriptor: Int32)) -> R? {
-    lock.withLock {
-      guard state.reserve >= 0 else { return nil }
-      close(state.reserve)
-      state.reserve = -1
-      let (result, descriptor) = body()
-      if descriptor >= 0 { state.reserve = descriptor }
-      return result
-    }
-  }
-
   // MARK: Fork
 
   /// In the child of a `fork`, which holds the lock: no thread but the calling one exists any more,
@@ -206,8 +184,6 @@ final class ThreadRegistry: Sendable {
   /// pages may not be mapped here at all.
   private static func forgetParent(in state: inout State) {
     for record in state.records.values { record.pidfd.closeInChild() }
-    if state.reserve >= 0 { close(state.reserve) }
-    state.reserve = -1
     for key in state.storages.keys {
       for attachment in state.storages[key]?.attachments.values ?? [:].values {
         // A view of the forking thread may be in use further up its stack.
