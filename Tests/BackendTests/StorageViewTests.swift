@@ -1,5 +1,7 @@
+import CTestSupport
 import MmapStorage
 import MmapStorageTesting
+import TestSupport
 import Testing
 
 private struct RunPhase: RawRepresentable, MapScalar, Equatable {
@@ -26,6 +28,12 @@ private struct Everything: MapValue {
   var grid: InlineArray<2, InlineArray<3, UInt16>>
   var points: InlineArray<2, Corner>
   let fixed: UInt32
+}
+
+private struct Pair: MapValue {
+  var first: UInt64
+  var second: UInt64
+  var rest: InlineArray<6, UInt64>
 }
 
 /// What a view does is the same for all backends.
@@ -128,6 +136,36 @@ private struct Everything: MapValue {
     #expect(seen.start.x == 30)
     #expect(seen.flag)
     #expect(seen.points[1].x == 4)
+  }
+
+  /// In release mode the compiler would like to load a field of the copy from the storage again.
+  @Test func aCopyHasOneValueForEachField() throws {
+    let fake = try FakeBackend(layoutOf: Pair.self)
+    let storage = try TaskLocalStorage<Pair>(backend: fake)
+    let reader = ThreadID.current
+    let isRead = Box(false)
+    let writer = try TestThread {
+      while !isRead.get() {
+        fake.program(on: reader, as: Pair.self) { value in
+          for _ in 0..<1_000 { value.second &+= 1 }
+        }
+      }
+    }
+    try storage.withCurrent { view in
+      for _ in 0..<1_000_000 {
+        let copy = view.copyValue()
+        let inMemory = withUnsafePointer(to: copy) { pointer in
+          test_look_at(pointer)
+          return pointer.pointee.second
+        }
+        guard inMemory == copy.second else {
+          Issue.record("\(inMemory) and \(copy.second)")
+          break
+        }
+      }
+    }
+    isRead.set(true)
+    try writer.join()
   }
 
   @Test(arguments: BackendUnderTest.allCases)

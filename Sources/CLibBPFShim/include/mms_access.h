@@ -1,7 +1,9 @@
 #ifndef MMS_ACCESS_H
 #define MMS_ACCESS_H
 
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /*
  * Single accesses to memory that a BPF program changes behind the compiler's back. The plain ones
@@ -78,6 +80,16 @@ MMS_DEFINE_ACCESS(64, uint64_t)
 static inline void mms_compiler_barrier(void)
 {
 	__asm__ volatile("" : : : "memory");
+}
+
+/*
+ * Copies bytes that others may change. The compiler cannot tell that "to" has them afterwards, so it
+ * does not load any of them from "from" once more.
+ */
+static inline void mms_copy_once(void *_Nonnull to, const void *_Nonnull from, size_t size)
+{
+	memcpy(to, from, size);
+	__asm__ volatile("" : : "r"(to) : "memory");
 }
 
 static inline void mms_fence_acquire(void)

@@ -145,7 +145,7 @@ public struct StorageView<Value>: ~Copyable, ~Escapable {
 
   // MARK: The whole value
 
-  /// A copy of the whole value.
+  /// A copy of the whole value, each byte of which is loaded once.
   ///
   /// Not atomic: a program that writes meanwhile may leave some fields old and some new. For
   /// several fields that belong together see ``readConsistently(sequence:attempts:_:)``. A `Bool` in
@@ -155,8 +155,9 @@ public struct StorageView<Value>: ~Copyable, ~Escapable {
   @inline(__always)
   public func copyValue() -> Value {
     mms_compiler_barrier()
-    let value = address.load(as: Value.self)
-    mms_compiler_barrier()
+    // The first load is only there because a variable needs a value; in release mode there is one.
+    var value = address.load(as: Value.self)
+    withUnsafeMutablePointer(to: &value) { mms_copy_once($0, address, MemoryLayout<Value>.size) }
     return value
   }
 
