@@ -14,7 +14,9 @@ let package = Package(
     .target(name: "CBaselines", linkerSettings: [.linkedLibrary("bpf")]),
     .target(
       name: "Operations",
-      dependencies: ["CBaselines", .product(name: "MmapStorage", package: "MmapStorage")]
+      dependencies: ["CBaselines", .product(name: "MmapStorage", package: "MmapStorage")],
+      exclude: ["Programs"],
+      plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
     ),
     .executableTarget(
       name: "Counts",
@@ -27,7 +29,7 @@ let package = Package(
     ),
     .executableTarget(
       name: "KernelSide",
-      dependencies: ["CBaselines", .product(name: "MmapStorage", package: "MmapStorage")],
+      dependencies: ["CBaselines", "Operations", .product(name: "MmapStorage", package: "MmapStorage")],
       exclude: ["Programs"],
       plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
     ),

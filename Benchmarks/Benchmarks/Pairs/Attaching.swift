@@ -46,10 +46,3 @@ private func attachingUserPages() throws {
     )
   )
 }
-
-private func touchAndRemove(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws {
-  for _ in 0..<count {
-    try storage.withCurrent { $0.b = 1 }
-    guard try storage.removeValue(of: .current) else { throw Failed(errno: ENOENT) }
-  }
-}

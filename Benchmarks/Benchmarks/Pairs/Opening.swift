@@ -1,5 +1,6 @@
 import CBaselines
 import MmapStorage
+import Operations
 
 private struct Eight: MapValue {
   var a: UInt64, b: UInt64, c: UInt32, d: UInt32, e: UInt16, f: UInt16, g: UInt16, h: UInt16
@@ -17,7 +18,7 @@ private struct FiveHundredTwelve: MapValue {
 /// What is done once: an object opened and loaded, a layout checked. Both against libbpf alone.
 func opening() throws {
   guard try loadValues(for: .lookup) != nil else { return }
-  let bytes = BPFObjectImage.values.bytes
+  let bytes = valuesImage.bytes
   let withLibbpf: (Int) throws -> Void = { count in
     for _ in 0..<count {
       try bytes.withUnsafeBytes { bytes in
@@ -31,7 +32,7 @@ func opening() throws {
       name: "open: an object opened, loaded, closed (lookup | libbpf alone)",
       ours: { count in
         for _ in 0..<count {
-          let object = try BPFObject(.values, allowing: [.lookup])
+          let object = try BPFObject(valuesImage, allowing: [.lookup])
           try object.load()
         }
       },

@@ -336,6 +336,19 @@ int baseline_create_and_remove(int map, int pidfd)
 	return 0;
 }
 
+int baseline_map_and_remove(int map, int pidfd)
+{
+	volatile struct counters *page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE,
+					      MAP_SHARED, map, 0);
+
+	if (page == MAP_FAILED)
+		return -errno;
+	page->b = 1;
+	if (bpf_map_delete_elem(map, &pidfd))
+		return -errno;
+	return munmap((void *)page, sizeof(*page)) ? -errno : 0;
+}
+
 int baseline_open_and_load(const void *bytes, size_t size)
 {
 	struct bpf_object *object = bpf_object__open_mem(bytes, size, NULL);

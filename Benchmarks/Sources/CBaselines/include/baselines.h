@@ -57,6 +57,9 @@ int baseline_crowd(int threads, int map, int other_map, struct crowd_figures *fi
 /* The calling thread's element with system calls alone: what a first view and its removal do. */
 int baseline_create_and_remove(int map, int pidfd);
 
+/* The same with a map that threads map. */
+int baseline_map_and_remove(int map, int pidfd);
+
 /* An object file opened, loaded and closed. */
 int baseline_open_and_load(const void *bytes, size_t size);
 

@@ -1,11 +1,13 @@
 import CBaselines
 import MmapStorage
-import Operations
 import SystemPackage
+
+/// values.bpf.c, as bytes.
+package let valuesImage = BPFObjectImage.values
 
 /// values.bpf.c, loaded for one backend; nil, and a line that says why, where the kernel or the
 /// rights do not allow it.
-func loadValues(for backend: BackendKind) throws -> BPFObject? {
+package func loadValues(for backend: BackendKind) throws -> BPFObject? {
   do throws(StorageError) {
     let object = try BPFObject(.values, allowing: [backend])
     try object.load()
@@ -21,10 +23,13 @@ func loadValues(for backend: BackendKind) throws -> BPFObject? {
 }
 
 /// Descriptor numbers, for the C side. Valid as long as the map is there.
-func number(of map: BPFMap) throws -> CInt { try map.withDescriptor { $0.rawValue } }
+package func number(of map: BPFMap) throws -> CInt { try map.withDescriptor { $0.rawValue } }
 
-struct Failed: Error { var errno: CInt }
+package struct Failed: Error {
+  package var errno: CInt
+  package init(errno: CInt) { self.errno = errno }
+}
 
-func check<Result: FixedWidthInteger>(_ result: Result) throws {
+package func check<Result: FixedWidthInteger>(_ result: Result) throws {
   if result < 0 { throw Failed(errno: -CInt(result)) }
 }
