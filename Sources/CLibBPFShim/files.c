@@ -94,9 +94,18 @@ int mms_map_shared(int fd, size_t size, void **address)
 
 int mms_map_shared_over(int fd, size_t size, void *address)
 {
-	void *found = mmap(address, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	void *found;
+	int error;
 
-	return found == MAP_FAILED ? -errno : 0;
+	/* Where mmap() with MAP_FIXED fails, what was there is gone, and others may map something there. */
+	error = mms_map_shared(fd, size, &found);
+	if (error)
+		return error;
+	if (mremap(found, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, address) == MAP_FAILED) {
+		error = -errno;
+		munmap(found, size);
+	}
+	return error;
 }
 
 int mms_unmap(void *address, size_t size)

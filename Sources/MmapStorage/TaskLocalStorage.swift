@@ -61,7 +61,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     implementation = backend
     fields = scalarRanges(of: type)
     booleans = booleanOffsets(of: type)
-    (key, slotOffset) = ThreadRegistry.shared.addStorage()
+    (key, slotOffset) = ThreadRegistry.shared.addStorage(backend)
   }
 
   /// Creates a storage over a map, with the fastest backend that the map and the kernel allow.
@@ -213,7 +213,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
       fields: fields
     )
     switch attachment.content {
-    case .direct(let address):
+    case .direct(let address, _), .stale(let address, _):
       return (address, nil)
     case .copied(let value):
       let copy = ViewedCopy(.passUnretained(value))

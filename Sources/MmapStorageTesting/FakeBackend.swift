@@ -247,7 +247,9 @@ public final class FakeBackend: StorageBackend {
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
   ) throws(StorageError) {
-    let thread = try record(.update, "update the value", task)
+    let attempt = "update the value"
+    try check(ranges, of: bytes, for: attempt)
+    let thread = try record(.update, attempt, task)
     guard let page = page(of: thread, create: true) else { return }
     withExtendedLifetime(page) {
       for range in ranges {

@@ -94,6 +94,75 @@ import Testing
     }
   }
 
+  // MARK: Destructors
+
+  @Test func aThreadThatTouchesInItsLastDestructorLeaksNothing() async {
+    await #expect(processExitsWith: .success) {
+      let fake = try FakeBackend(layoutOf: Tag.self)
+      let storage = try TaskLocalStorage<Tag>(backend: fake)
+      lastTouch.set(storage)
+      // The library's key comes first, so that its destructor is called before this one's.
+      try storage.withCurrent { $0.hits = 1 }
+      var key = pthread_key_t()
+      pthread_key_create(&key) { value in
+        pthread_setspecific(lastKey.get(), value)
+        guard let storage = lastTouch.get() else { return }
+        do { try storage.withCurrent { $0.hits += 1 } } catch { lastErrors.change { $0 += 1 } }
+      }
+      lastKey.set(key)
+      for _ in 0..<3 {
+        try TestThread {
+          try storage.withCurrent { $0.hits = 1 }
+          pthread_setspecific(lastKey.get(), UnsafeRawPointer(bitPattern: 1))
+        }.join()
+      }
+      #expect(lastErrors.get() == 3, "the last of four rounds, in each thread")
+      #expect(fake.attachedThreads == 1)
+    }
+  }
+
+  // MARK: No memory left
+
+  @Test(.mappableTaskStorage) func aMappedPageStaysWhereItsRenewalFails() async {
+    await #expect(processExitsWith: .success) {
+      // The map's values are charged to the cgroup that it is created in.
+      try write("+memory", to: "/sys/fs/cgroup/cgroup.subtree_control")
+      let cgroup = "/sys/fs/cgroup/no-memory-left"
+      guard mkdir(cgroup, 0o755) == 0 || errno == EEXIST else { throw Errno(rawValue: errno) }
+      try write("0", to: "\(cgroup)/cgroup.procs")
+      let storage = try BackendUnderTest.mapped.bench(Tag.self, map: "tags").storage
+      try write("0", to: "/sys/fs/cgroup/cgroup.procs")
+
+      try storage.withCurrent { tag in
+        tag.hits = 7
+        try storage.removeValue(of: .callingThread)
+        try write("0", to: "\(cgroup)/memory.max")
+        // Other threads take what each processor has put by for the cgroup.
+        let isOver = Gate(), isFull = Box(false)
+        var others: [TestThread] = []
+        while !isFull.get(), others.count < 1_000 {
+          let tried = Gate()
+          others.append(
+            try TestThread {
+              do { try storage.withCurrent { $0.hits = 1 } } catch { isFull.set(true) }
+              tried.open()
+              isOver.wait()
+            }
+          )
+          tried.wait()
+        }
+        let error = #expect(throws: StorageError.self) { try storage.withCurrent { $0.hits = 1 } }
+        #expect(error?.errno == .noMemory)
+        tag.hits += 1
+        #expect(tag.hits == 8)
+        try write("max", to: "\(cgroup)/memory.max")
+        isOver.open()
+        for thread in others { try thread.join() }
+      }
+      #expect(try storage.withCurrent { $0.hits } == 0)
+    }
+  }
+
   // MARK: No descriptors left
 
   @Test(.liveKernel, .threadPidfds) func moreThreadsThanDescriptorsWithLookupsByPidfd() async {
@@ -304,6 +373,16 @@ private func moreThreadsThanDescriptors(_ backend: BackendUnderTest) throws {
     }
   }
   for thread in threads { try thread.join() }
+}
+
+private let lastTouch = Box<TaskLocalStorage<Tag>?>(nil)
+private let lastKey = Box(pthread_key_t())
+private let lastErrors = Box(0)
+
+private func write(_ text: String, to path: String) throws {
+  let file = try FileDescriptor.open(path, .writeOnly, options: .closeOnExec)
+  defer { try? file.close() }
+  try file.writeAll(text.utf8)
 }
 
 private struct ChildFailed: Error { var status: Int32 }

@@ -30,6 +30,12 @@ private struct Everything: MapValue {
   let fixed: UInt32
 }
 
+/// 44 bytes: what a copy in the largest pieces, the last one overlapping, would tear.
+private struct Odd: MapValue {
+  var words: InlineArray<5, UInt64>
+  var last: UInt32
+}
+
 private struct Pair: MapValue {
   var first: UInt64
   var second: UInt64
@@ -168,6 +174,47 @@ private struct Pair: MapValue {
     try writer.join()
   }
 
+  @Test func aCopyTearsNoField() throws {
+    let fake = try FakeBackend(layoutOf: Odd.self)
+    let storage = try TaskLocalStorage<Odd>(backend: fake)
+    let reader = ThreadID.current
+    let isRead = Box(false)
+    let writer = try TestThread {
+      while !isRead.get() {
+        fake.program(on: reader, as: Odd.self) { value in
+          for _ in 0..<1_000 {
+            value.words[3] = .max
+            value.words[3] = 0
+          }
+        }
+      }
+    }
+    try storage.withCurrent { view in
+      for _ in 0..<1_000_000 {
+        let copy = view.copyValue()
+        withUnsafePointer(to: copy) { test_look_at($0) }
+        let word = copy.words[3]
+        guard word == 0 || word == .max else {
+          Issue.record("\(String(word, radix: 16))")
+          break
+        }
+      }
+    }
+    isRead.set(true)
+    try writer.join()
+  }
+
+  @Test func nothingIsStoredOutsideOfTheValue() throws {
+    let fake = try FakeBackend(layoutOf: Pair.self)
+    let bytes = [UInt8](repeating: 1, count: 128)
+    let error = try #require(
+      #expect(throws: StorageError.self) {
+        try bytes.withUnsafeBytes { try fake.store(.callingThread, [64..<65], of: $0) }
+      }
+    )
+    #expect(error.kind == .invalidArgument)
+  }
+
   @Test(arguments: BackendUnderTest.allCases)
   func atomicOperations(_ backend: BackendUnderTest) throws {
     let bench = try backend.bench(Everything.self, map: "everythings")
@@ -248,6 +295,22 @@ private struct Pair: MapValue {
     #expect(error?.kind == .contended)
   }
 
+  @Test func whatAFailedReloadLoadedIsNoChangeOfTheThreads() throws {
+    let fake = try FakeBackend(layoutOf: Pair.self, access: .copying)
+    let storage = try TaskLocalStorage<Pair>(backend: HalfLoading(fake))
+    fake.program(on: .current, as: Pair.self) { $0.first = 1 }
+    try storage.withCurrent { view in
+      view.second = 2
+      fake.program(on: .current, as: Pair.self) { $0.first = 3 }
+      #expect(throws: StorageError.self) {
+        try view.readConsistently(sequence: \.first) { $0.second }
+      }
+      fake.program(on: .current, as: Pair.self) { $0.first = 4 }
+    }
+    #expect(fake.program(on: .current, as: Pair.self) { $0.first } == 4)
+    #expect(fake.program(on: .current, as: Pair.self) { $0.second } == 2)
+  }
+
   @Test(arguments: BackendUnderTest.allCases)
   func aConsistentReadKeepsWhatTheViewChanged(_ backend: BackendUnderTest) throws {
     let bench = try backend.bench(Everything.self, map: "everythings")
@@ -291,4 +354,40 @@ private struct Pair: MapValue {
     fake.write([1, 2, 0, 0], at: offset, into: .current)
     #expect(try storage.withCurrent { $0.fixed } == 0x0201)
   }
+}
+
+/// A copying backend whose loads, after the first, fail when the bytes are there.
+private final class HalfLoading: StorageBackend {
+  private let fake: FakeBackend
+  private let loads = Box(0)
+
+  init(_ fake: FakeBackend) { self.fake = fake }
+
+  var choice: BackendChoice { fake.choice }
+  var mapName: String { fake.mapName }
+  var valueSize: Int { fake.valueSize }
+  func valueLayout() throws(StorageError) -> ValueLayout { try fake.valueLayout() }
+  func attach() throws(StorageError) -> MmapStorage.Attachment { try fake.attach() }
+  func renew(_ attachment: MmapStorage.Attachment) throws(StorageError) {
+    try fake.renew(attachment)
+  }
+  func detach(_ attachment: MmapStorage.Attachment, because reason: DetachReason) {
+    fake.detach(attachment, because: reason)
+  }
+  func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
+    throws(StorageError) -> Bool
+  {
+    let found = try fake.load(task, into: bytes)
+    loads.change { $0 += 1 }
+    guard loads.get() == 1 else {
+      throw StorageError(.contended, attempt: "look up", on: "the rest", advice: "none")
+    }
+    return found
+  }
+  func store(_ task: TaskReference, _ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer)
+    throws(StorageError)
+  {
+    try fake.store(task, ranges, of: bytes)
+  }
+  func remove(_ task: TaskReference) throws(StorageError) -> Bool { try fake.remove(task) }
 }

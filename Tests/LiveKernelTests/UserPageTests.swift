@@ -170,6 +170,54 @@ private struct PagesProgram {
     #expect(try second.value(of: .current)?.calls == 5)
   }
 
+  @Test func aStorageThatComesAfterARemovalStartsFromZero() throws {
+    let program = try PagesProgram(allowing: [.userPage])
+    let first = try program.storage(Counter.self, "by_header")
+    try first.withCurrent { $0.calls = 5 }
+    try first.removeValue(of: .callingThread)
+    let second = try program.storage(Counter.self, "by_header")
+    #expect(try second.withCurrent { $0.calls } == 0)
+    try second.withCurrent { $0.calls = 6 }
+    #expect(try second.value(of: .callingThread)?.calls == 6)
+    #expect(try first.withCurrent { $0.calls } == 6)
+  }
+
+  @Test func aThreadTouchesWhileAnotherRemoves() throws {
+    // On two maps: the kernel answers EAGAIN where the task's last storage of any map goes just then.
+    let program = try PagesProgram(allowing: [.userPage])
+    let other = try PagesProgram(allowing: [.userPage])
+    let storages = try [program, other].map { try $0.storage(Counter.self, "by_header") }
+    let here = ThreadID.current
+    let isOver = Box(false)
+    let remover = try TestThread {
+      while !isOver.get() { for storage in storages { try storage.removeValue(of: .thread(here)) } }
+    }
+    do {
+      defer { isOver.set(true) }
+      for round in 0..<20_000 {
+        for storage in storages {
+          try storage.withCurrent { $0.calls = UInt64(round) }
+          try storage.removeValue(of: .callingThread)
+        }
+      }
+    }
+    try remover.join()
+  }
+
+  @Test func nothingIsStoredOutsideOfTheValue() throws {
+    let backend = try UserPageBackend(PagesProgram(allowing: [.userPage]).object.map("bytes"))
+    let attachment = try backend.attach()
+    defer { backend.detach(attachment, because: .storageEnds) }
+    let size = Int(getpagesize())
+    let bytes = [UInt8](repeating: 1, count: 2 * size)
+    let error = try #require(
+      #expect(throws: StorageError.self) {
+        try bytes.withUnsafeBytes { try backend.store(.callingThread, [size..<size + 8], of: $0) }
+      }
+    )
+    #expect(error.kind == .invalidArgument)
+  }
+
   @Test func theObjectIsLoadedAgainWhileThreadsAreAttached() throws {
     let attached = Gate(), again = Gate()
     let ready = Box(0)

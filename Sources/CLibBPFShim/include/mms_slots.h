@@ -68,4 +68,18 @@ static inline void mms_thread_record_set(void *_Nullable record)
 	mms_thread_record = record;
 }
 
+/* How often the calling thread was told that it ends. */
+extern _Thread_local int mms_thread_ends
+	__attribute__((tls_model("initial-exec")));
+
+static inline int mms_thread_ends_get(void)
+{
+	return mms_thread_ends;
+}
+
+static inline void mms_thread_ends_add(void)
+{
+	mms_thread_ends++;
+}
+
 #endif

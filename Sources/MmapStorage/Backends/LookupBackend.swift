@@ -128,16 +128,7 @@ public final class LookupBackend: StorageBackend {
     of bytes: UnsafeRawBufferPointer
   ) throws(StorageError) {
     let attempt = "update the value"
-    let size = min(valueSize, bytes.count)
-    for range in ranges where range.lowerBound < 0 || range.upperBound > size {
-      throw StorageError(
-        .invalidArgument,
-        attempt: attempt,
-        on: describedMap,
-        advice: "the bytes \(range) are not within the \(bytes.count) given "
-          + "and the \(valueSize) of a value"
-      )
-    }
+    try check(ranges, of: bytes, for: attempt)
     let errno =
       if let programs, task.isCallingThread {
         programs.store(ranges, of: bytes)
@@ -150,15 +141,6 @@ public final class LookupBackend: StorageBackend {
       }
     switch errno {
     case nil: return
-    case .resourceTemporarilyUnavailable:
-      throw StorageError(
-        .contended,
-        attempt: attempt,
-        on: "\(describedMap) of \(task)",
-        errno: errno,
-        advice: "someone else creates and removes the same task's storage all the time, "
-          + "or the kernel has no memory for it"
-      )
     case .noSuchFileOrDirectory:
       throw StorageError(
         .noSuchTask,

@@ -78,7 +78,7 @@ public final class MappedBackend: StorageBackend {
     }
   }
 
-  /// One `mmap` over the old one.
+  /// One `mmap`, and one `mremap` into the old one's place, which stays as it is if the first fails.
   public func renew(_ attachment: Attachment) throws(StorageError) {
     guard case .direct(let address, _) = attachment else { return }
     if let errno = map.mapOwnValue(size: valueSize, over: address) { throw error(errno) }

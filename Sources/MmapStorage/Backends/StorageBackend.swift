@@ -81,6 +81,25 @@ extension StorageBackend {
     return address
   }
 
+  /// - Throws: ``StorageError/Kind/invalidArgument`` if a range is not within both the bytes given and
+  ///   a value.
+  package func check(
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer,
+    for attempt: String
+  ) throws(StorageError) {
+    let size = min(valueSize, bytes.count)
+    for range in ranges where range.lowerBound < 0 || range.upperBound > size {
+      throw StorageError(
+        .invalidArgument,
+        attempt: attempt,
+        on: describedMap,
+        advice: "the bytes \(range) are not within the \(bytes.count) given "
+          + "and the \(valueSize) of a value"
+      )
+    }
+  }
+
   /// The map in words, for errors, such as "map 'request_tags'".
   package var describedMap: String { "map '\(mapName)'" }
 }

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import SystemPackage
 
 /// Each thread registers a page of its own with the kernel, which pins it: an access is a load or a
@@ -107,51 +108,52 @@ public final class UserPageBackend: StorageBackend {
   // MARK: Attaching
 
   /// Allocates a page and registers it: an `mmap`, an `madvise`, and a `bpf_map_update_elem` through
-  /// a pidfd. Another storage of the process over the same map uses the same page.
+  /// a pidfd. Another storage of the process over the same map uses the same page, after one
+  /// `bpf_map_lookup_elem`, as it may have been removed from the map.
   public func attach() throws(StorageError) -> Attachment {
-    let key = UserPageTable.Key(map: mapID, thread: .current)
-    return try UserPageTable.shared.withPlace(for: key) { (place) throws(StorageError) in
-      let memory =
-        if let existing = place.memory { existing } else { try registeredPage(for: key.thread) }
-      place.memory = memory
-      place.uses += 1
-      return .direct(memory.address, owner: place)
+    try UserPageTable.shared.withOwnPages { (pages) throws(StorageError) in
+      if let existing = pages[mapID] { try revive(existing, of: pages.thread) }
+      let page = try pages.use(mapID) { () throws(StorageError) in
+        try registeredPage(for: pages.thread)
+      }
+      return .direct(page.address, owner: pages)
     }
   }
 
   /// Registers the page again, from the first value on if it was not registered any more.
   public func renew(_ attachment: Attachment) throws(StorageError) {
-    guard let place = place(of: attachment) else { return }
-    try UserPageTable.shared.withPlace(place) { (place) throws(StorageError) in
-      guard let memory = place.memory else { return }
-      let thread = place.key.thread
-      if try !exists(.thread(thread), for: "renew the thread's page") {
-        memory.bytes.initializeMemory(as: UInt8.self, repeating: 0)
-        memory.bytes.copyBytes(from: initialBytes)
-      }
-      try register(memory, for: thread)
+    guard let pages = pages(of: attachment) else { return }
+    try UserPageTable.shared.with(pages) { (pages) throws(StorageError) in
+      if let page = pages[mapID] { try revive(page, of: pages.thread) }
     }
   }
 
   /// Removes the element, then unmaps the page, when nothing uses it any more. Where the kernel
   /// does not let go of the element, the page stays.
   public func detach(_ attachment: Attachment, because reason: DetachReason) {
-    guard let place = place(of: attachment) else { return }
-    UserPageTable.shared.withPlace(place) { place in
-      place.uses -= 1
-      guard place.uses == 0 else { return }
+    guard let pages = pages(of: attachment) else { return }
+    UserPageTable.shared.with(pages) { pages in
+      guard let page = pages.endUse(mapID) else { return }
       do throws(StorageError) {
-        _ = try remove(.thread(place.key.thread))
+        _ = try remove(.thread(pages.thread))
       } catch {
         guard error.kind == .noSuchTask else { return }
       }
-      place.memory?.unmap()
+      page.unmap()
     }
   }
 
-  private func place(of attachment: Attachment) -> RegisteredPage? {
+  private func pages(of attachment: Attachment) -> ThreadPages? {
     guard case .direct(_, let owner) = attachment else { return nil }
-    return owner as? RegisteredPage
+    return owner as? ThreadPages
+  }
+
+  /// Registers a page again, from the first value on, if it is not registered any more.
+  private func revive(_ page: UserPage, of thread: ThreadID) throws(StorageError) {
+    guard try !exists(.thread(thread), for: "renew the thread's page") else { return }
+    page.bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    page.bytes.copyBytes(from: initialBytes)
+    try register(page, for: thread)
   }
 
   private func registeredPage(for thread: ThreadID) throws(StorageError) -> UserPage {
@@ -172,7 +174,13 @@ public final class UserPageBackend: StorageBackend {
     let errno = try thread.withPidfd(for: attempt, isKept: false) { pidfd in
       withUnsafeBytes(of: UInt(bitPattern: memory.address)) { pointer -> Errno? in
         guard let pointer = pointer.baseAddress else { return .invalidArgument }
-        return map.update(key: pidfd, value: pointer, .always)
+        // The task's first or last storage in any map may come or go just now.
+        for _ in 0..<1_000 {
+          let errno = map.update(key: pidfd, value: pointer, .always)
+          if errno != .resourceTemporarilyUnavailable { return errno }
+          sched_yield()
+        }
+        return .resourceTemporarilyUnavailable
       }
     }
     if let errno { throw error(errno, attempt, thread) }
@@ -199,6 +207,7 @@ public final class UserPageBackend: StorageBackend {
     of bytes: UnsafeRawBufferPointer
   ) throws(StorageError) {
     let attempt = "update the value"
+    try check(ranges, of: bytes, for: attempt)
     let stored: Void? = try withPage(of: task, for: attempt) { page in
       guard let address = bytes.baseAddress else { return }
       for range in ranges {
@@ -240,13 +249,12 @@ public final class UserPageBackend: StorageBackend {
     _ body: (UnsafeMutableRawPointer) -> R
   ) throws(StorageError) -> R? {
     if let thread = task.threadID {
-      let key = UserPageTable.Key(map: mapID, thread: thread)
-      let result = try UserPageTable.shared.withExistingPlace(for: key) {
-        (place) throws(StorageError) -> R? in
-        guard let memory = place.memory, try exists(task, for: attempt) else { return nil }
-        return body(memory.address)
+      let found = try UserPageTable.shared.withPages(of: thread) {
+        (pages) throws(StorageError) -> R?? in
+        guard let page = pages[mapID] else { return .none }
+        return .some(try exists(task, for: attempt) ? body(page.address) : nil)
       }
-      if let result { return result }
+      if case .some(.some(let result)) = found { return result }
     }
     guard try exists(task, for: attempt) else { return nil }
     throw StorageError(

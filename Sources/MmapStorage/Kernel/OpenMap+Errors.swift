@@ -25,6 +25,15 @@ func elementError(
       advice: "the descriptor is read-only or write-only, or the map is frozen; "
         + "or bpf() needs CAP_BPF here (kernel.unprivileged_bpf_disabled)"
     )
+  case .resourceTemporarilyUnavailable:
+    StorageError(
+      .contended,
+      attempt: attempt,
+      on: object,
+      errno: errno,
+      advice: "someone else creates and removes the same task's storage all the time, "
+        + "or the kernel has no memory for it"
+    )
   default:
     StorageError(errno: errno, attempt: attempt, on: object)
   }

@@ -56,14 +56,27 @@ final class CopiedValue {
   /// Loads again and keeps what the views changed meanwhile.
   func reload() throws(StorageError) {
     collectChanges()
-    let mine = changes.map {
-      Array(UnsafeRawBufferPointer(start: bytes + $0.lowerBound, count: $0.count))
+    let mine = pieces(of: bytes), before = pieces(of: loaded)
+    do {
+      try load()
+    } catch {
+      // Whatever was loaded must not be taken for a change at the end of the view.
+      loaded.copyMemory(from: bytes, byteCount: size)
+      put(before, into: loaded)
+      throw error
     }
-    try load()
     bytes.copyMemory(from: loaded, byteCount: size)
-    for (range, change) in zip(changes, mine) {
-      UnsafeMutableRawBufferPointer(start: bytes + range.lowerBound, count: range.count)
-        .copyBytes(from: change)
+    put(mine, into: bytes)
+  }
+
+  private func pieces(of value: UnsafeMutableRawPointer) -> [[UInt8]] {
+    changes.map { Array(UnsafeRawBufferPointer(start: value + $0.lowerBound, count: $0.count)) }
+  }
+
+  private func put(_ pieces: [[UInt8]], into value: UnsafeMutableRawPointer) {
+    for (range, piece) in zip(changes, pieces) {
+      UnsafeMutableRawBufferPointer(start: value + range.lowerBound, count: range.count)
+        .copyBytes(from: piece)
     }
   }
 

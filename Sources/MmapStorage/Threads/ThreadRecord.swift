@@ -10,8 +10,8 @@ final class ThreadRecord: Sendable {
   /// The thread's slots, so that another thread can clear one.
   nonisolated(unsafe) let slots = mms_slot_at(0)
 
-  /// The storages that the thread is attached to. Guarded by the registry's lock.
-  nonisolated(unsafe) var storageKeys: Set<UInt64> = []
+  /// Guarded by the registry's lock.
+  nonisolated(unsafe) var attachments = AttachmentList()
 
   /// The thread's own pidfd, shared by all its storages.
   let pidfd = CachedDescriptor()
@@ -28,9 +28,18 @@ final class ThreadRecord: Sendable {
 
   /// The calling thread's record, made on its first touch.
   ///
-  /// - Throws: ``StorageError`` if the process has used up its thread-specific data keys.
+  /// - Throws: ``StorageError`` if the process has used up its thread-specific data keys, or the
+  ///   thread is ending and will not say so again.
   static func currentOrNew() throws(StorageError) -> ThreadRecord {
     if let current { return current }
+    guard mms_thread_ends_get() < PTHREAD_DESTRUCTOR_ITERATIONS else {
+      throw StorageError(
+        .wrongState,
+        attempt: "attach the thread",
+        on: "thread \(ThreadID.current)",
+        advice: "it is ending: this is its last round of destructors of thread-specific data"
+      )
+    }
     let record = ThreadRecord()
     let pointer = Unmanaged.passUnretained(record).toOpaque()
     let result = threadEndKey.map { pthread_setspecific($0, pointer) } ?? EAGAIN
@@ -49,6 +58,9 @@ final class ThreadRecord: Sendable {
     return record
   }
 
+  /// Makes the key. In the child of a `fork` another thread could have been just about to.
+  static func prepare() { _ = threadEndKey }
+
   /// Forgets the calling thread's record without ending anything: for the child of a `fork`.
   static func forgetCurrent() {
     if let threadEndKey { pthread_setspecific(threadEndKey, nil) }
@@ -58,6 +70,7 @@ final class ThreadRecord: Sendable {
 
   fileprivate static func threadEnds(_ pointer: UnsafeMutableRawPointer) {
     let record = Unmanaged<ThreadRecord>.fromOpaque(pointer).takeRetainedValue()
+    mms_thread_ends_add()
     // First, so that a later destructor of the program's own that touches a storage attaches anew.
     forgetCurrent()
     ThreadRegistry.shared.threadEnds(record)

@@ -11,18 +11,17 @@ final class ThreadRegistry: Sendable {
   static let shared = ThreadRegistry()
 
   private struct Storage {
-    var slotIndex: Int
+    let slotIndex: Int
+    let backend: any StorageBackend
     /// How often someone's value was removed.
     var removals = 0
-    var attachments: [ObjectIdentifier: ThreadAttachment] = [:]
   }
 
   private struct State {
     var nextKey: UInt64 = 2
     var slotUse = [Int](repeating: 0, count: MMS_SLOT_COUNT)
     var storages: [UInt64: Storage] = [:]
-    var records: [ObjectIdentifier: ThreadRecord] = [:]
-    var recordOfThread: [ThreadID: ObjectIdentifier] = [:]
+    var records: [ThreadID: ThreadRecord] = [:]
   }
 
   private let lock = ForkSafeLock()
@@ -33,6 +32,8 @@ final class ThreadRegistry: Sendable {
     // the runtime's lock for that may have been held by a thread that is not there any more.
     var nobody = State()
     Self.forgetParent(in: &nobody)
+    ThreadRecord.prepare()
+    _ = PidfdOpener.shared
     pthread_atfork(
       { ThreadRegistry.shared.lock.lock() },
       { ThreadRegistry.shared.lock.unlock() },
@@ -48,56 +49,56 @@ final class ThreadRegistry: Sendable {
 
   /// A key that no other storage of this process ever has (even; a storage that copies marks its
   /// slots with the odd number above), and the slot that the fewest others share.
-  func addStorage() -> (key: UInt64, slotOffset: UInt) {
+  func addStorage(_ backend: any StorageBackend) -> (key: UInt64, slotOffset: UInt) {
     lock.withLock {
       let key = state.nextKey
       state.nextKey += 2
       let index = state.slotUse.indices.min { state.slotUse[$0] < state.slotUse[$1] } ?? 0
       state.slotUse[index] += 1
-      state.storages[key] = Storage(slotIndex: index)
+      state.storages[key] = Storage(slotIndex: index, backend: backend)
       return (key, slotOffset(index))
     }
   }
 
   /// Ends a storage: gives back the attachments of all threads.
   func removeStorage(_ key: UInt64) {
-    let attachments: [(ThreadRecord?, ThreadAttachment)] = lock.withLock {
-      guard let storage = state.storages.removeValue(forKey: key) else { return [] }
+    let (storage, attached): (Storage?, [(ThreadRecord, ThreadAttachment)]) = lock.withLock {
+      guard let storage = state.storages.removeValue(forKey: key) else { return (nil, []) }
       state.slotUse[storage.slotIndex] -= 1
-      return storage.attachments.map { id, attachment in
-        let record = state.records[id]
-        record?.storageKeys.remove(key)
-        record?.holds.add(1, ordering: .relaxed)
-        return (record, attachment)
+      let attached = state.records.values.compactMap { record in
+        record.attachments.remove(key).map { attachment in
+          record.holds.add(1, ordering: .relaxed)
+          return (record, attachment)
+        }
       }
+      return (storage, attached)
     }
-    for (record, attachment) in attachments {
-      attachment.detach(because: .storageEnds)
-      record?.holds.subtract(1, ordering: .releasing)
+    for (record, attachment) in attached {
+      storage?.backend.detach(attachment.attachment, because: .storageEnds)
+      record.holds.subtract(1, ordering: .releasing)
     }
   }
 
   // MARK: Threads
 
   func add(_ record: ThreadRecord) {
-    lock.withLock {
-      let id = ObjectIdentifier(record)
-      state.records[id] = record
-      state.recordOfThread[record.id] = id
-    }
+    // One that ended unnoticed: by the system call, say, and not by pthread_exit().
+    if let old = lock.withLock({ state.records[record.id] }) { threadEnds(old) }
+    lock.withLock { state.records[record.id] = record }
   }
 
-  /// Gives back everything that an ending thread has. Runs on that thread.
+  /// Gives back everything that an ending thread has. Runs on that thread, or on one that has its id.
   func threadEnds(_ record: ThreadRecord) {
-    let attachments: [ThreadAttachment] = lock.withLock {
-      let id = ObjectIdentifier(record)
-      state.records.removeValue(forKey: id)
-      if state.recordOfThread[record.id] == id { state.recordOfThread[record.id] = nil }
-      return record.storageKeys.compactMap {
-        state.storages[$0]?.attachments.removeValue(forKey: id)
+    let attached: [(any StorageBackend, ThreadAttachment)] = lock.withLock {
+      state.records[record.id] = nil
+      defer { record.attachments = AttachmentList() }
+      return record.attachments.all.compactMap { attachment in
+        state.storages[attachment.key].map { ($0.backend, attachment) }
       }
     }
-    for attachment in attachments { attachment.detach(because: .threadEnds) }
+    for (backend, attachment) in attached {
+      backend.detach(attachment.attachment, because: .threadEnds)
+    }
     _ = record.pidfd.closeIfIdle()
     // Its id must stay its own until a storage that ends elsewhere has detached it.
     while record.holds.load(ordering: .acquiring) > 0 { sched_yield() }
@@ -113,36 +114,40 @@ final class ThreadRegistry: Sendable {
     fields: [Range<Int>]
   ) throws(StorageError) -> ThreadAttachment {
     let record = try ThreadRecord.currentOrNew()
-    let id = ObjectIdentifier(record)
     let slot = mms_slot_at(slotOffset)
 
-    let (existing, wasStale, removals): (ThreadAttachment?, Bool, Int) = lock.withLock {
-      guard let storage = state.storages[key] else { return (nil, false, 0) }
-      guard let existing = storage.attachments[id] else { return (nil, false, storage.removals) }
-      let wasStale = existing.isStale
-      existing.isStale = false
-      if !wasStale { existing.fill(slot, key: key) }
-      return (existing, wasStale, storage.removals)
+    let (existing, removals): (ThreadAttachment?, Int) = lock.withLock {
+      let existing = record.attachments[key]
+      if existing?.isStale == true {
+        record.attachments.setStale(false, key)
+      } else {
+        existing?.fill(slot)
+      }
+      return (existing, state.storages[key]?.removals ?? 0)
     }
-    let attachment: ThreadAttachment
+    var attachment: ThreadAttachment
     if let existing {
-      guard wasStale else { return existing }
+      guard existing.isStale else { return existing }
       do {
         try backend.renew(existing.attachment)
       } catch {
-        lock.withLock { existing.isStale = true }
+        lock.withLock { record.attachments.setStale(true, key) }
         throw error
       }
       attachment = existing
+      attachment.isStale = false
     } else {
-      attachment = ThreadAttachment(try backend.attach(), backend: backend, fields: fields)
+      let made = try backend.attach()
+      attachment = ThreadAttachment(made, key: key, backend: backend, fields: fields)
     }
     lock.withLock {
+      if existing == nil { record.attachments.insert(attachment) }
       // A removal that came in between may have been of what was attached just now.
-      if state.storages[key]?.removals != removals { attachment.isStale = true }
-      state.storages[key]?.attachments[id] = attachment
-      record.storageKeys.insert(key)
-      if !attachment.isStale { attachment.fill(slot, key: key) }
+      if state.storages[key]?.removals != removals {
+        record.attachments.setStale(true, key)
+      } else {
+        attachment.fill(slot)
+      }
     }
     return attachment
   }
@@ -154,18 +159,15 @@ final class ThreadRegistry: Sendable {
     lock.withLock {
       state.storages[key]?.removals += 1
       guard let storage = state.storages[key] else { return }
-      func invalidate(_ id: ObjectIdentifier) {
-        guard let attachment = storage.attachments[id], case .direct = attachment.content,
-          let record = state.records[id]
-        else { return }
-        attachment.isStale = true
+      func invalidate(_ record: ThreadRecord) {
+        record.attachments.setStale(true, key)
         let slot = record.slots + storage.slotIndex
         if mms_slot_holds(slot, key) { mms_slot_clear(slot) }
       }
       if let thread {
-        if let id = state.recordOfThread[thread] { invalidate(id) }
+        if let record = state.records[thread] { invalidate(record) }
       } else {
-        storage.attachments.keys.forEach(invalidate)
+        state.records.values.forEach(invalidate)
       }
     }
   }
@@ -181,17 +183,10 @@ final class ThreadRegistry: Sendable {
 
   /// In the child of a `fork`, which holds the lock: no thread but the calling one exists any more,
   /// and that one is unattached. What the parent's threads had attached is not given back: their
-  /// pages may not be mapped here at all.
+  /// pages may not be mapped here at all, and a view of the forking thread may be in use further up
+  /// its stack. Each record is kept by its thread, which does not end here.
   private static func forgetParent(in state: inout State) {
     for record in state.records.values { record.pidfd.closeInChild() }
-    for key in state.storages.keys {
-      for attachment in state.storages[key]?.attachments.values ?? [:].values {
-        // A view of the forking thread may be in use further up its stack.
-        _ = Unmanaged.passRetained(attachment)
-      }
-      state.storages[key]?.attachments = [:]
-    }
     state.records = [:]
-    state.recordOfThread = [:]
   }
 }

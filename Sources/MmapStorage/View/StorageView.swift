@@ -145,9 +145,9 @@ public struct StorageView<Value>: ~Copyable, ~Escapable {
 
   // MARK: The whole value
 
-  /// A copy of the whole value, each byte of which is loaded once.
+  /// A copy of the whole value. Each byte is loaded once, and no field is torn.
   ///
-  /// Not atomic: a program that writes meanwhile may leave some fields old and some new. For
+  /// Not atomic as a whole: a program that writes meanwhile may leave some fields old and some new. For
   /// several fields that belong together see ``readConsistently(sequence:attempts:_:)``. A `Bool` in
   /// the value has to be 0 or 1 in memory, as C's `bool` is; reading the field by itself takes any
   /// byte.
@@ -161,13 +161,12 @@ public struct StorageView<Value>: ~Copyable, ~Escapable {
     return value
   }
 
-  /// Overwrites the whole value, padding included. Not atomic.
+  /// Overwrites the whole value, padding included. Each byte is stored once, and no field is torn; not
+  /// atomic as a whole.
   @inlinable
   @inline(__always)
   public func replaceValue(with newValue: Value) {
-    mms_compiler_barrier()
-    address.storeBytes(of: newValue, as: Value.self)
-    mms_compiler_barrier()
+    withUnsafePointer(to: newValue) { mms_copy_once(address, $0, MemoryLayout<Value>.size) }
   }
 }
 
