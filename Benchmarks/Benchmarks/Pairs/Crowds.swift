@@ -5,13 +5,10 @@ import Operations
 
 /// Threads that are attached at the same time: what each costs as they become more.
 func crowds() throws {
-  guard let ours = try loadValues(for: .userPage), let theirs = try loadValues(for: .userPage)
-  else { return }
-  let storages = try Storages(
-    first: .init(map: ours.map("values")),
-    second: .init(map: ours.map("theirs"))
-  )
-  let maps = try (first: theirs.map("values"), second: theirs.map("theirs"))
+  let objects = try (0..<Int(CROWD_STORAGES)).compactMap { _ in try loadValues(for: .userPage) }
+  guard objects.count == Int(CROWD_STORAGES) else { return }
+  let storages = try Storages(objects.map { try .init(map: $0.map("values")) })
+  let maps = try objects.map { try $0.map("theirs") }
 
   func compare(
     _ what: String,
@@ -26,9 +23,7 @@ func crowds() throws {
         ours: { try storages.crowd(of: threads)[keyPath: figure] },
         baseline: {
           var figures = crowd_figures()
-          try check(
-            baseline_crowd(CInt(threads), number(of: maps.first), number(of: maps.second), &figures)
-          )
+          try check(baseline_crowd(CInt(threads), maps.map { try number(of: $0) }, &figures))
           return figures[keyPath: figure]
         }
       )
@@ -36,17 +31,15 @@ func crowds() throws {
   }
   compare("attach", \.attach_nanoseconds)
   compare("removal", \.detach_nanoseconds)
-  compare("resident memory", in: .bytes, \.bytes)
+  compare("resident memory", in: .bytes, \.resident_bytes)
+  compare("heap", in: .bytes, \.heap_bytes)
+  compare("heap for a thread's first storage", in: .bytes, \.first_heap_bytes)
 }
 
 private final class Storages: Sendable {
-  let first: TaskLocalStorage<Counters>
-  let second: TaskLocalStorage<Counters>
+  let all: [TaskLocalStorage<Counters>]
 
-  init(first: TaskLocalStorage<Counters>, second: TaskLocalStorage<Counters>) {
-    self.first = first
-    self.second = second
-  }
+  init(_ all: [TaskLocalStorage<Counters>]) { self.all = all }
 
   func crowd(of threads: Int) throws -> crowd_figures {
     var steps = crowd_steps(
@@ -71,7 +64,7 @@ private final class Storages: Sendable {
     guard let context else { return -EINVAL }
     let storages = Unmanaged<Storages>.fromOpaque(context).takeUnretainedValue()
     do {
-      try body(storage == 0 ? storages.first : storages.second)
+      try body(storages.all[Int(storage)])
       return 0
     } catch let error as StorageError {
       return -(error.errno?.rawValue ?? EIO)

@@ -199,7 +199,7 @@ void baseline_detach(int map, void *page)
 	munmap(page, sysconf(_SC_PAGESIZE));
 }
 
-static _Thread_local void *pages_of_crowd[2];
+static _Thread_local void *pages_of_crowd[CROWD_STORAGES];
 
 static int attach_to(void *maps, int storage)
 {
@@ -219,17 +219,14 @@ static int detach_from(void *maps, int storage)
 	int error = bpf_map_delete_elem(((int *)maps)[storage], &pidfd) ? -errno : 0;
 
 	close(pidfd);
-	if (storage == 0) {
-		munmap(pages_of_crowd[0], sysconf(_SC_PAGESIZE));
-		munmap(pages_of_crowd[1], sysconf(_SC_PAGESIZE));
-	}
+	for (int i = 0; storage == 0 && i < CROWD_STORAGES; i++)
+		munmap(pages_of_crowd[i], sysconf(_SC_PAGESIZE));
 	return error;
 }
 
-int baseline_crowd(int threads, int map, int other_map, struct crowd_figures *figures)
+int baseline_crowd(int threads, const int *maps, struct crowd_figures *figures)
 {
-	int maps[2] = { map, other_map };
-	struct crowd_steps steps = { maps, attach_to, detach_from };
+	struct crowd_steps steps = { (void *)maps, attach_to, detach_from };
 
 	return crowd_run(threads, &steps, figures);
 }

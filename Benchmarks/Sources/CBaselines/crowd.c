@@ -44,25 +44,38 @@ static int64_t resident_bytes(void)
 	return kibibytes * 1024;
 }
 
+/* What malloc has handed out, its own headers included, in all of its arenas. */
+static int64_t heap_bytes(void)
+{
+	return mallinfo2().uordblks;
+}
+
+/* Where the crowd waits, and is measured from outside. */
+static void meet(struct member *member)
+{
+	pthread_barrier_wait(&member->crowd->barrier);
+	pthread_barrier_wait(&member->crowd->barrier);
+}
+
 static void *take_part(void *argument)
 {
 	struct member *member = argument;
 	const struct crowd_steps *steps = member->crowd->steps;
 	int64_t before;
 
-	/* What a thread needs anyway, such as its first page of stack and of heap, is there before. */
+	/* The thread's own part of the heap is there before. */
+	free(malloc(1));
+	meet(member);
 	member->error = steps->attach(steps->context, 0);
-	pthread_barrier_wait(&member->crowd->barrier);
-	pthread_barrier_wait(&member->crowd->barrier);
+	meet(member);
 	before = own_time();
-	if (!member->error)
-		member->error = steps->attach(steps->context, 1);
+	for (int i = 1; i < CROWD_STORAGES && !member->error; i++)
+		member->error = steps->attach(steps->context, i);
 	member->attaching = own_time() - before;
-	pthread_barrier_wait(&member->crowd->barrier);
-	pthread_barrier_wait(&member->crowd->barrier);
+	meet(member);
 	before = own_time();
-	if (!member->error)
-		member->error = steps->detach(steps->context, 1);
+	for (int i = 1; i < CROWD_STORAGES && !member->error; i++)
+		member->error = steps->detach(steps->context, i);
 	member->detaching = own_time() - before;
 	if (!member->error)
 		member->error = steps->detach(steps->context, 0);
@@ -73,7 +86,8 @@ int crowd_run(int threads, const struct crowd_steps *steps, struct crowd_figures
 {
 	struct crowd crowd = { .steps = steps };
 	struct member *members = calloc(threads, sizeof(*members));
-	int64_t before, attaching = 0, detaching = 0;
+	int64_t before, heap_before, attaching = 0, detaching = 0;
+	int64_t measured = (int64_t)threads * (CROWD_STORAGES - 1);
 	pthread_attr_t attributes;
 	int error = 0;
 
@@ -92,12 +106,18 @@ int crowd_run(int threads, const struct crowd_steps *steps, struct crowd_figures
 		}
 	}
 	pthread_barrier_wait(&crowd.barrier);
+	heap_before = heap_bytes();
+	pthread_barrier_wait(&crowd.barrier);
+	pthread_barrier_wait(&crowd.barrier);
+	figures->first_heap_bytes = (double)(heap_bytes() - heap_before) / threads;
 	/* What earlier crowds gave back to the heap would take the place of new memory. */
 	malloc_trim(0);
 	before = resident_bytes();
+	heap_before = heap_bytes();
 	pthread_barrier_wait(&crowd.barrier);
 	pthread_barrier_wait(&crowd.barrier);
-	figures->bytes = (double)(resident_bytes() - before) / threads;
+	figures->heap_bytes = (double)(heap_bytes() - heap_before) / measured;
+	figures->resident_bytes = (double)(resident_bytes() - before) / measured;
 	pthread_barrier_wait(&crowd.barrier);
 	for (int i = 0; i < threads; i++) {
 		pthread_join(members[i].thread, NULL);
@@ -106,8 +126,8 @@ int crowd_run(int threads, const struct crowd_steps *steps, struct crowd_figures
 		attaching += members[i].attaching;
 		detaching += members[i].detaching;
 	}
-	figures->attach_nanoseconds = (double)attaching / threads;
-	figures->detach_nanoseconds = (double)detaching / threads;
+	figures->attach_nanoseconds = (double)attaching / measured;
+	figures->detach_nanoseconds = (double)detaching / measured;
 	pthread_attr_destroy(&attributes);
 	pthread_barrier_destroy(&crowd.barrier);
 	free(members);

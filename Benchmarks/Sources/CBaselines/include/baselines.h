@@ -51,8 +51,8 @@ long baseline_lookup_and_update(int map, int pidfd, size_t count);
 void *_Nullable baseline_attach(int map);
 void baseline_detach(int map, void *page);
 
-/* The same for a crowd of threads, in two maps. */
-int baseline_crowd(int threads, int map, int other_map, struct crowd_figures *figures);
+/* The same for a crowd of threads, in CROWD_STORAGES maps. */
+int baseline_crowd(int threads, const int *maps, struct crowd_figures *figures);
 
 /* The calling thread's element with system calls alone: what a first view and its removal do. */
 int baseline_create_and_remove(int map, int pidfd);

@@ -5,8 +5,10 @@
 
 #pragma clang assume_nonnull begin
 
-/* What each thread of a crowd does, by the number of the storage: 0 before anything is measured, 1
- * measured. They return 0 or -errno.
+#define CROWD_STORAGES 8
+
+/* What each thread of a crowd does, by the number of the storage. Of the first one only the heap is
+ * measured, as a thread needs some things anyway. They return 0 or -errno.
  */
 struct crowd_steps {
 	void *_Nullable context;
@@ -14,11 +16,14 @@ struct crowd_steps {
 	int (*detach)(void *_Nullable context, int storage);
 };
 
-/* Means of all threads: their own processor time, and what the process grew by. */
+/* Means of all threads and storages: the threads' own processor time, and what the process grew by. */
 struct crowd_figures {
 	double attach_nanoseconds;
 	double detach_nanoseconds;
-	double bytes;
+	double resident_bytes;
+	double heap_bytes;
+	/* For the first storage of each thread. */
+	double first_heap_bytes;
 };
 
 /* Threads that live at the same time: all attach, and when all have, all detach. 0 or -errno. */
