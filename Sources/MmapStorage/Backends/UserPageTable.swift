@@ -57,10 +57,10 @@ final class UserPageTable: Sendable {
     _ body: (ThreadPages) throws(E) -> R
   ) throws(E) -> R? {
     try pages.lock.withLock { () throws(E) in
-      guard !pages.areGone else { return nil }
+      guard !pages.isGone else { return nil }
       defer {
-        if pages.areNone {
-          pages.areGone = true
+        if pages.isEmpty {
+          pages.isGone = true
           lock.withLock { threads[pages.thread] = nil }
         }
       }
@@ -81,12 +81,12 @@ final class ThreadPages: @unchecked Sendable {
 
   let thread: ThreadID
   fileprivate let lock = ForkSafeLock()
-  fileprivate var areGone = false
+  fileprivate var isGone = false
   private var pages: [Page] = []
 
   fileprivate init(of thread: ThreadID) { self.thread = thread }
 
-  fileprivate var areNone: Bool { pages.isEmpty }
+  fileprivate var isEmpty: Bool { pages.isEmpty }
 
   /// The page in a map, by the map's id.
   subscript(map: UInt32) -> UserPage? { pages.first { $0.map == map }?.memory }
