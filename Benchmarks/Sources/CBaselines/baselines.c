@@ -219,7 +219,7 @@ static int detach_from(void *maps, int storage)
 	int error = bpf_map_delete_elem(((int *)maps)[storage], &pidfd) ? -errno : 0;
 
 	close(pidfd);
-	for (int i = 0; storage == 0 && i < CROWD_STORAGES; i++)
+	for (int i = 0; storage == 0 && i < CROWD_STORAGES && pages_of_crowd[i]; i++)
 		munmap(pages_of_crowd[i], sysconf(_SC_PAGESIZE));
 	return error;
 }

@@ -11,6 +11,7 @@
 
 struct crowd {
 	const struct crowd_steps *steps;
+	int storages;
 	pthread_barrier_t barrier;
 };
 
@@ -61,6 +62,7 @@ static void *take_part(void *argument)
 {
 	struct member *member = argument;
 	const struct crowd_steps *steps = member->crowd->steps;
+	int storages = member->crowd->storages;
 	int64_t before;
 
 	/* The thread's own part of the heap is there before. */
@@ -69,12 +71,12 @@ static void *take_part(void *argument)
 	member->error = steps->attach(steps->context, 0);
 	meet(member);
 	before = own_time();
-	for (int i = 1; i < CROWD_STORAGES && !member->error; i++)
+	for (int i = 1; i < storages && !member->error; i++)
 		member->error = steps->attach(steps->context, i);
 	member->attaching = own_time() - before;
 	meet(member);
 	before = own_time();
-	for (int i = 1; i < CROWD_STORAGES && !member->error; i++)
+	for (int i = 1; i < storages && !member->error; i++)
 		member->error = steps->detach(steps->context, i);
 	member->detaching = own_time() - before;
 	if (!member->error)
@@ -84,10 +86,10 @@ static void *take_part(void *argument)
 
 int crowd_run(int threads, const struct crowd_steps *steps, struct crowd_figures *figures)
 {
-	struct crowd crowd = { .steps = steps };
+	struct crowd crowd = { .steps = steps, .storages = crowd_storages(threads) };
 	struct member *members = calloc(threads, sizeof(*members));
 	int64_t before, heap_before, attaching = 0, detaching = 0;
-	int64_t measured = (int64_t)threads * (CROWD_STORAGES - 1);
+	int64_t measured = (int64_t)threads * (crowd.storages - 1);
 	pthread_attr_t attributes;
 	int error = 0;
 

@@ -7,6 +7,12 @@
 
 #define CROWD_STORAGES 8
 
+/* How many storages a thread of a crowd has: no more mappings than a process may have. */
+static inline int crowd_storages(int threads)
+{
+	return threads > 1000 ? 3 : CROWD_STORAGES;
+}
+
 /* What each thread of a crowd does, by the number of the storage. Of the first one only the heap is
  * measured, as a thread needs some things anyway. They return 0 or -errno.
  */
