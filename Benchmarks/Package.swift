@@ -29,7 +29,9 @@ let package = Package(
     ),
     .executableTarget(
       name: "KernelSide",
-      dependencies: ["CBaselines", "Operations", .product(name: "MmapStorage", package: "MmapStorage")],
+      dependencies: [
+        "CBaselines", "Operations", .product(name: "MmapStorage", package: "MmapStorage"),
+      ],
       exclude: ["Programs"],
       plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
     ),
