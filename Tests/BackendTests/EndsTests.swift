@@ -133,7 +133,7 @@ import Testing
       // The map's values are charged to the cgroup that it is created in.
       try write("+memory", to: "/sys/fs/cgroup/cgroup.subtree_control")
       let cgroup = "/sys/fs/cgroup/no-memory-left-\(getpid())"
-      guard mkdir(cgroup, 0o755) == 0 || errno == EEXIST else { throw Errno(rawValue: errno) }
+      guard mkdir(cgroup, 0o755) == 0 else { throw Errno(rawValue: errno) }
       try write("0", to: "\(cgroup)/cgroup.procs")
       let storage = try BackendUnderTest.mapped.bench(Tag.self, map: "tags").storage
       try write("0", to: "/sys/fs/cgroup/cgroup.procs")
@@ -335,7 +335,8 @@ private func comeAndGo(_ count: Int, _ make: () throws -> TaskLocalStorage<Tag>)
   try run(count)
   let after = try (libraryDescriptors(), heapBytes())
   #expect(after.0 == before.0)
-  #expect(after.1 - before.1 < 64 * 1024, "\(after.1 - before.1) bytes")
+  // Some 17 kB are taken once, however many rounds there are.
+  #expect(after.1 - before.1 < 32 * 1024, "\(after.1 - before.1) bytes")
 }
 
 private func forkWithOneView(_ backend: BackendUnderTest) throws {

@@ -297,11 +297,16 @@ private struct Pair: MapValue {
 
   @Test func whatAFailedReloadLoadedIsNoChangeOfTheThreads() throws {
     let fake = try FakeBackend(layoutOf: Pair.self, access: .copying)
-    let storage = try TaskLocalStorage<Pair>(backend: HalfLoading(fake))
+    let meddler = MeddlingBackend(fake)
+    let failing: @Sendable () throws(StorageError) -> Void = { () throws(StorageError) in
+      throw StorageError(.contended, attempt: "look up", on: "the rest", advice: "none")
+    }
+    let storage = try TaskLocalStorage<Pair>(backend: meddler)
     fake.program(on: .current, as: Pair.self) { $0.first = 1 }
     try storage.withCurrent { view in
       view.second = 2
       fake.program(on: .current, as: Pair.self) { $0.first = 3 }
+      meddler.afterLoad.set(failing)
       #expect(throws: StorageError.self) {
         try view.readConsistently(sequence: \.first) { $0.second }
       }
@@ -354,40 +359,4 @@ private struct Pair: MapValue {
     fake.write([1, 2, 0, 0], at: offset, into: .current)
     #expect(try storage.withCurrent { $0.fixed } == 0x0201)
   }
-}
-
-/// A copying backend whose loads, after the first, fail when the bytes are there.
-private final class HalfLoading: StorageBackend {
-  private let fake: FakeBackend
-  private let loads = Box(0)
-
-  init(_ fake: FakeBackend) { self.fake = fake }
-
-  var choice: BackendChoice { fake.choice }
-  var mapName: String { fake.mapName }
-  var valueSize: Int { fake.valueSize }
-  func valueLayout() throws(StorageError) -> ValueLayout { try fake.valueLayout() }
-  func attach() throws(StorageError) -> MmapStorage.Attachment { try fake.attach() }
-  func renew(_ attachment: MmapStorage.Attachment) throws(StorageError) {
-    try fake.renew(attachment)
-  }
-  func detach(_ attachment: MmapStorage.Attachment, because reason: DetachReason) {
-    fake.detach(attachment, because: reason)
-  }
-  func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
-    throws(StorageError) -> Bool
-  {
-    let found = try fake.load(task, into: bytes)
-    loads.change { $0 += 1 }
-    guard loads.get() == 1 else {
-      throw StorageError(.contended, attempt: "look up", on: "the rest", advice: "none")
-    }
-    return found
-  }
-  func store(_ task: TaskReference, _ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer)
-    throws(StorageError)
-  {
-    try fake.store(task, ranges, of: bytes)
-  }
-  func remove(_ task: TaskReference) throws(StorageError) -> Bool { try fake.remove(task) }
 }

@@ -110,18 +110,19 @@ private struct Oops: Error {}
   }
 
   @Test func aRemovalDuringTheFirstTouchIsNotMissed() throws {
-    let meddler = try Meddler()
+    let fake = try FakeBackend(layoutOf: Tag.self)
+    let meddler = MeddlingBackend(fake)
     let storage = try TaskLocalStorage<Tag>(backend: meddler)
     let here = ThreadID.current
-    meddler.onAttach.set {
+    meddler.afterAttach.set {
       try? TestThread { try storage.removeValue(of: here) }.join()
     }
     try storage.withCurrent { $0.requestID = 1 }
-    meddler.onAttach.set {}
+    meddler.afterAttach.set {}
     // What was written went to the removed storage, as with a view in use; from here on it is seen.
     try storage.withCurrent { $0.requestID = 2 }
     #expect(try storage.value(of: here)?.requestID == 2)
-    #expect(meddler.fake.storageCount == 1)
+    #expect(fake.storageCount == 1)
   }
 
   @Test func aByteThatIsNeitherTrueNorFalseIsTrue() throws {
@@ -274,45 +275,4 @@ private struct Oops: Error {}
 private final class WeakStorage: Sendable {
   weak let storage: TaskLocalStorage<Tag>?
   init(_ storage: TaskLocalStorage<Tag>?) { self.storage = storage }
-}
-
-/// Lets something happen right after a thread has attached.
-private final class Meddler: StorageBackend {
-  let fake: FakeBackend
-  let onAttach = Box<@Sendable () -> Void>({})
-
-  init() throws { fake = try FakeBackend(layoutOf: Tag.self) }
-
-  var choice: BackendChoice { fake.choice }
-  var mapName: String { fake.mapName }
-  var valueSize: Int { fake.valueSize }
-  func valueLayout() throws(StorageError) -> ValueLayout { try fake.valueLayout() }
-
-  func attach() throws(StorageError) -> MmapStorage.Attachment {
-    let attachment = try fake.attach()
-    onAttach.get()()
-    return attachment
-  }
-
-  func renew(_ attachment: MmapStorage.Attachment) throws(StorageError) {
-    try fake.renew(attachment)
-  }
-
-  func detach(_ attachment: MmapStorage.Attachment, because reason: DetachReason) {
-    fake.detach(attachment, because: reason)
-  }
-
-  func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
-    throws(StorageError) -> Bool
-  {
-    try fake.load(task, into: bytes)
-  }
-
-  func store(_ task: TaskReference, _ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer)
-    throws(StorageError)
-  {
-    try fake.store(task, ranges, of: bytes)
-  }
-
-  func remove(_ task: TaskReference) throws(StorageError) -> Bool { try fake.remove(task) }
 }

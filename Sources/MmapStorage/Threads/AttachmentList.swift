@@ -3,14 +3,12 @@ struct AttachmentList {
   private(set) var all: [ThreadAttachment] = []
 
   subscript(key: UInt64) -> ThreadAttachment? {
-    let index = firstIndex(from: key)
-    return index < all.count && all[index].key == key ? all[index] : nil
+    index(of: key).map { all[$0] }
   }
 
   /// Marks the attachment to a storage, if there is one, as stale or not.
   mutating func setStale(_ isStale: Bool, _ key: UInt64) {
-    let index = firstIndex(from: key)
-    if index < all.count, all[index].key == key { all[index].isStale = isStale }
+    if let index = index(of: key) { all[index].isStale = isStale }
   }
 
   /// Takes in an attachment to a storage that the thread is not attached to.
@@ -20,8 +18,12 @@ struct AttachmentList {
   }
 
   mutating func remove(_ key: UInt64) -> ThreadAttachment? {
+    index(of: key).map { all.remove(at: $0) }
+  }
+
+  private func index(of key: UInt64) -> Int? {
     let index = firstIndex(from: key)
-    return index < all.count && all[index].key == key ? all.remove(at: index) : nil
+    return index < all.count && all[index].key == key ? index : nil
   }
 
   /// Where the first is whose key is not less: by halving, as there may be thousands.
