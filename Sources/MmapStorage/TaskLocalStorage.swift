@@ -38,9 +38,9 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// - Parameters:
   ///   - backend: Gives access to the bytes.
   ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
-  /// - Throws: ``StorageError``: ``StorageError/Kind/layoutMismatch`` with the table in
-  ///   ``StorageError/details``, or that one of the layouts cannot be had.
-  public init(backend: any StorageBackend, policy: LayoutPolicy = .exact) throws(StorageError) {
+  /// - Throws: ``BPFError``: ``BPFError/Kind/layoutMismatch`` with the table in
+  ///   ``BPFError/details``, or that one of the layouts cannot be had.
+  public init(backend: any StorageBackend, policy: LayoutPolicy = .exact) throws(BPFError) {
     let type = try Value.fieldType()
     try LayoutComparison(
       swift: type,
@@ -50,7 +50,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
       policy: policy
     ).check()
     guard backend.valueSize >= MemoryLayout<Value>.size else {
-      throw StorageError(
+      throw BPFError(
         .layoutMismatch,
         attempt: "use \(Value.self) (\(MemoryLayout<Value>.size) bytes)",
         on: backend.describedMap,
@@ -75,16 +75,16 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///     from the object file with ``BPFObject/layout(ofMap:)``.
   ///   - backends: Those that may be used. See ``BPFObject/init(_:allowing:)`` as well: what a map is
   ///     made for is decided there.
-  /// - Throws: ``StorageError``: ``StorageError/Kind/wrongType``,
-  ///   ``StorageError/Kind/unsupported`` if none of the allowed backends can be used,
-  ///   ``StorageError/Kind/layoutMismatch`` with the table in ``StorageError/details``,
-  ///   ``StorageError/Kind/layoutUnavailable``, or ``StorageError/Kind/wrongState`` for a closed map.
+  /// - Throws: ``BPFError``: ``BPFError/Kind/wrongType``,
+  ///   ``BPFError/Kind/unsupported`` if none of the allowed backends can be used,
+  ///   ``BPFError/Kind/layoutMismatch`` with the table in ``BPFError/details``,
+  ///   ``BPFError/Kind/layoutUnavailable``, or ``BPFError/Kind/wrongState`` for a closed map.
   public convenience init(
     map: BPFMap,
     policy: LayoutPolicy = .exact,
     layout: ValueLayout? = nil,
     allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     try self.init(
       backend: selectBackend(for: map, layout: layout, allowing: backends),
       policy: policy
@@ -98,14 +98,14 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
   ///   - layout: The layout of the map's values, where this process may not read it.
   ///   - backends: Those that may be used.
-  /// - Throws: ``StorageError``, as ``BPFMap/init(pinnedAt:readOnly:)`` and
+  /// - Throws: ``BPFError``, as ``BPFMap/init(pinnedAt:readOnly:)`` and
   ///   ``init(map:policy:layout:allowing:)``.
   public convenience init(
     pinnedAt path: FilePath,
     policy: LayoutPolicy = .exact,
     layout: ValueLayout? = nil,
     allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     try self.init(map: BPFMap(pinnedAt: path), policy: policy, layout: layout, allowing: backends)
   }
 
@@ -133,13 +133,13 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///
   /// - Parameter body: Reads and writes the fields. It is synchronous, and the view cannot leave it.
   /// - Returns: What `body` returned.
-  /// - Throws: ``StorageError`` if the thread cannot be attached, or the value not be loaded or
+  /// - Throws: ``BPFError`` if the thread cannot be attached, or the value not be loaded or
   ///   written back.
   @inlinable
   @inline(__always)
   public func withCurrent<Result: ~Copyable>(
     _ body: (borrowing StorageView<Value>) -> Result
-  ) throws(StorageError) -> Result {
+  ) throws(BPFError) -> Result {
     let slot = mms_slot_at(slotOffset)
     let address: UnsafeMutableRawPointer
     var copy: ViewedCopy?
@@ -160,8 +160,8 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///
   /// - Parameter body: Reads and writes the fields.
   /// - Returns: What `body` returned.
-  /// - Throws: What `body` threw, or ``StorageError``. If `body` threw and then writing back failed,
-  ///   it is the ``StorageError``, with the other in its ``StorageError/details``.
+  /// - Throws: What `body` threw, or ``BPFError``. If `body` threw and then writing back failed,
+  ///   it is the ``BPFError``, with the other in its ``BPFError/details``.
   @inlinable
   @inline(__always)
   public func withCurrent<Result: ~Copyable>(
@@ -187,8 +187,8 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   }
 
   @usableFromInline
-  func end(_ copy: ViewedCopy, after error: any Error) throws(StorageError) {
-    do throws(StorageError) {
+  func end(_ copy: ViewedCopy, after error: any Error) throws(BPFError) {
+    do throws(BPFError) {
       try copy.end()
     } catch let writeBack {
       var writeBack = writeBack
@@ -200,7 +200,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
 
   /// The slow way in: attaches the thread, or loads its copy.
   @usableFromInline
-  func beginView() throws(StorageError) -> (UnsafeMutableRawPointer, ViewedCopy?) {
+  func beginView() throws(BPFError) -> (UnsafeMutableRawPointer, ViewedCopy?) {
     let slot = mms_slot_at(slotOffset)
     if mms_slot_holds(slot, key | 1) {
       let copy = ViewedCopy(Unmanaged.fromOpaque(mms_slot_pointer(slot)))
@@ -229,15 +229,15 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///
   /// Cost: a lookup system call, and with ``TaskReference/thread(_:)`` opening and closing a pidfd.
   ///
-  /// - Throws: ``StorageError``: ``StorageError/Kind/noSuchTask`` if there is no thread with that id;
-  ///   ``StorageError/Kind/unsupported`` for a thread that does not lead its process before
+  /// - Throws: ``BPFError``: ``BPFError/Kind/noSuchTask`` if there is no thread with that id;
+  ///   ``BPFError/Kind/unsupported`` for a thread that does not lead its process before
   ///   Linux 6.9.
-  public func value(of task: TaskReference) throws(StorageError) -> Value? {
+  public func value(of task: TaskReference) throws(BPFError) -> Value? {
     try withUnsafeTemporaryAllocation(
       byteCount: implementation.valueSize,
       alignment: max(16, MemoryLayout<Value>.alignment)
     ) {
-      (bytes) throws(StorageError) in
+      (bytes) throws(BPFError) in
       guard try implementation.load(task, into: bytes) else { return nil }
       for offset in booleans where bytes[offset] > 1 { bytes[offset] = 1 }
       return bytes.baseAddress?.load(as: Value.self)
@@ -245,23 +245,23 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   }
 
   /// A copy of a thread's value by thread id; see ``value(of:)-(TaskReference)``.
-  public func value(of thread: ThreadID) throws(StorageError) -> Value? {
+  public func value(of thread: ThreadID) throws(BPFError) -> Value? {
     try value(of: .thread(thread))
   }
 
   /// Overwrites the fields of a task's value and creates its storage if there is none. Not atomic.
   /// What the map's value has besides the fields of `Value` stays as it is.
   ///
-  /// - Throws: ``StorageError``, as ``value(of:)-(TaskReference)``.
-  public func setValue(_ value: Value, of task: TaskReference) throws(StorageError) {
+  /// - Throws: ``BPFError``, as ``value(of:)-(TaskReference)``.
+  public func setValue(_ value: Value, of task: TaskReference) throws(BPFError) {
     if implementation.createsOnlyByAttaching, task.threadID == .current { _ = try beginView() }
-    try withUnsafeBytes(of: value) { (bytes) throws(StorageError) in
+    try withUnsafeBytes(of: value) { (bytes) throws(BPFError) in
       try implementation.store(task, fields, of: bytes)
     }
   }
 
   /// Overwrites a thread's value by thread id; see ``setValue(_:of:)-(_,TaskReference)``.
-  public func setValue(_ value: Value, of thread: ThreadID) throws(StorageError) {
+  public func setValue(_ value: Value, of thread: ThreadID) throws(BPFError) {
     try setValue(value, of: .thread(thread))
   }
 
@@ -272,9 +272,9 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// backend then keeps its old bytes until it ends.
   ///
   /// - Returns: Whether there was one.
-  /// - Throws: ``StorageError``, as ``value(of:)-(TaskReference)``.
+  /// - Throws: ``BPFError``, as ``value(of:)-(TaskReference)``.
   @discardableResult
-  public func removeValue(of task: TaskReference) throws(StorageError) -> Bool {
+  public func removeValue(of task: TaskReference) throws(BPFError) -> Bool {
     let existed = try implementation.remove(task)
     ThreadRegistry.shared.invalidate(key, of: task)
     return existed
@@ -282,7 +282,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
 
   /// Removes a thread's storage by thread id; see ``removeValue(of:)-(TaskReference)``.
   @discardableResult
-  public func removeValue(of thread: ThreadID) throws(StorageError) -> Bool {
+  public func removeValue(of thread: ThreadID) throws(BPFError) -> Bool {
     try removeValue(of: .thread(thread))
   }
 }

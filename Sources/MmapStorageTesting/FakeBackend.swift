@@ -62,13 +62,13 @@ public final class FakeBackend: StorageBackend {
   ///   - name: The map's name in errors.
   ///   - access: How views reach the bytes.
   ///   - faults: Which calls fail.
-  /// - Throws: ``/MmapStorage/StorageError`` if the type has no layout.
+  /// - Throws: ``/MmapStorage/BPFError`` if the type has no layout.
   public convenience init<Value: MapField>(
     layoutOf type: Value.Type,
     name: String = "fake",
     access: Access = .direct,
     faults: FaultPlan = FaultPlan()
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let stride = MemoryLayout<Value>.stride
     self.init(
       layout: ValueLayout(name: "\(type)", type: try type.fieldType()),
@@ -87,13 +87,13 @@ public final class FakeBackend: StorageBackend {
   ///   - object: The object.
   ///   - access: How views reach the bytes.
   ///   - faults: Which calls fail.
-  /// - Throws: ``/MmapStorage/StorageError`` if the object has no such map or no type information.
+  /// - Throws: ``/MmapStorage/BPFError`` if the object has no such map or no type information.
   public convenience init(
     map: String,
     of object: BPFObject,
     access: Access = .direct,
     faults: FaultPlan = FaultPlan()
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let layout = try object.layout(ofMap: map)
     self.init(
       layout: layout,
@@ -191,10 +191,10 @@ public final class FakeBackend: StorageBackend {
   // MARK: StorageBackend
 
   /// The layout that the backend was created with.
-  public func valueLayout() throws(StorageError) -> ValueLayout { layout }
+  public func valueLayout() throws(BPFError) -> ValueLayout { layout }
 
   /// See ``/MmapStorage/StorageBackend/attach()``.
-  public func attach() throws(StorageError) -> Attachment {
+  public func attach() throws(BPFError) -> Attachment {
     try record(.attach, "attach the calling thread", .callingThread)
     state.withLock { $0.attached += 1 }
     guard access == .direct, let page = page(of: .current, create: true) else { return .copying }
@@ -202,7 +202,7 @@ public final class FakeBackend: StorageBackend {
   }
 
   /// See ``/MmapStorage/StorageBackend/renew(_:)``.
-  public func renew(_ attachment: Attachment) throws(StorageError) {
+  public func renew(_ attachment: Attachment) throws(BPFError) {
     try record(.attach, "attach the calling thread again", .callingThread)
     guard case .direct(let address, let owner) = attachment, let page = owner as? FakePage else {
       return
@@ -231,7 +231,7 @@ public final class FakeBackend: StorageBackend {
 
   /// See ``/MmapStorage/StorageBackend/load(_:into:)``.
   public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
-    throws(StorageError) -> Bool
+    throws(BPFError) -> Bool
   {
     let thread = try record(.lookup, "look up the value", task)
     guard let page = page(of: thread, create: false) else { return false }
@@ -246,7 +246,7 @@ public final class FakeBackend: StorageBackend {
     _ task: TaskReference,
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let attempt = "update the value"
     try check(ranges, of: bytes, for: attempt)
     let thread = try record(.update, attempt, task)
@@ -260,7 +260,7 @@ public final class FakeBackend: StorageBackend {
   }
 
   /// See ``/MmapStorage/StorageBackend/remove(_:)``.
-  public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
+  public func remove(_ task: TaskReference) throws(BPFError) -> Bool {
     deleteStorage(of: try record(.delete, "delete the value", task))
   }
 
@@ -279,7 +279,7 @@ public final class FakeBackend: StorageBackend {
   /// Notes a call and lets it fail if the plan says so; gives back the thread that is meant.
   @discardableResult
   private func record(_ operation: FaultPlan.Operation, _ attempt: String, _ task: TaskReference)
-    throws(StorageError) -> ThreadID
+    throws(BPFError) -> ThreadID
   {
     let thread: ThreadID
     switch task {
@@ -287,7 +287,7 @@ public final class FakeBackend: StorageBackend {
     case .thread(let id): thread = id
     case .pidfd(let descriptor):
       guard let id = ThreadID(ofPidfd: descriptor) else {
-        throw StorageError(
+        throw BPFError(
           errno: .badFileDescriptor,
           attempt: attempt,
           on: "\(describedMap) of \(task)"
@@ -304,7 +304,7 @@ public final class FakeBackend: StorageBackend {
       return fault
     }
     if let fault {
-      throw StorageError(errno: fault, attempt: attempt, on: "\(describedMap) of \(task)")
+      throw BPFError(errno: fault, attempt: attempt, on: "\(describedMap) of \(task)")
     }
     return thread
   }

@@ -145,7 +145,7 @@ import Testing
         try write("0", to: "\(cgroup)/memory.max")
         let isOver = Gate()
         var others: [TestThread] = []
-        var failure: StorageError?
+        var failure: BPFError?
         while failure == nil, others.count < 1_000 {
           let isFull = Box(false), tried = Gate()
           others.append(
@@ -159,7 +159,7 @@ import Testing
           guard isFull.get() else { continue }
           tag.hits = 7
           try storage.removeValue(of: .callingThread)
-          do throws(StorageError) { try storage.withCurrent { $0.hits = 1 } } catch {
+          do throws(BPFError) { try storage.withCurrent { $0.hits = 1 } } catch {
             failure = error
           }
         }
@@ -206,7 +206,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").storage
       let mine = try takeAllDescriptors()
-      let error = #expect(throws: StorageError.self) {
+      let error = #expect(throws: BPFError.self) {
         try storage.withCurrent { $0.requestID = 1 }
       }
       #expect(error?.kind == .outOfResources)

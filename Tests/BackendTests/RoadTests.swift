@@ -45,12 +45,12 @@ import Testing
     let backend = try LookupBackend(loadedMap("sized_24", of: .sizes), road: road)
     let wide = [UInt8](repeating: 1, count: 32)
     for range in [0..<33, -8..<8, 24..<32, 20..<28] {
-      let error = #expect(throws: StorageError.self) {
+      let error = #expect(throws: BPFError.self) {
         try wide.withUnsafeBytes { try backend.store(.callingThread, [0..<8, range], of: $0) }
       }
       #expect(error?.kind == .invalidArgument)
     }
-    let error = #expect(throws: StorageError.self) {
+    let error = #expect(throws: BPFError.self) {
       try wide[..<8].withUnsafeBytes { try backend.store(.callingThread, [0..<16], of: $0) }
     }
     #expect(error?.kind == .invalidArgument)
@@ -98,13 +98,13 @@ import Testing
     let map = try loadedMap("tags", of: .values)
     #expect(try map.withDescriptor { test_freeze_map($0.rawValue) } == 0)
     #expect(try !map.info.isWritable)
-    let refusal = #expect(throws: StorageError.self) { try LookupBackend(map, road: .program) }
+    let refusal = #expect(throws: BPFError.self) { try LookupBackend(map, road: .program) }
     #expect(refusal?.kind == .permissionDenied && refusal?.advice.contains("frozen") == true)
 
     let storage = try TaskLocalStorage<Tag>(map: map, allowing: [.lookup])
     #expect(storage.backend.explanation.contains("frozen"))
     #expect(try storage.withCurrent { $0.requestID } == 0)
-    let error = #expect(throws: StorageError.self) { try storage.withCurrent { $0.requestID = 1 } }
+    let error = #expect(throws: BPFError.self) { try storage.withCurrent { $0.requestID = 1 } }
     #expect(error?.errno == .notPermitted && error?.advice.contains("frozen") == true)
     #expect(try storage.value(of: .current) == nil)
   }
@@ -119,7 +119,7 @@ import Testing
       let loaded = try TaskLocalStorage<Tag>(backend: LookupBackend(earlier, road: .program))
       try #require(test_drop_rights() == 0)
 
-      let error = #expect(throws: StorageError.self) {
+      let error = #expect(throws: BPFError.self) {
         try LookupBackend(map, layout: layout, road: .program)
       }
       #expect(error?.kind == .permissionDenied)

@@ -208,7 +208,7 @@ private struct Pair: MapValue {
     let fake = try FakeBackend(layoutOf: Pair.self)
     let bytes = [UInt8](repeating: 1, count: 128)
     let error = try #require(
-      #expect(throws: StorageError.self) {
+      #expect(throws: BPFError.self) {
         try bytes.withUnsafeBytes { try fake.store(.callingThread, [64..<65], of: $0) }
       }
     )
@@ -287,7 +287,7 @@ private struct Pair: MapValue {
     let bench = try backend.bench(Everything.self, map: "everythings")
     let storage = bench.storage
     try bench.program(on: .current) { $0.sequence = 3 }
-    let error = #expect(throws: StorageError.self) {
+    let error = #expect(throws: BPFError.self) {
       try storage.withCurrent { view in
         try view.readConsistently(sequence: \.sequence, attempts: 4) { $0.start.x }
       }
@@ -298,8 +298,8 @@ private struct Pair: MapValue {
   @Test func whatAFailedReloadLoadedIsNoChangeOfTheThreads() throws {
     let fake = try FakeBackend(layoutOf: Pair.self, access: .copying)
     let meddler = MeddlingBackend(fake)
-    let failing: @Sendable () throws(StorageError) -> Void = { () throws(StorageError) in
-      throw StorageError(.contended, attempt: "look up", on: "the rest", advice: "none")
+    let failing: @Sendable () throws(BPFError) -> Void = { () throws(BPFError) in
+      throw BPFError(.contended, attempt: "look up", on: "the rest", advice: "none")
     }
     let storage = try TaskLocalStorage<Pair>(backend: meddler)
     fake.program(on: .current, as: Pair.self) { $0.first = 1 }
@@ -307,7 +307,7 @@ private struct Pair: MapValue {
       view.second = 2
       fake.program(on: .current, as: Pair.self) { $0.first = 3 }
       meddler.afterLoad.set(failing)
-      #expect(throws: StorageError.self) {
+      #expect(throws: BPFError.self) {
         try view.readConsistently(sequence: \.first) { $0.second }
       }
       fake.program(on: .current, as: Pair.self) { $0.first = 4 }

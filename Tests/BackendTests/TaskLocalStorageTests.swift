@@ -184,7 +184,7 @@ private struct Oops: Error {}
     let null = try FileDescriptor.open("/dev/null", .readOnly, options: .closeOnExec)
     defer { try? null.close() }
     for descriptor in [null, FileDescriptor(rawValue: 1 << 20)] {
-      let error = #expect(throws: StorageError.self) {
+      let error = #expect(throws: BPFError.self) {
         try storage.value(of: .pidfd(descriptor))
       }
       #expect(error?.errno == .badFileDescriptor)

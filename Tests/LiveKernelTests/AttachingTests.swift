@@ -48,7 +48,7 @@ import Testing
 
   @Test func aProgramThatHasNoPlace() throws {
     let object = try loadedCounters()
-    let error = try #require(throws: StorageError.self) {
+    let error = try #require(throws: BPFError.self) {
       try object.attach(program: "add_number")
     }
     #expect(error.kind == .invalidArgument && error.advice.contains("'syscall'"))
@@ -56,7 +56,7 @@ import Testing
 
   @Test func anUnknownProgram() throws {
     let object = try loadedCounters()
-    let error = try #require(throws: StorageError.self) { try object.attach(program: "count") }
+    let error = try #require(throws: BPFError.self) { try object.attach(program: "count") }
     #expect(error.kind == .notFound && error.advice.contains("count_calls, add_number"))
   }
 
@@ -64,7 +64,7 @@ import Testing
     let object = try BPFObject(.unattachable)
     try object.setGlobal("target_tgid", to: getpid())
     try object.load()
-    let error = try #require(throws: StorageError.self) { try object.attach() }
+    let error = try #require(throws: BPFError.self) { try object.attach() }
     #expect(error.attempt == "attach program 'second'")
     #expect(error.errno != nil && error.details.contains("second"), "\(error)")
     try expectStopped(object)

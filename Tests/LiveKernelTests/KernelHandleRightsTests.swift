@@ -18,25 +18,25 @@ import Testing
         let nobody: uid_t = 65534
         try #require(seteuid(nobody) == 0)
 
-        let load = try #require(throws: StorageError.self) { try new.load() }
+        let load = try #require(throws: BPFError.self) { try new.load() }
         #expect(load.kind == .permissionDenied && load.errno == .notPermitted, "\(load)")
         #expect(load.advice.contains("CAP_BPF"))
-        let create = try #require(throws: StorageError.self) {
+        let create = try #require(throws: BPFError.self) {
           try BPFMap(creatingTaskStorage: "denied", wordCount: 1)
         }
         #expect(create.kind == .permissionDenied, "\(create)")
-        let pinned = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: path) }
+        let pinned = try #require(throws: BPFError.self) { try BPFMap(pinnedAt: path) }
         #expect(pinned.kind == .permissionDenied, "\(pinned)")
-        let unpin = try #require(throws: StorageError.self) { try map.unpin(at: path) }
+        let unpin = try #require(throws: BPFError.self) { try map.unpin(at: path) }
         #expect(unpin.kind == .permissionDenied, "\(unpin)")
-        let pin = try #require(throws: StorageError.self) {
+        let pin = try #require(throws: BPFError.self) {
           try map.pin(at: directory.appending("again"))
         }
         #expect(pin.kind == .permissionDenied, "\(pin)")
 
         let adopted = try BPFMap(adopting: map.duplicateDescriptor())
         #expect(try adopted.info.valueSize == 32)
-        let layout = try #require(throws: StorageError.self) { try adopted.valueLayout() }
+        let layout = try #require(throws: BPFError.self) { try adopted.valueLayout() }
         #expect(layout.kind == .layoutUnavailable && layout.errno == .notPermitted, "\(layout)")
         #expect(layout.advice.contains("BPFObject.layout(ofMap:)"))
         #expect(try BPFObject(.taskCounters).layout(ofMap: "task_counters") == map.valueLayout())
@@ -62,7 +62,7 @@ import Testing
         setrlimit(resource, &limit)
         defer { #expect((try? descriptors()) == before, "\(spare) spare descriptors") }
         defer { _ = withUnsafePointer(to: unlimited) { setrlimit(resource, $0) } }
-        do throws(StorageError) {
+        do throws(BPFError) {
           try KernelHandleRightsTests.run()
           succeeded = true
         } catch {
@@ -75,14 +75,14 @@ import Testing
   }
 
   /// Everything that takes a descriptor.
-  private static func run() throws(StorageError) {
+  private static func run() throws(BPFError) {
     let object = try BPFObject(.taskCounters)
     try object.setGlobal("target_tgid", to: getpid())
     try object.load()
     let maps = try object.maps()
     let links = try object.attach()
     let copy = try maps[0].duplicateDescriptor()
-    do throws(StorageError) {
+    do throws(BPFError) {
       _ = try BPFMap(adopting: copy).info
     } catch {
       try? copy.close()

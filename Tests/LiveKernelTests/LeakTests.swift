@@ -33,28 +33,28 @@ private enum Step: CaseIterable {
 private func run(_ step: Step, in directory: FilePath, cut: [UInt8]) throws {
   switch step {
   case .cutShort:
-    #expect(throws: StorageError.self) { try BPFObject(bytes: cut, name: "cut") }
+    #expect(throws: BPFError.self) { try BPFObject(bytes: cut, name: "cut") }
   case .neverLoaded:
     _ = try BPFObject(.taskCounters).layout(ofMap: "task_counters")
   case .unknownGlobal:
     let object = try BPFObject(.taskCounters)
-    #expect(throws: StorageError.self) { try object.setGlobal("none", to: UInt8(0)) }
+    #expect(throws: BPFError.self) { try object.setGlobal("none", to: UInt8(0)) }
   case .refused:
-    #expect(throws: StorageError.self) { try BPFObject(.refused).load() }
+    #expect(throws: BPFError.self) { try BPFObject(.refused).load() }
   case .neverAttached:
     let object = try loadedCounters()
     try object.setGlobal("total", to: UInt64(1))
-    #expect(throws: StorageError.self) { try object.map("none") }
+    #expect(throws: BPFError.self) { try object.map("none") }
     _ = try object.maps()
   case .unattachable:
     let object = try BPFObject(.unattachable)
     try object.load()
-    #expect(throws: StorageError.self) { try object.attach() }
+    #expect(throws: BPFError.self) { try object.attach() }
   case .closed:
     let object = try loadedCounters()
     let links = try object.attach()
     let map = try object.map("by_number")
-    #expect(throws: StorageError.self) { try BPFMap(adopting: FileDescriptor(rawValue: 0)) }
+    #expect(throws: BPFError.self) { try BPFMap(adopting: FileDescriptor(rawValue: 0)) }
     object.close()
     map.close()
     #expect(links.count == 1)
@@ -62,9 +62,9 @@ private func run(_ step: Step, in directory: FilePath, cut: [UInt8]) throws {
     let map = try loadedCounters().map("by_number")
     let path = directory.appending("counters")
     try map.pin(at: path)
-    #expect(throws: StorageError.self) { try map.pin(at: path) }
+    #expect(throws: BPFError.self) { try map.pin(at: path) }
     try BPFMap(pinnedAt: path).unpin(at: path)
-    #expect(throws: StorageError.self) { try BPFMap(pinnedAt: path) }
+    #expect(throws: BPFError.self) { try BPFMap(pinnedAt: path) }
   }
 }
 

@@ -88,14 +88,14 @@ import Testing
   @Test func flagsThatTheKernelRefuses() throws {
     let object = try BPFObject(.taskCounters)
     try object.setMapFlags([.noPreallocation, .init(rawValue: 1 << 31)], of: "task_counters")
-    let error = try #require(throws: StorageError.self) { try object.load() }
+    let error = try #require(throws: BPFError.self) { try object.load() }
     #expect(error.kind == .loadFailed && error.errno == .invalidArgument)
     #expect(error.details.contains("task_counters"), "libbpf's own words are missing: \(error)")
   }
 
   @Test func theVerifiersLogIsInTheError() throws {
     let object = try BPFObject(.refused)
-    let error = try #require(throws: StorageError.self) { try object.load() }
+    let error = try #require(throws: BPFError.self) { try object.load() }
     #expect(error.kind == .loadFailed)
     #expect(error.object == "program 'unchecked' of object 'refused'")
     #expect(error.details.contains("invalid mem access 'map_value_or_null'"), "\(error)")
@@ -106,8 +106,8 @@ import Testing
 
   @Test func nothingIsPrinted() throws {
     let printed = try standardErrorOf {
-      #expect(throws: StorageError.self) { try BPFObject(.refused).load() }
-      #expect(throws: StorageError.self) {
+      #expect(throws: BPFError.self) { try BPFObject(.refused).load() }
+      #expect(throws: BPFError.self) {
         try BPFObject(bytes: Array(BPFObjectImage.refused.bytes.prefix(900)), name: "cut")
       }
     }

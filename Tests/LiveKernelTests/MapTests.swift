@@ -72,7 +72,7 @@ import Testing
     let descriptor = try FileDescriptor.open("/dev/null", .readOnly)
     try descriptor.close()
     for number in [descriptor.rawValue, -1] {
-      let error = try #require(throws: StorageError.self) {
+      let error = try #require(throws: BPFError.self) {
         try BPFMap(adopting: FileDescriptor(rawValue: number))
       }
       #expect(error.kind == .wrongState && error.errno == .badFileDescriptor)
@@ -92,9 +92,9 @@ import Testing
     ]
     for (number, words) in others {
       let descriptor = FileDescriptor(rawValue: number)
-      let adopt = try #require(throws: StorageError.self) { try BPFMap(adopting: descriptor) }
+      let adopt = try #require(throws: BPFError.self) { try BPFMap(adopting: descriptor) }
       #expect(adopt.kind == .wrongType && adopt.advice == "it is \(words), not a map")
-      let copy = try #require(throws: StorageError.self) { try BPFMap(duplicating: descriptor) }
+      let copy = try #require(throws: BPFError.self) { try BPFMap(duplicating: descriptor) }
       #expect(copy.kind == .wrongType && copy.advice == "it is \(words), not a map")
       #expect(throws: Never.self) { try descriptor.duplicate().close() }
     }
@@ -103,7 +103,7 @@ import Testing
 
   @Test func aMapWithoutTypeInformation() throws {
     let map = try BPFMap(creating: .hash, name: "bare", keySize: 4, valueSize: 8, maxEntries: 1)
-    let error = try #require(throws: StorageError.self) { try map.valueLayout() }
+    let error = try #require(throws: BPFError.self) { try map.valueLayout() }
     #expect(error.kind == .layoutUnavailable)
     #expect(error.object == "map 'bare'" && error.advice.contains("-g"))
   }
@@ -123,7 +123,7 @@ import Testing
   }
 
   @Test func creatingSaysWhatTheKernelRefused() throws {
-    let error = try #require(throws: StorageError.self) {
+    let error = try #require(throws: BPFError.self) {
       try BPFMap(creatingTaskStorage: "wrong", wordCount: 1, flags: [])
     }
     #expect(error.errno == .invalidArgument && error.object == "map 'wrong'")
@@ -145,7 +145,7 @@ import Testing
         DispatchQueue.concurrentPerform(iterations: 4) { thread in
           for round in 0..<20 {
             if thread == 0, round == 10 { map.close() }
-            do throws(StorageError) {
+            do throws(BPFError) {
               #expect(try map.info.id == id)
             } catch {
               #expect(error.kind == .wrongState, "\(error)")

@@ -18,7 +18,7 @@ import Testing
   }
 
   @Test func aMissingFile() throws {
-    let error = try #require(throws: StorageError.self) {
+    let error = try #require(throws: BPFError.self) {
       try BPFObject(contentsOf: "/nonexistent/a.bpf.o")
     }
     #expect(error.kind == .notFound && error.errno == .noSuchFileOrDirectory)
@@ -26,14 +26,14 @@ import Testing
   }
 
   @Test func aDirectoryAndADeviceWithoutEnd() throws {
-    #expect(throws: StorageError.self) { try BPFObject(contentsOf: "/tmp") }
-    let error = try #require(throws: StorageError.self) { try BPFObject(contentsOf: "/dev/zero") }
+    #expect(throws: BPFError.self) { try BPFObject(contentsOf: "/tmp") }
+    let error = try #require(throws: BPFError.self) { try BPFObject(contentsOf: "/dev/zero") }
     #expect(error.kind == .invalidObject)
   }
 
   @Test(arguments: [[], Array("#!/bin/sh\n".utf8), [0x7f, 0x45, 0x4c, 0x46]])
   func whatIsNoObject(bytes: [UInt8]) throws {
-    let error = try #require(throws: StorageError.self) {
+    let error = try #require(throws: BPFError.self) {
       try BPFObject(bytes: bytes, name: "wrong")
     }
     #expect(error.kind == .invalidObject)
@@ -43,7 +43,7 @@ import Testing
   @Test func anObjectCutAnywhere() {
     let bytes = BPFObjectImage.taskCounters.bytes
     for length in stride(from: 0, to: bytes.count, by: 37) {
-      let error = #expect(throws: StorageError.self, "cut to \(length) bytes") {
+      let error = #expect(throws: BPFError.self, "cut to \(length) bytes") {
         try BPFObject(bytes: Array(bytes[..<length]), name: "cut")
       }
       #expect(error?.kind == .invalidObject)
@@ -52,7 +52,7 @@ import Testing
 
   @Test func anObjectWithoutTypeInformation() throws {
     let bytes = replacing(".BTF", by: ".XYZ", in: BPFObjectImage.taskCounters.bytes)
-    let error = try #require(throws: StorageError.self) {
+    let error = try #require(throws: BPFError.self) {
       try BPFObject(bytes: bytes, name: "bare")
     }
     #expect(error.kind == .invalidObject)
@@ -63,7 +63,7 @@ import Testing
   @Test func globalsOfAnObjectWithoutTypeInformation() throws {
     let bytes = replacing(".BTF", by: ".XYZ", in: BPFObjectImage.unattachable.bytes)
     let object = try BPFObject(bytes: bytes, name: "bare")
-    let error = try #require(throws: StorageError.self) {
+    let error = try #require(throws: BPFError.self) {
       try object.setGlobal("seen", to: UInt32(1))
     }
     #expect(error.kind == .layoutUnavailable && error.advice.contains("-g"))
@@ -105,7 +105,7 @@ import Testing
 
   @Test func anUnknownGlobalIsAnsweredWithTheKnownOnes() throws {
     let object = try BPFObject(.taskCounters)
-    let error = try #require(throws: StorageError.self) {
+    let error = try #require(throws: BPFError.self) {
       try object.setGlobal("tgid", to: Int32(1))
     }
     #expect(error.kind == .notFound)
@@ -117,15 +117,15 @@ import Testing
 
   @Test func unknownMapsAndProgramsAreAnsweredWithTheKnownOnes() throws {
     let object = try BPFObject(.taskCounters)
-    let map = try #require(throws: StorageError.self) {
+    let map = try #require(throws: BPFError.self) {
       try object.setMapFlags([], of: "counters")
     }
     #expect(map.kind == .notFound && map.advice.contains("task_counters, by_number"))
-    let program = try #require(throws: StorageError.self) {
+    let program = try #require(throws: BPFError.self) {
       try object.setLoads(false, program: "count")
     }
     #expect(program.kind == .notFound && program.advice.contains("count_calls, add_number"))
-    #expect(throws: StorageError.self) { try object.setMaxEntries(-1, of: "by_number") }
+    #expect(throws: BPFError.self) { try object.setMaxEntries(-1, of: "by_number") }
   }
 
   @Test func whatNeedsLoadingComesAfterIt() throws {
@@ -170,7 +170,7 @@ func expectWrongState(
   sourceLocation: SourceLocation = #_sourceLocation,
   _ body: () throws -> Void
 ) {
-  let error = #expect(throws: StorageError.self, sourceLocation: sourceLocation, performing: body)
+  let error = #expect(throws: BPFError.self, sourceLocation: sourceLocation, performing: body)
   #expect(error?.kind == .wrongState, "\(error?.description ?? "")", sourceLocation: sourceLocation)
 }
 
@@ -178,7 +178,7 @@ private func expectMismatch(
   sourceLocation: SourceLocation = #_sourceLocation,
   _ body: () throws -> Void
 ) {
-  let error = #expect(throws: StorageError.self, sourceLocation: sourceLocation, performing: body)
+  let error = #expect(throws: BPFError.self, sourceLocation: sourceLocation, performing: body)
   #expect(
     error?.kind == .layoutMismatch,
     "\(error?.description ?? "")",

@@ -124,14 +124,14 @@ import Testing
 
   @Test func aMapWithoutAValueTypeHasNoLayout() throws {
     let object = try BPFObject(.layouts)
-    let error = try #require(throws: StorageError.self) { try object.layout(ofMap: "untyped") }
+    let error = try #require(throws: BPFError.self) { try object.layout(ofMap: "untyped") }
     #expect(error.kind == .layoutUnavailable)
     #expect("\(error)".contains("untyped") && error.advice.contains("__type(value"))
   }
 
   @Test func anUnknownMapIsAnsweredWithTheKnownOnes() throws {
     let object = try BPFObject(.layouts)
-    let error = try #require(throws: StorageError.self) { try object.layout(ofMap: "scalar") }
+    let error = try #require(throws: BPFError.self) { try object.layout(ofMap: "scalar") }
     #expect(error.kind == .notFound)
     #expect(error.advice.contains("scalars, nested, plain, nameless, refused, untyped"))
   }

@@ -17,7 +17,7 @@ import Testing
       #expect(opened.name == "task_counters")
       #expect(try opened.valueLayout() == object.layout(ofMap: "task_counters"))
       try opened.unpin(at: path)
-      #expect(throws: StorageError.self) { try BPFMap(pinnedAt: path) }
+      #expect(throws: BPFError.self) { try BPFMap(pinnedAt: path) }
     }
   }
 
@@ -47,7 +47,7 @@ import Testing
       let path = directory.appending("counters")
       let map = try loadedCounters().map("by_number")
       try map.pin(at: path)
-      let error = try #require(throws: StorageError.self) { try map.pin(at: path) }
+      let error = try #require(throws: BPFError.self) { try map.pin(at: path) }
       #expect(error.kind == .invalidArgument && error.errno == .fileExists)
       #expect(error.object == "path '\(path)'")
     }
@@ -56,17 +56,17 @@ import Testing
   @Test func placesWhereNothingCanBePinned() throws {
     let map = try loadedCounters().map("by_number")
     try withTemporaryDirectory { directory in
-      let error = try #require(throws: StorageError.self) {
+      let error = try #require(throws: BPFError.self) {
         try map.pin(at: directory.appending("x"))
       }
       #expect(error.kind == .invalidArgument && error.advice.contains("mount -t bpf"), "\(error)")
     }
     try withBPFFileSystem { directory in
-      let missing = try #require(throws: StorageError.self) {
+      let missing = try #require(throws: BPFError.self) {
         try map.pin(at: directory.appending("no").appending("x"))
       }
       #expect(missing.kind == .notFound && missing.advice.contains("create the directory"))
-      let dotted = try #require(throws: StorageError.self) {
+      let dotted = try #require(throws: BPFError.self) {
         try map.pin(at: directory.appending("x.y"))
       }
       #expect(dotted.kind == .invalidArgument && dotted.advice.contains("dot"), "\(dotted)")
@@ -77,28 +77,28 @@ import Testing
     await #expect(processExitsWith: .success) {
       let object = try loadedCounters()
       try withBPFFileSystem { directory in
-        let missing = try #require(throws: StorageError.self) {
+        let missing = try #require(throws: BPFError.self) {
           try BPFMap(pinnedAt: directory.appending("x"))
         }
         #expect(missing.kind == .notFound && missing.advice == "nothing is pinned there")
 
         let inside = directory.appending("inside")
         mkdir(inside.string, 0o700)
-        let folder = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: inside) }
+        let folder = try #require(throws: BPFError.self) { try BPFMap(pinnedAt: inside) }
         #expect(folder.advice.contains("directory"), "\(folder)")
 
         let program = directory.appending("program")
         let number = try #require(try descriptors("bpf-prog").first)
         #expect(mms_pin(number, program.string) == 0)
         let before = try descriptors().count
-        let wrong = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: program) }
+        let wrong = try #require(throws: BPFError.self) { try BPFMap(pinnedAt: program) }
         #expect(wrong.kind == .wrongType && wrong.advice == "it is a BPF program, not a map")
         #expect(try descriptors().count == before)
       }
       try withTemporaryDirectory { directory in
         let path = directory.appending("file")
         try Data().write(to: URL(filePath: path.string))
-        let error = try #require(throws: StorageError.self) { try BPFMap(pinnedAt: path) }
+        let error = try #require(throws: BPFError.self) { try BPFMap(pinnedAt: path) }
         #expect(error.kind == .wrongType && error.advice.contains("not on a BPF file system"))
       }
       withExtendedLifetime(object) {}
@@ -111,13 +111,13 @@ import Testing
       let object = try loadedCounters()
       let map = try object.map("by_number")
       try map.pin(at: path)
-      let error = try #require(throws: StorageError.self) {
+      let error = try #require(throws: BPFError.self) {
         try object.map("task_counters").unpin(at: path)
       }
       #expect(error.kind == .wrongType && error.advice.contains("another map"))
       #expect(throws: Never.self) { try BPFMap(pinnedAt: path) }
       try map.unpin(at: path)
-      let again = try #require(throws: StorageError.self) { try map.unpin(at: path) }
+      let again = try #require(throws: BPFError.self) { try map.unpin(at: path) }
       #expect(again.kind == .notFound)
     }
   }

@@ -10,7 +10,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       #expect(test_drop_rights() == 0)
       let object = try BPFObject(.echo)
-      let error = #expect(throws: StorageError.self) { try object.load() }
+      let error = #expect(throws: BPFError.self) { try object.load() }
       #expect(error?.kind == .permissionDenied)
       #expect(error?.advice.contains("CAP_BPF") == true)
     }
@@ -23,7 +23,7 @@ import Testing
       let held = try BPFMap(adopting: program.object.map("echoes").duplicateDescriptor())
       #expect(test_drop_rights() == 0)
 
-      let error = #expect(throws: StorageError.self) { try TaskLocalStorage<Echo>(map: held) }
+      let error = #expect(throws: BPFError.self) { try TaskLocalStorage<Echo>(map: held) }
       #expect(error?.kind == .layoutUnavailable)
 
       let layout = try BPFObject(.echo, allowing: [.lookup]).layout(ofMap: "echoes")

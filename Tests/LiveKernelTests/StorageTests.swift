@@ -45,11 +45,11 @@ import Testing
       )
     }
     let program = try EchoProgram(allowing: [.fake])
-    let error = #expect(throws: StorageError.self) { try program.storage() }
+    let error = #expect(throws: BPFError.self) { try program.storage() }
     #expect(error?.kind == .unsupported)
     #expect(error?.advice.contains("not .lookup, as the program does not allow it") == true)
     let map = try EchoProgram(allowing: [.lookup]).object.map("echoes")
-    #expect(throws: StorageError.self) { try TaskLocalStorage<Echo>(map: map, allowing: [.mapped]) }
+    #expect(throws: BPFError.self) { try TaskLocalStorage<Echo>(map: map, allowing: [.mapped]) }
   }
 
   @Test(arguments: LiveKernel.backends.filter { $0 != .userPage })
@@ -137,7 +137,7 @@ import Testing
     done.open()
     try thread.join()
     // The kernel ended the storage with the thread.
-    let error = #expect(throws: StorageError.self) { try storage.value(of: other) }
+    let error = #expect(throws: BPFError.self) { try storage.value(of: other) }
     #expect(error?.kind == .noSuchTask)
     #expect(error?.errno == .noSuchProcess)
   }
@@ -150,7 +150,7 @@ import Testing
     program.object.close()
     try storage.withCurrent { $0.said = 1 }
     #expect(try storage.value(of: .current)?.said == 1)
-    let error = #expect(throws: StorageError.self) { try TaskLocalStorage<Echo>(map: map) }
+    let error = #expect(throws: BPFError.self) { try TaskLocalStorage<Echo>(map: map) }
     #expect(error?.kind == .wrongState)
   }
 
@@ -172,7 +172,7 @@ import Testing
           "(the map's descriptor is read-only, or the map is frozen)"
         )
       )
-      let refusal = #expect(throws: StorageError.self) {
+      let refusal = #expect(throws: BPFError.self) {
         try LookupBackend(
           BPFMap(pinnedAt: path, readOnly: true),
           layout: program.object.layout(ofMap: "echoes"),
@@ -181,7 +181,7 @@ import Testing
       }
       #expect(refusal?.kind == .permissionDenied)
       #expect(try readOnly.withCurrent { $0.said } == 5)
-      let error = #expect(throws: StorageError.self) {
+      let error = #expect(throws: BPFError.self) {
         try readOnly.withCurrent { $0.said = 6 }
       }
       #expect(error?.kind == .permissionDenied)
@@ -200,7 +200,7 @@ import Testing
       var bits: Int32
     }
     let program = try EchoProgram()
-    let error = #expect(throws: StorageError.self) {
+    let error = #expect(throws: BPFError.self) {
       try TaskLocalStorage<Wrong>(map: program.object.map("echoes"))
     }
     #expect(error?.kind == .layoutMismatch)
@@ -212,7 +212,7 @@ import Testing
 
   @Test func aMapOfAnotherType() throws {
     let program = try EchoProgram()
-    let error = #expect(throws: StorageError.self) {
+    let error = #expect(throws: BPFError.self) {
       try TaskLocalStorage<Echo>(map: program.object.map("not_task_storage"))
     }
     #expect(error?.kind == .wrongType)
@@ -227,14 +227,14 @@ import Testing
       valueSize: 8,
       maxEntries: 1
     )
-    let error = #expect(throws: StorageError.self) { try map.valueLayout() }
+    let error = #expect(throws: BPFError.self) { try map.valueLayout() }
     #expect(error?.kind == .layoutUnavailable)
   }
 
   @Test func aLayoutThatIsNotTheMaps() throws {
     let program = try EchoProgram()
     let number = ValueLayout(name: "wide", type: try InlineArray<9, UInt64>.fieldType())
-    let error = #expect(throws: StorageError.self) {
+    let error = #expect(throws: BPFError.self) {
       try TaskLocalStorage<InlineArray<9, UInt64>>(
         map: program.object.map("echoes"),
         layout: number
@@ -246,7 +246,7 @@ import Testing
   @Test func aThreadThatNeverWas() throws {
     let storage = try EchoProgram().storage()
     for id in [Int32.max, 0, -1] {
-      let error = #expect(throws: StorageError.self) {
+      let error = #expect(throws: BPFError.self) {
         try storage.value(of: ThreadID(rawValue: id))
       }
       #expect(error?.kind == (id > 0 ? .noSuchTask : .invalidArgument))
@@ -264,7 +264,7 @@ import Testing
     defer { try? pidfd.close() }
     #expect(try storage.value(of: .pidfd(pidfd)) == nil)
     #expect(try storage.removeValue(of: .pidfd(pidfd)) == false)
-    let error = #expect(throws: StorageError.self) {
+    let error = #expect(throws: BPFError.self) {
       try storage.setValue(Echo(), of: .pidfd(pidfd))
     }
     #expect(error?.kind == .noSuchTask)

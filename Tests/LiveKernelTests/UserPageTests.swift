@@ -84,10 +84,10 @@ private struct PagesProgram {
     try object.load()
     let storage = try TaskLocalStorage<Counter>(map: object.map("counters"))
     #expect(storage.backend.kind == .userPage)
-    let error = #expect(throws: StorageError.self) { try LookupBackend(object.map("counters")) }
+    let error = #expect(throws: BPFError.self) { try LookupBackend(object.map("counters")) }
     #expect(error?.kind == .wrongType)
     let direct = try EchoProgram(allowing: [.lookup]).object.map("echoes")
-    #expect(throws: StorageError.self) { try UserPageBackend(direct) }
+    #expect(throws: BPFError.self) { try UserPageBackend(direct) }
   }
 
   @Test func theMapsOfTheObjectAreTheDeclaredOnes() throws {
@@ -111,7 +111,7 @@ private struct PagesProgram {
       var more: UInt32
     }
     let program = try PagesProgram(allowing: [.userPage])
-    let error = #expect(throws: StorageError.self) { try program.storage(Wrong.self, "by_header") }
+    let error = #expect(throws: BPFError.self) { try program.storage(Wrong.self, "by_header") }
     #expect(error?.kind == .layoutMismatch)
     #expect(error?.details.contains("struct counter") == true)
   }
@@ -129,7 +129,7 @@ private struct PagesProgram {
     }.join()
     try storage.removeValue(of: .current)
     #expect(try storage.withCurrent { $0.calls } == 0x107)
-    #expect(throws: StorageError.self) {
+    #expect(throws: BPFError.self) {
       try UserPageBackend(map, initialBytes: Array(repeating: 0, count: 9))
     }
   }
@@ -153,7 +153,7 @@ private struct PagesProgram {
     #expect(try storage.value(of: id.get()) == nil)
     try storage.withCurrent { _ in }
     let value = try #require(try storage.value(of: .current))
-    let error = #expect(throws: StorageError.self) { try storage.setValue(value, of: id.get()) }
+    let error = #expect(throws: BPFError.self) { try storage.setValue(value, of: id.get()) }
     #expect(error?.kind == .notFound)
     #expect(error?.advice.contains("withCurrent") == true)
     done.open()
@@ -211,7 +211,7 @@ private struct PagesProgram {
     let size = Int(getpagesize())
     let bytes = [UInt8](repeating: 1, count: 2 * size)
     let error = try #require(
-      #expect(throws: StorageError.self) {
+      #expect(throws: BPFError.self) {
         try bytes.withUnsafeBytes { try backend.store(.callingThread, [size..<size + 8], of: $0) }
       }
     )
@@ -385,7 +385,7 @@ private struct PagesProgram {
       }
       var byte: UInt8 = 0
       read(ends[0], &byte, 1)
-      let error = #expect(throws: StorageError.self) {
+      let error = #expect(throws: BPFError.self) {
         try storage.value(of: ThreadID(rawValue: child))
       }
       #expect(error?.kind == .unsupported)

@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct ErrorTests {
   @Test func saysWhatWasAttemptedOnWhatWhyAndWhatToDo() {
-    let error = StorageError(
+    let error = BPFError(
       errno: .badFileDescriptor,
       attempt: "read the map's info",
       on: "descriptor 7"

@@ -35,7 +35,7 @@ private struct Oops: Error {}
       var flags: UInt32
     }
     let fake = try FakeBackend(layoutOf: Other.self)
-    let error = #expect(throws: StorageError.self) { try TaskLocalStorage<Tag>(backend: fake) }
+    let error = #expect(throws: BPFError.self) { try TaskLocalStorage<Tag>(backend: fake) }
     #expect(error?.kind == .layoutMismatch)
     #expect(error?.details.contains("priority") == true)
   }
@@ -157,7 +157,7 @@ private struct Oops: Error {}
     var faults = FaultPlan()
     faults.fail(.attach, call: 1, with: .noMemory)
     let (storage, fake) = try make(access, faults: faults)
-    let error = #expect(throws: StorageError.self) {
+    let error = #expect(throws: BPFError.self) {
       try storage.withCurrent { $0.requestID = 1 }
     }
     #expect(error?.errno == .noMemory)
@@ -173,7 +173,7 @@ private struct Oops: Error {}
     let (storage, _) = try make(.direct, faults: faults)
     try storage.withCurrent { $0.requestID = 1 }
     try storage.removeValue(of: .current)
-    #expect(throws: StorageError.self) { try storage.withCurrent { $0.requestID = 2 } }
+    #expect(throws: BPFError.self) { try storage.withCurrent { $0.requestID = 2 } }
     #expect(try storage.withCurrent { $0.requestID } == 0)
   }
 
@@ -182,7 +182,7 @@ private struct Oops: Error {}
     faults.fail(.lookup, call: 1, with: .permissionDenied)
     let (storage, _) = try make(.copying, faults: faults)
     var ran = false
-    let error = #expect(throws: StorageError.self) {
+    let error = #expect(throws: BPFError.self) {
       try storage.withCurrent { _ in ran = true }
     }
     #expect(error?.kind == .permissionDenied)
@@ -194,7 +194,7 @@ private struct Oops: Error {}
     var faults = FaultPlan()
     faults.fail(.update, call: 1, with: .noMemory)
     let (storage, _) = try make(.copying, faults: faults)
-    let error = #expect(throws: StorageError.self) {
+    let error = #expect(throws: BPFError.self) {
       try storage.withCurrent { $0.requestID = 1 }
     }
     #expect(error?.errno == .noMemory)
@@ -207,7 +207,7 @@ private struct Oops: Error {}
     var faults = FaultPlan()
     faults.fail(.update, call: 1, with: .noMemory)
     let (storage, _) = try make(.copying, faults: faults)
-    let error = #expect(throws: StorageError.self) {
+    let error = #expect(throws: BPFError.self) {
       try storage.withCurrent { tag in
         tag.requestID = 9
         throw Oops()
@@ -223,7 +223,7 @@ private struct Oops: Error {}
     let (storage, _) = try make(.direct, faults: faults)
     #expect(try !storage.removeValue(of: .current))
     for _ in 0..<3 {
-      #expect(throws: StorageError.self) { try storage.removeValue(of: .current) }
+      #expect(throws: BPFError.self) { try storage.removeValue(of: .current) }
     }
   }
 
@@ -231,7 +231,7 @@ private struct Oops: Error {}
     let (storage, fake) = try make(.copying)
     try storage.withCurrent { $0.requestID = 1 }
     fake.removeMap()
-    let error = #expect(throws: StorageError.self) {
+    let error = #expect(throws: BPFError.self) {
       try storage.withCurrent { $0.requestID = 2 }
     }
     #expect(error?.errno == .badFileDescriptor)

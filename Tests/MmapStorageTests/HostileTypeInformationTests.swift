@@ -99,7 +99,7 @@ import Testing
     let pair = types.addStructure("pair", size: 8, [("a", int, 0), ("b", int, 32)])
     let bytes = types.bytes
     for length in bytes.indices {
-      #expect(throws: StorageError.self, "cut to \(length) bytes") {
+      #expect(throws: BPFError.self, "cut to \(length) bytes") {
         try TypeInformation(bytes: Array(bytes[..<length]), name: "cut")
           .valueLayout(ofType: pair, size: 8)
       }
@@ -113,7 +113,7 @@ import Testing
     because reason: String,
     sourceLocation: SourceLocation = #_sourceLocation
   ) {
-    let error = #expect(throws: StorageError.self, sourceLocation: sourceLocation) {
+    let error = #expect(throws: BPFError.self, sourceLocation: sourceLocation) {
       try types.valueLayout(of: type, size: size)
     }
     #expect(error?.kind == .invalidObject, sourceLocation: sourceLocation)

@@ -504,7 +504,7 @@ import Testing
 
   @Test func throwsTheTable() throws {
     let comparison = compare(Self.one(.u32), Self.one(.s32))
-    let error = try #require(throws: StorageError.self) { try comparison.check() }
+    let error = try #require(throws: BPFError.self) { try comparison.check() }
     #expect(error.kind == .layoutMismatch)
     #expect(
       "\(error)".hasPrefix(

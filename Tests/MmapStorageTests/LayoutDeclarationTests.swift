@@ -163,7 +163,7 @@ import Testing
     (HidesAReference.self, "references"), (Empty.self, "byte 0, which belongs to the property 'a'"),
   ])
   func refusesAnIncompleteOrWrongDeclaration(_ type: any MapField.Type, _ reason: String) throws {
-    let error = try #require(throws: StorageError.self) { try type.fieldType() }
+    let error = try #require(throws: BPFError.self) { try type.fieldType() }
     #expect(error.kind == .layoutUndescribed)
     #expect("\(error)".contains(reason), "\(error)")
   }

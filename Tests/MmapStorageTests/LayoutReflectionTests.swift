@@ -143,17 +143,17 @@ private struct TailFirst: MapValue {
   }
 
   @Test func asksForADeclarationWhereReflectionMissesBytes() throws {
-    let error = try #require(throws: StorageError.self) { try test_anonymous.fieldType() }
+    let error = try #require(throws: BPFError.self) { try test_anonymous.fieldType() }
     #expect(error.kind == .layoutUndescribed)
     #expect(error.object == "type test_anonymous")
     #expect(error.advice.contains("key paths"))
   }
 
   @Test func refusesAScalarThatIsNotAligned() throws {
-    let error = try #require(throws: StorageError.self) { try test_packed.fieldType() }
+    let error = try #require(throws: BPFError.self) { try test_packed.fieldType() }
     #expect(error.object == "field 'number' of type test_packed")
     #expect(error.advice.contains("byte 1"))
-    let inArray = try #require(throws: StorageError.self) { try test_packed_elements.fieldType() }
+    let inArray = try #require(throws: BPFError.self) { try test_packed_elements.fieldType() }
     #expect(inArray.object == "field 'items[1].number' of type test_packed_elements")
     #expect(inArray.advice.contains("byte 5"))
   }
@@ -218,7 +218,7 @@ private struct TailFirst: MapValue {
     Refused(type: Reference.self, object: "type Reference", advice: "raw value"),
   ])
   func refusesWhatCannotStandInAMap(_ refused: Refused) throws {
-    let error = try #require(throws: StorageError.self) { try refused.type.fieldType() }
+    let error = try #require(throws: BPFError.self) { try refused.type.fieldType() }
     #expect(error.kind == .layoutUndescribed)
     #expect(error.object.contains(refused.object))
     #expect(error.advice.contains(refused.advice))

@@ -7,7 +7,7 @@ package import Testing
 package enum LiveKernel {
   /// Why they cannot, or nil.
   package static let obstacle: String? = {
-    do throws(StorageError) {
+    do throws(BPFError) {
       try BPFMap(creatingTaskStorage: "probe", wordCount: 1).close()
       return nil
     } catch {
@@ -22,7 +22,7 @@ package enum LiveKernel {
 
   /// Why there is no `.mapped` backend here, or nil.
   package static let mappingObstacle: String? = {
-    do throws(StorageError) {
+    do throws(BPFError) {
       try BPFMap(
         creatingTaskStorage: "probe",
         wordCount: 1,
@@ -39,7 +39,7 @@ package enum LiveKernel {
 
   /// Why there is no `.userPage` backend here, or nil.
   package static let userPageObstacle: String? = {
-    do throws(StorageError) {
+    do throws(BPFError) {
       let map = try BPFMap(creatingTaskStorage: "probe", wordCount: 1, inUserPage: true)
       defer { map.close() }
       _ = try UserPageBackend(map)

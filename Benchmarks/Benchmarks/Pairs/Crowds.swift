@@ -68,7 +68,7 @@ private final class Storages: Sendable {
     do {
       try body(storages.all[Int(storage)])
       return 0
-    } catch let error as StorageError {
+    } catch let error as BPFError {
       return -(error.errno?.rawValue ?? EIO)
     } catch {
       return -EIO

@@ -8,7 +8,7 @@ package let valuesImage = BPFObjectImage.values
 /// values.bpf.c, loaded for one backend; nil, and a line that says why, where the kernel or the
 /// rights do not allow it.
 package func loadValues(for backend: BackendKind) throws -> BPFObject? {
-  do throws(StorageError) {
+  do throws(BPFError) {
     let object = try BPFObject(.values, allowing: [backend])
     try object.load()
     if backend != .lookup {

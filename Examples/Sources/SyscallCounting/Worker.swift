@@ -45,7 +45,7 @@ public struct Worker: Sendable {
   ///   - counters: The storage that the program counts in.
   ///   - called: Told of each call: where there is no program, someone has to play it.
   /// - Returns: What the thread found in its counters.
-  /// - Throws: `StorageError`, or the error of opening /dev/null.
+  /// - Throws: `BPFError`, or the error of opening /dev/null.
   public func run(
     counters: TaskLocalStorage<CallCounters>,
     called: (CallClass) -> Void = { _ in }

@@ -49,7 +49,7 @@ struct SyscallCounters: ParsableCommand {
     let counter: CallCounter
     do {
       counter = try CallCounter()
-    } catch let error as StorageError
+    } catch let error as BPFError
       where [.permissionDenied, .unsupported, .loadFailed].contains(error.kind)
     {
       print("No BPF here: \(error)\n")

@@ -2,7 +2,7 @@ import MmapStorage
 import Testing
 
 /// Opens the storage that the service pinned, if it runs.
-private func openTags() throws(StorageError) -> TaskLocalStorage<RequestTag>? {
+private func openTags() throws(BPFError) -> TaskLocalStorage<RequestTag>? {
   do {
     return try TaskLocalStorage<RequestTag>(pinnedAt: "/sys/fs/bpf/request_tags")
   } catch {
@@ -15,7 +15,7 @@ private func openTags() throws(StorageError) -> TaskLocalStorage<RequestTag>? {
 }
 
 /// The storage, in a process that may not read the map's type information.
-private func openTagsUnprivileged() throws(StorageError) -> TaskLocalStorage<RequestTag> {
+private func openTagsUnprivileged() throws(BPFError) -> TaskLocalStorage<RequestTag> {
   let map = try BPFMap(pinnedAt: "/sys/fs/bpf/request_tags")
   let layout = try BPFObject(.requestTags).layout(ofMap: "request_tags")
   return try TaskLocalStorage<RequestTag>(map: map, layout: layout)
@@ -24,6 +24,6 @@ private func openTagsUnprivileged() throws(StorageError) -> TaskLocalStorage<Req
 @Suite struct Failures {
   @Test func nothingIsPinnedThere() throws {
     #expect(try openTags() == nil)
-    #expect(throws: StorageError.self) { try openTagsUnprivileged() }
+    #expect(throws: BPFError.self) { try openTagsUnprivileged() }
   }
 }

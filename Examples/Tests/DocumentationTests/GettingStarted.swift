@@ -32,7 +32,7 @@ private func gettingStarted() throws -> UInt32 {
   @Test func runsWhereTheKernelLetsIt() throws {
     do {
       #expect(try gettingStarted() >= 3)
-    } catch let error as StorageError
+    } catch let error as BPFError
       where error.kind == .permissionDenied || error.kind == .unsupported
     {
       print("not run: \(error)")

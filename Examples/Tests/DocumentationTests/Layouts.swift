@@ -108,6 +108,6 @@ extension wait_time: @retroactive MapValue {}
     let fake = try FakeBackend(layoutOf: RequestTag.self)
     let tags = try TaskLocalStorage<OldTag>(backend: fake, policy: .compatible)
     try tags.withCurrent { $0.requestID = 1 }
-    #expect(throws: StorageError.self) { try TaskLocalStorage<OldTag>(backend: fake) }
+    #expect(throws: BPFError.self) { try TaskLocalStorage<OldTag>(backend: fake) }
   }
 }

@@ -47,7 +47,7 @@ import Testing
     let counters = try TaskLocalStorage<CallCounters>(
       backend: FakeBackend(layoutOf: CallCounters.self, faults: faults)
     )
-    #expect(throws: StorageError.self) {
+    #expect(throws: BPFError.self) {
       try Worker(name: "w", sampling: 1, plan: []).run(counters: counters)
     }
   }

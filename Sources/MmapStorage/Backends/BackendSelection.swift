@@ -1,12 +1,12 @@
 /// The fastest backend that a map, the kernel and the caller allow.
 ///
-/// - Throws: ``StorageError/Kind/unsupported`` if the caller allows none that would do, and what the
+/// - Throws: ``BPFError/Kind/unsupported`` if the caller allows none that would do, and what the
 ///   backend's initializer throws.
 func selectBackend(
   for map: BPFMap,
   layout: ValueLayout?,
   allowing allowed: Set<BackendKind>
-) throws(StorageError) -> any StorageBackend {
+) throws(BPFError) -> any StorageBackend {
   let info = try map.taskStorageInfo()
   var layout = if let layout { layout } else { try map.valueLayout() }
   if let id = layout.userPageTypeID { layout.isInUserPage = info.btfValueTypeID == id }
@@ -23,7 +23,7 @@ func selectBackend(
     case .lookup, .fake: try LookupBackend(map, layout: layout, rejected: rejected)
     }
   }
-  throw StorageError(
+  throw BPFError(
     .unsupported,
     attempt: "choose a backend",
     on: map.describedName,

@@ -45,15 +45,15 @@ public final class LookupBackend: StorageBackend {
   ///   - layout: The layout of the map's values; nil asks the map for it.
   ///   - road: How the calling thread's own value is reached.
   ///   - rejected: The better backends, and why they are not used.
-  /// - Throws: ``StorageError/Kind/wrongType`` for a map of another type,
-  ///   ``StorageError/Kind/loadFailed`` or another error if the programs are asked for and cannot be
-  ///   loaded, what ``BPFMap/valueLayout()`` throws, and ``StorageError/Kind/wrongState`` for a closed map.
+  /// - Throws: ``BPFError/Kind/wrongType`` for a map of another type,
+  ///   ``BPFError/Kind/loadFailed`` or another error if the programs are asked for and cannot be
+  ///   loaded, what ``BPFMap/valueLayout()`` throws, and ``BPFError/Kind/wrongState`` for a closed map.
   public init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
     road: Road = .automatic,
     rejected: [BackendChoice.Rejection] = []
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let info = try map.taskStorageInfo()
     self.map = try OpenMap(map, for: "use it as task-local storage")
     if let layout {
@@ -64,7 +64,7 @@ public final class LookupBackend: StorageBackend {
     mapID = info.id
     valueSize = info.valueSize
     guard !self.layout.isInUserPage else {
-      throw StorageError(
+      throw BPFError(
         .wrongType,
         attempt: "look up its values",
         on: map.describedName,
@@ -72,7 +72,7 @@ public final class LookupBackend: StorageBackend {
       )
     }
     guard self.layout.type.size == valueSize else {
-      throw StorageError(
+      throw BPFError(
         .layoutMismatch,
         attempt: "use the layout '\(self.layout.name)' of \(self.layout.type.size) bytes",
         on: map.describedName,
@@ -90,20 +90,20 @@ public final class LookupBackend: StorageBackend {
   }
 
   /// The layout of the map's values.
-  public func valueLayout() throws(StorageError) -> ValueLayout { layout }
+  public func valueLayout() throws(BPFError) -> ValueLayout { layout }
 
   /// Nothing is attached: every view copies.
-  public func attach() throws(StorageError) -> Attachment { .copying }
+  public func attach() throws(BPFError) -> Attachment { .copying }
 
   /// Does nothing.
-  public func renew(_ attachment: Attachment) throws(StorageError) {}
+  public func renew(_ attachment: Attachment) throws(BPFError) {}
 
   /// Does nothing: the kernel ends a thread's storage with the thread.
   public func detach(_ attachment: Attachment, because reason: DetachReason) {}
 
   /// By program, or one `bpf_map_lookup_elem`.
   public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
-    throws(StorageError) -> Bool
+    throws(BPFError) -> Bool
   {
     let attempt = "look up the value"
     let address = try address(of: bytes, for: attempt)
@@ -126,7 +126,7 @@ public final class LookupBackend: StorageBackend {
     _ task: TaskReference,
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let attempt = "update the value"
     try check(ranges, of: bytes, for: attempt)
     let errno =
@@ -142,7 +142,7 @@ public final class LookupBackend: StorageBackend {
     switch errno {
     case nil: return
     case .noSuchFileOrDirectory:
-      throw StorageError(
+      throw BPFError(
         .noSuchTask,
         attempt: attempt,
         on: "\(describedMap) of \(task)",
@@ -154,7 +154,7 @@ public final class LookupBackend: StorageBackend {
   }
 
   /// By program, or one `bpf_map_delete_elem`.
-  public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
+  public func remove(_ task: TaskReference) throws(BPFError) -> Bool {
     let attempt = "delete the value"
     let errno =
       if let programs, task.isCallingThread {
@@ -173,12 +173,12 @@ public final class LookupBackend: StorageBackend {
     for map: BPFMap,
     _ info: BPFMapInfo,
     _ road: Road
-  ) throws(StorageError) -> (CallingTaskPrograms?, reason: String) {
+  ) throws(BPFError) -> (CallingTaskPrograms?, reason: String) {
     let way = "each view copies its value"
     if road != .pidfd {
-      do throws(StorageError) {
+      do throws(BPFError) {
         guard info.isWritable else {
-          throw StorageError(
+          throw BPFError(
             .permissionDenied,
             attempt: "load the programs that reach the calling thread's value",
             on: map.describedName,
@@ -229,7 +229,7 @@ public final class LookupBackend: StorageBackend {
     return .resourceTemporarilyUnavailable
   }
 
-  private func error(_ errno: Errno, _ attempt: String, _ task: TaskReference) -> StorageError {
+  private func error(_ errno: Errno, _ attempt: String, _ task: TaskReference) -> BPFError {
     elementError(errno, attempt: attempt, on: describedMap, of: task)
   }
 }

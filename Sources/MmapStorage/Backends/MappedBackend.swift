@@ -28,19 +28,19 @@ public final class MappedBackend: StorageBackend {
   ///     descriptor that may be written.
   ///   - layout: The layout of the map's values; nil asks the map for it.
   ///   - rejected: The better backends, and why they are not used.
-  /// - Throws: ``StorageError/Kind/unsupported`` for a map without the flag,
-  ///   ``StorageError/Kind/permissionDenied`` for a read-only descriptor, and what
+  /// - Throws: ``BPFError/Kind/unsupported`` for a map without the flag,
+  ///   ``BPFError/Kind/permissionDenied`` for a read-only descriptor, and what
   ///   ``LookupBackend/init(_:layout:road:rejected:)`` throws.
   public init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
     rejected: [BackendChoice.Rejection] = []
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let attempt = "map the values"
     elements = try LookupBackend(map, layout: layout, road: .pidfd)
     let info = try map.info
     guard info.flags.contains(.mappable) else {
-      throw StorageError(
+      throw BPFError(
         .unsupported,
         attempt: attempt,
         on: map.describedName,
@@ -50,7 +50,7 @@ public final class MappedBackend: StorageBackend {
       )
     }
     guard info.isWritable else {
-      throw StorageError(
+      throw BPFError(
         .permissionDenied,
         attempt: attempt,
         on: map.describedName,
@@ -68,10 +68,10 @@ public final class MappedBackend: StorageBackend {
   }
 
   /// The layout of the map's values.
-  public func valueLayout() throws(StorageError) -> ValueLayout { try elements.valueLayout() }
+  public func valueLayout() throws(BPFError) -> ValueLayout { try elements.valueLayout() }
 
   /// One `mmap`.
-  public func attach() throws(StorageError) -> Attachment {
+  public func attach() throws(BPFError) -> Attachment {
     switch map.mapOwnValue(size: valueSize) {
     case .success(let address): return .direct(address, owner: nil)
     case .failure(let errno): throw error(errno)
@@ -79,7 +79,7 @@ public final class MappedBackend: StorageBackend {
   }
 
   /// One `mmap`, and one `mremap` into the old one's place, which stays as it is if the first fails.
-  public func renew(_ attachment: Attachment) throws(StorageError) {
+  public func renew(_ attachment: Attachment) throws(BPFError) {
     guard case .direct(let address, _) = attachment else { return }
     if let errno = map.mapOwnValue(size: valueSize, over: address) { throw error(errno) }
   }
@@ -91,7 +91,7 @@ public final class MappedBackend: StorageBackend {
 
   /// One `bpf_map_lookup_elem`.
   public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
-    throws(StorageError) -> Bool
+    throws(BPFError) -> Bool
   {
     try elements.load(task, into: bytes)
   }
@@ -101,16 +101,16 @@ public final class MappedBackend: StorageBackend {
     _ task: TaskReference,
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     try elements.store(task, ranges, of: bytes)
   }
 
   /// One `bpf_map_delete_elem`.
-  public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
+  public func remove(_ task: TaskReference) throws(BPFError) -> Bool {
     try elements.remove(task)
   }
 
-  private func error(_ errno: Errno) -> StorageError {
+  private func error(_ errno: Errno) -> BPFError {
     let advice: String? =
       switch errno {
       case .notPermitted: "the map is frozen; map it before it is"
@@ -119,7 +119,7 @@ public final class MappedBackend: StorageBackend {
           + "limit of mappings (vm.max_map_count) is full"
       default: nil
       }
-    return StorageError(
+    return BPFError(
       errno: errno,
       attempt: "map the calling thread's value",
       on: describedMap,

@@ -15,8 +15,8 @@ public protocol StorageBackend: AnyObject, Sendable {
 
   /// The layout of the map's value, from the map's side.
   ///
-  /// - Throws: ``StorageError`` if there is no type information or it may not be read.
-  func valueLayout() throws(StorageError) -> ValueLayout
+  /// - Throws: ``BPFError`` if there is no type information or it may not be read.
+  func valueLayout() throws(BPFError) -> ValueLayout
 
   /// Whether ``store(_:_:of:)`` creates no storage, because only the thread itself can, with
   /// ``attach()``. False unless said otherwise.
@@ -27,14 +27,14 @@ public protocol StorageBackend: AnyObject, Sendable {
   /// Called at most once at a time for each thread. Every attachment is given back to
   /// ``detach(_:because:)`` exactly once, except in the child of a `fork`, which forgets all
   /// attachments of its parent.
-  func attach() throws(StorageError) -> Attachment
+  func attach() throws(BPFError) -> Attachment
 
   /// Attaches the calling thread again because its storage may have been removed, at the same
   /// address: a view may still be in use further up the stack. If the storage was removed, it is
   /// there again, zero or with what was written to it since; if it was not, nothing changes.
   ///
   /// Never called for ``Attachment/copying``.
-  func renew(_ attachment: Attachment) throws(StorageError)
+  func renew(_ attachment: Attachment) throws(BPFError)
 
   /// Gives back what ``attach()`` made. When a thread ends this runs on that thread; when the
   /// storage ends, on any, and the attached thread does not end before it returns.
@@ -43,20 +43,20 @@ public protocol StorageBackend: AnyObject, Sendable {
   /// Copies a task's storage into `bytes`, which are ``valueSize`` bytes.
   ///
   /// - Returns: False if the task has no storage in this map; `bytes` are then unspecified.
-  /// - Throws: ``StorageError``; `bytes` are then untouched.
+  /// - Throws: ``BPFError``; `bytes` are then untouched.
   func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
-    throws(StorageError) -> Bool
+    throws(BPFError) -> Bool
 
   /// Writes those byte ranges of `bytes` into a task's storage and leaves its other bytes as they
   /// are. Creates the storage, zero elsewhere, if there is none, or throws
-  /// ``StorageError/Kind/notFound`` if ``createsOnlyByAttaching``.
+  /// ``BPFError/Kind/notFound`` if ``createsOnlyByAttaching``.
   func store(_ task: TaskReference, _ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer)
-    throws(StorageError)
+    throws(BPFError)
 
   /// Removes a task's storage.
   ///
   /// - Returns: Whether there was one.
-  func remove(_ task: TaskReference) throws(StorageError) -> Bool
+  func remove(_ task: TaskReference) throws(BPFError) -> Bool
 }
 
 extension StorageBackend {
@@ -65,13 +65,13 @@ extension StorageBackend {
 
   /// Where a buffer for a value begins.
   ///
-  /// - Throws: ``StorageError/Kind/invalidArgument`` if it is too small.
+  /// - Throws: ``BPFError/Kind/invalidArgument`` if it is too small.
   func address(
     of bytes: UnsafeMutableRawBufferPointer,
     for attempt: String
-  ) throws(StorageError) -> UnsafeMutableRawPointer {
+  ) throws(BPFError) -> UnsafeMutableRawPointer {
     guard bytes.count >= valueSize, let address = bytes.baseAddress else {
-      throw StorageError(
+      throw BPFError(
         .invalidArgument,
         attempt: attempt,
         on: describedMap,
@@ -81,16 +81,16 @@ extension StorageBackend {
     return address
   }
 
-  /// - Throws: ``StorageError/Kind/invalidArgument`` if a range is not within both the bytes given and
+  /// - Throws: ``BPFError/Kind/invalidArgument`` if a range is not within both the bytes given and
   ///   a value.
   package func check(
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer,
     for attempt: String
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let size = min(valueSize, bytes.count)
     for range in ranges where range.lowerBound < 0 || range.upperBound > size {
-      throw StorageError(
+      throw BPFError(
         .invalidArgument,
         attempt: attempt,
         on: describedMap,

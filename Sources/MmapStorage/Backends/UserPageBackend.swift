@@ -42,23 +42,23 @@ public final class UserPageBackend: StorageBackend {
   ///     it.
   ///   - initialBytes: What the value of a thread begins with; zeroes follow.
   ///   - rejected: The better backends, and why they are not used.
-  /// - Throws: ``StorageError/Kind/wrongType`` for a map of another type or one whose elements are
-  ///   no such pointers, ``StorageError/Kind/unsupported`` on a kernel without them,
-  ///   ``StorageError/Kind/permissionDenied`` for a read-only descriptor,
-  ///   ``StorageError/Kind/invalidArgument`` for more bytes than a value has, what
-  ///   ``BPFMap/valueLayout()`` throws, and ``StorageError/Kind/wrongState`` for a closed map.
+  /// - Throws: ``BPFError/Kind/wrongType`` for a map of another type or one whose elements are
+  ///   no such pointers, ``BPFError/Kind/unsupported`` on a kernel without them,
+  ///   ``BPFError/Kind/permissionDenied`` for a read-only descriptor,
+  ///   ``BPFError/Kind/invalidArgument`` for more bytes than a value has, what
+  ///   ``BPFMap/valueLayout()`` throws, and ``BPFError/Kind/wrongState`` for a closed map.
   public init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
     initialBytes: [UInt8] = [],
     rejected: [BackendChoice.Rejection] = []
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let attempt = "share a page of each thread with it"
     let info = try map.taskStorageInfo()
     self.layout = if let layout { layout } else { try map.valueLayout() }
     let size = self.layout.type.size
     guard self.layout.isInUserPage, info.valueSize == MemoryLayout<UInt>.size else {
-      throw StorageError(
+      throw BPFError(
         .wrongType,
         attempt: attempt,
         on: map.describedName,
@@ -67,7 +67,7 @@ public final class UserPageBackend: StorageBackend {
       )
     }
     if case .missing = KernelFeature.userPages {
-      throw StorageError(
+      throw BPFError(
         .unsupported,
         attempt: attempt,
         on: map.describedName,
@@ -75,7 +75,7 @@ public final class UserPageBackend: StorageBackend {
       )
     }
     guard info.isWritable else {
-      throw StorageError(
+      throw BPFError(
         .permissionDenied,
         attempt: attempt,
         on: map.describedName,
@@ -83,7 +83,7 @@ public final class UserPageBackend: StorageBackend {
       )
     }
     guard size <= UserPage.size, initialBytes.count <= size else {
-      throw StorageError(
+      throw BPFError(
         .invalidArgument,
         attempt: attempt,
         on: map.describedName,
@@ -103,17 +103,17 @@ public final class UserPageBackend: StorageBackend {
   }
 
   /// The layout of the values.
-  public func valueLayout() throws(StorageError) -> ValueLayout { layout }
+  public func valueLayout() throws(BPFError) -> ValueLayout { layout }
 
   // MARK: Attaching
 
   /// Allocates a page and registers it: an `mmap`, an `madvise`, and a `bpf_map_update_elem` through
   /// a pidfd. Another storage of the process over the same map uses the same page, after one
   /// `bpf_map_lookup_elem`, as it may have been removed from the map.
-  public func attach() throws(StorageError) -> Attachment {
-    try UserPageTable.shared.withOwnPages { (pages) throws(StorageError) in
+  public func attach() throws(BPFError) -> Attachment {
+    try UserPageTable.shared.withOwnPages { (pages) throws(BPFError) in
       if let existing = pages[mapID] { try revive(existing, of: pages.thread) }
-      let page = try pages.use(mapID) { () throws(StorageError) in
+      let page = try pages.use(mapID) { () throws(BPFError) in
         try registeredPage(for: pages.thread)
       }
       return .direct(page.address, owner: pages)
@@ -121,9 +121,9 @@ public final class UserPageBackend: StorageBackend {
   }
 
   /// Registers the page again, from the first value on if it was not registered any more.
-  public func renew(_ attachment: Attachment) throws(StorageError) {
+  public func renew(_ attachment: Attachment) throws(BPFError) {
     guard let pages = pages(of: attachment) else { return }
-    try UserPageTable.shared.with(pages) { (pages) throws(StorageError) in
+    try UserPageTable.shared.with(pages) { (pages) throws(BPFError) in
       if let page = pages[mapID] { try revive(page, of: pages.thread) }
     }
   }
@@ -134,7 +134,7 @@ public final class UserPageBackend: StorageBackend {
     guard let pages = pages(of: attachment) else { return }
     UserPageTable.shared.with(pages) { pages in
       guard let page = pages.endUse(mapID) else { return }
-      do throws(StorageError) {
+      do throws(BPFError) {
         _ = try remove(.thread(pages.thread))
       } catch {
         guard error.kind == .noSuchTask else { return }
@@ -149,17 +149,17 @@ public final class UserPageBackend: StorageBackend {
   }
 
   /// Registers a page again, from the first value on, if it is not registered any more.
-  private func revive(_ page: UserPage, of thread: ThreadID) throws(StorageError) {
+  private func revive(_ page: UserPage, of thread: ThreadID) throws(BPFError) {
     guard try !exists(.thread(thread), for: "renew the thread's page") else { return }
     page.bytes.initializeMemory(as: UInt8.self, repeating: 0)
     page.bytes.copyBytes(from: initialBytes)
     try register(page, for: thread)
   }
 
-  private func registeredPage(for thread: ThreadID) throws(StorageError) -> UserPage {
+  private func registeredPage(for thread: ThreadID) throws(BPFError) -> UserPage {
     let memory = try UserPage(for: describedMap)
     memory.bytes.copyBytes(from: initialBytes)
-    do throws(StorageError) {
+    do throws(BPFError) {
       try register(memory, for: thread)
     } catch {
       memory.unmap()
@@ -168,7 +168,7 @@ public final class UserPageBackend: StorageBackend {
     return memory
   }
 
-  private func register(_ memory: UserPage, for thread: ThreadID) throws(StorageError) {
+  private func register(_ memory: UserPage, for thread: ThreadID) throws(BPFError) {
     let attempt = "register a page as the calling thread's value"
     let thread = TaskReference.thread(thread)
     let errno = try thread.withPidfd(for: attempt, isKept: false) { pidfd in
@@ -190,7 +190,7 @@ public final class UserPageBackend: StorageBackend {
 
   /// One `bpf_map_lookup_elem`, and a copy of the page, for threads of this process.
   public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
-    throws(StorageError) -> Bool
+    throws(BPFError) -> Bool
   {
     let attempt = "look up the value"
     let address = try address(of: bytes, for: attempt)
@@ -205,7 +205,7 @@ public final class UserPageBackend: StorageBackend {
     _ task: TaskReference,
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let attempt = "update the value"
     try check(ranges, of: bytes, for: attempt)
     let stored: Void? = try withPage(of: task, for: attempt) { page in
@@ -220,7 +220,7 @@ public final class UserPageBackend: StorageBackend {
     }
     if stored == nil {
       let hasEnded = task.threadID == nil
-      throw StorageError(
+      throw BPFError(
         hasEnded ? .noSuchTask : .notFound,
         attempt: attempt,
         on: "\(describedMap) of \(task)",
@@ -233,7 +233,7 @@ public final class UserPageBackend: StorageBackend {
   }
 
   /// One `bpf_map_delete_elem`. The thread's page stays mapped until the thread detaches.
-  public func remove(_ task: TaskReference) throws(StorageError) -> Bool {
+  public func remove(_ task: TaskReference) throws(BPFError) -> Bool {
     let attempt = "delete the value"
     switch try task.withPidfd(for: attempt, isKept: false, { map.delete(key: $0) }) {
     case nil: return true
@@ -247,17 +247,17 @@ public final class UserPageBackend: StorageBackend {
     of task: TaskReference,
     for attempt: String,
     _ body: (UnsafeMutableRawPointer) -> R
-  ) throws(StorageError) -> R? {
+  ) throws(BPFError) -> R? {
     if let thread = task.threadID {
       let found = try UserPageTable.shared.withPages(of: thread) {
-        (pages) throws(StorageError) -> R?? in
+        (pages) throws(BPFError) -> R?? in
         guard let page = pages[mapID] else { return .none }
         return .some(try exists(task, for: attempt) ? body(page.address) : nil)
       }
       if case .some(.some(let result)) = found { return result }
     }
     guard try exists(task, for: attempt) else { return nil }
-    throw StorageError(
+    throw BPFError(
       .unsupported,
       attempt: attempt,
       on: "\(describedMap) of \(task)",
@@ -269,7 +269,7 @@ public final class UserPageBackend: StorageBackend {
   private func exists(
     _ task: TaskReference,
     for attempt: String
-  ) throws(StorageError) -> Bool {
+  ) throws(BPFError) -> Bool {
     // The kernel shows zero in the pointer's place.
     var pointer: UInt = 0
     switch try task.withPidfd(for: attempt, isKept: false, { map.lookup(key: $0, into: &pointer) })
@@ -280,7 +280,7 @@ public final class UserPageBackend: StorageBackend {
     }
   }
 
-  private func error(_ errno: Errno, _ attempt: String, _ task: TaskReference) -> StorageError {
+  private func error(_ errno: Errno, _ attempt: String, _ task: TaskReference) -> BPFError {
     elementError(errno, attempt: attempt, on: describedMap, of: task)
   }
 }

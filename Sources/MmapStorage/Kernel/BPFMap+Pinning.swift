@@ -6,21 +6,21 @@ extension BPFMap {
   /// open it.
   ///
   /// - Parameter path: A new name in a directory that exists on a BPF file system, without a dot.
-  /// - Throws: ``StorageError/Kind/invalidArgument`` if the path is taken, has a dot in its name or
-  ///   is not on a BPF file system; ``StorageError/Kind/notFound`` if the directory does not exist;
-  ///   ``StorageError/Kind/permissionDenied``; or ``StorageError/Kind/wrongState`` after
+  /// - Throws: ``BPFError/Kind/invalidArgument`` if the path is taken, has a dot in its name or
+  ///   is not on a BPF file system; ``BPFError/Kind/notFound`` if the directory does not exist;
+  ///   ``BPFError/Kind/permissionDenied``; or ``BPFError/Kind/wrongState`` after
   ///   ``close()``.
-  public func pin(at path: FilePath) throws(StorageError) {
+  public func pin(at path: FilePath) throws(BPFError) {
     let attempt = "pin \(describedName)"
     let subject = "path '\(path)'"
-    let code = try withDescriptor(for: attempt) { (descriptor) throws(StorageError) in
+    let code = try withDescriptor(for: attempt) { (descriptor) throws(BPFError) in
       path.withPlatformString { mms_pin(descriptor.rawValue, $0) }
     }
     guard code != 0 else { return }
     let parent = path.removingLastComponent()
     switch Errno(rawValue: -code) {
     case .fileExists:
-      throw StorageError(
+      throw BPFError(
         .invalidArgument,
         code: code,
         attempt: attempt,
@@ -28,7 +28,7 @@ extension BPFMap {
         advice: "unpin what is there first, or choose another name"
       )
     case .notPermitted where !isOnBPFFileSystem(parent.isEmpty ? "." : parent):
-      throw StorageError(
+      throw BPFError(
         .invalidArgument,
         code: code,
         attempt: attempt,
@@ -37,7 +37,7 @@ extension BPFMap {
           + "mount one with 'mount -t bpf bpf DIRECTORY'"
       )
     case .notPermitted where path.lastComponent?.string.contains(".") == true:
-      throw StorageError(
+      throw BPFError(
         .invalidArgument,
         code: code,
         attempt: attempt,
@@ -45,14 +45,14 @@ extension BPFMap {
         advice: "the kernel keeps names with a dot for itself; choose another name"
       )
     case .noSuchFileOrDirectory:
-      throw StorageError(
+      throw BPFError(
         code: code,
         attempt: attempt,
         on: subject,
         advice: "create the directory first"
       )
     default:
-      throw StorageError(
+      throw BPFError(
         code: code,
         attempt: attempt,
         on: subject,
@@ -67,10 +67,10 @@ extension BPFMap {
   /// and the removal is not noticed.
   ///
   /// - Parameter path: Where the map is pinned.
-  /// - Throws: ``StorageError/Kind/notFound``, ``StorageError/Kind/wrongType`` if something else is
-  ///   pinned there, ``StorageError/Kind/permissionDenied``, or ``StorageError/Kind/wrongState``
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/wrongType`` if something else is
+  ///   pinned there, ``BPFError/Kind/permissionDenied``, or ``BPFError/Kind/wrongState``
   ///   after ``close()``.
-  public func unpin(at path: FilePath) throws(StorageError) {
+  public func unpin(at path: FilePath) throws(BPFError) {
     let attempt = "unpin \(describedName)"
     let subject = "path '\(path)'"
     let own = try info.id
@@ -78,7 +78,7 @@ extension BPFMap {
     defer { closeNumber(number) }
     let found = try inspectMap(number, attempt: attempt, on: subject)
     guard found.id == own else {
-      throw StorageError(
+      throw BPFError(
         .wrongType,
         attempt: attempt,
         on: subject,
@@ -87,7 +87,7 @@ extension BPFMap {
     }
     let code = path.withPlatformString { mms_unlink($0) }
     guard code == 0 else {
-      throw StorageError(
+      throw BPFError(
         code: code,
         attempt: attempt,
         on: subject,
@@ -103,19 +103,19 @@ func openPinned(
   readOnly: Bool,
   attempt: String,
   on subject: String
-) throws(StorageError) -> CInt {
+) throws(BPFError) -> CInt {
   let number = path.withPlatformString { mms_open_pinned($0, readOnly) }
   guard number < 0 else { return number }
   switch Errno(rawValue: -number) {
   case .noSuchFileOrDirectory:
-    throw StorageError(
+    throw BPFError(
       code: number,
       attempt: attempt,
       on: subject,
       advice: "nothing is pinned there"
     )
   case .permissionDenied where !isOnBPFFileSystem(path):
-    throw StorageError(
+    throw BPFError(
       .wrongType,
       code: number,
       attempt: attempt,
@@ -123,7 +123,7 @@ func openPinned(
       advice: "it is not on a BPF file system; maps are pinned below one, such as /sys/fs/bpf"
     )
   case .permissionDenied:
-    throw StorageError(
+    throw BPFError(
       code: number,
       attempt: attempt,
       on: subject,
@@ -132,7 +132,7 @@ func openPinned(
         : "this user may not read and write it, or it is a directory; for lookups open it read-only"
     )
   default:
-    throw StorageError(code: number, attempt: attempt, on: subject)
+    throw BPFError(code: number, attempt: attempt, on: subject)
   }
 }
 

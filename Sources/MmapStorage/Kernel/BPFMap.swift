@@ -17,7 +17,7 @@ public final class BPFMap: Sendable {
   let origin: Origin?
 
   struct Origin: Sendable {
-    var layout: Result<ValueLayout, StorageError>
+    var layout: Result<ValueLayout, BPFError>
     var allowedBackends = Set(BackendKind.allCases)
     /// Why the object does not put the map's values into user pages.
     var userPageObstacle: BackendChoice.Rejection?
@@ -31,13 +31,13 @@ public final class BPFMap: Sendable {
   /// - Parameters:
   ///   - path: Where it is pinned, such as "/sys/fs/bpf/request_tags".
   ///   - readOnly: Opens it for lookups only; needs only read permission.
-  /// - Throws: ``StorageError/Kind/notFound``, ``StorageError/Kind/wrongType`` if it is not a map
-  ///   or not on a BPF file system, ``StorageError/Kind/permissionDenied``, or another system error.
-  public init(pinnedAt path: FilePath, readOnly: Bool = false) throws(StorageError) {
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/wrongType`` if it is not a map
+  ///   or not on a BPF file system, ``BPFError/Kind/permissionDenied``, or another system error.
+  public init(pinnedAt path: FilePath, readOnly: Bool = false) throws(BPFError) {
     let attempt = "open the pinned map"
     let subject = "path '\(path)'"
     let number = try openPinned(path, readOnly: readOnly, attempt: attempt, on: subject)
-    do throws(StorageError) {
+    do throws(BPFError) {
       let info = try inspectMap(number, attempt: attempt, on: subject)
       self.number = number
       self.name = info.kernelName
@@ -53,9 +53,9 @@ public final class BPFMap: Sendable {
   /// If this throws, the descriptor still belongs to the caller.
   ///
   /// - Parameter descriptor: An open descriptor of a map.
-  /// - Throws: ``StorageError/Kind/wrongState`` if it is closed, ``StorageError/Kind/wrongType`` if
+  /// - Throws: ``BPFError/Kind/wrongState`` if it is closed, ``BPFError/Kind/wrongType`` if
   ///   it is not a map's.
-  public init(adopting descriptor: FileDescriptor) throws(StorageError) {
+  public init(adopting descriptor: FileDescriptor) throws(BPFError) {
     let info = try inspectMap(
       descriptor.rawValue,
       attempt: "adopt the map",
@@ -69,9 +69,9 @@ public final class BPFMap: Sendable {
   /// Makes a descriptor of its own from one that stays the caller's.
   ///
   /// - Parameter descriptor: An open descriptor of a map.
-  /// - Throws: ``StorageError/Kind/wrongState`` if it is closed, ``StorageError/Kind/wrongType`` if
-  ///   it is not a map's, ``StorageError/Kind/outOfResources`` if there are no more descriptors.
-  public init(duplicating descriptor: FileDescriptor) throws(StorageError) {
+  /// - Throws: ``BPFError/Kind/wrongState`` if it is closed, ``BPFError/Kind/wrongType`` if
+  ///   it is not a map's, ``BPFError/Kind/outOfResources`` if there are no more descriptors.
+  public init(duplicating descriptor: FileDescriptor) throws(BPFError) {
     let attempt = "duplicate the map's descriptor"
     let subject = "descriptor \(descriptor.rawValue)"
     let info = try inspectMap(descriptor.rawValue, attempt: attempt, on: subject)
@@ -85,7 +85,7 @@ public final class BPFMap: Sendable {
     duplicating number: CInt,
     name: String,
     origin: Origin
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     self.number = try duplicate(number, attempt: "open the map", on: "map '\(name)'")
     self.name = name
     self.origin = origin
@@ -99,13 +99,13 @@ public final class BPFMap: Sendable {
     valueSize: Int,
     maxEntries: Int,
     flags: BPFMapFlags = []
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let attempt = "create a map of type \(type)"
     let subject = "map '\(name)'"
     guard let key = UInt32(exactly: keySize), let value = UInt32(exactly: valueSize),
       let entries = UInt32(exactly: maxEntries)
     else {
-      throw StorageError(
+      throw BPFError(
         .invalidArgument,
         attempt: attempt,
         on: subject,
@@ -126,11 +126,11 @@ public final class BPFMap: Sendable {
     wordCount: Int,
     inUserPage: Bool = false,
     flags: BPFMapFlags = .noPreallocation
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let attempt = "create a map of type \(BPFMapType.taskStorage) with flags \(flags)"
     let subject = "map '\(name)'"
     guard wordCount > 0, wordCount < 1 << 28 else {
-      throw StorageError(
+      throw BPFError(
         .invalidArgument,
         attempt: attempt,
         on: subject,
@@ -166,7 +166,7 @@ public final class BPFMap: Sendable {
   /// Closes the descriptor, after the calls that other threads are in at the moment.
   ///
   /// Closing again does nothing; any other call after it throws
-  /// ``StorageError/Kind/wrongState``.
+  /// ``BPFError/Kind/wrongState``.
   public func close() {
     if uses.close() { closeNumber(number) }
   }
@@ -175,7 +175,7 @@ public final class BPFMap: Sendable {
   ///
   /// - Parameter body: Uses the descriptor, and does not close or keep it.
   /// - Returns: What `body` returned.
-  /// - Throws: What `body` threw, or ``StorageError/Kind/wrongState`` after ``close()``.
+  /// - Throws: What `body` threw, or ``BPFError/Kind/wrongState`` after ``close()``.
   public func withDescriptor<Result: ~Copyable>(
     _ body: (FileDescriptor) throws -> Result
   ) throws -> Result {
@@ -187,11 +187,11 @@ public final class BPFMap: Sendable {
   /// A descriptor of the same map that the caller owns and closes, such as to hand it to another
   /// process. It is closed on `exec` until the caller says otherwise.
   ///
-  /// - Throws: ``StorageError/Kind/wrongState`` after ``close()``, or
-  ///   ``StorageError/Kind/outOfResources``.
-  public func duplicateDescriptor() throws(StorageError) -> FileDescriptor {
+  /// - Throws: ``BPFError/Kind/wrongState`` after ``close()``, or
+  ///   ``BPFError/Kind/outOfResources``.
+  public func duplicateDescriptor() throws(BPFError) -> FileDescriptor {
     let attempt = "duplicate the descriptor"
-    return try withDescriptor(for: attempt) { (descriptor) throws(StorageError) in
+    return try withDescriptor(for: attempt) { (descriptor) throws(BPFError) in
       FileDescriptor(
         rawValue: try duplicate(descriptor.rawValue, attempt: attempt, on: describedName)
       )
@@ -203,11 +203,11 @@ public final class BPFMap: Sendable {
   /// Needs no rights beyond the descriptor. Costs some system calls; the memory, and
   /// whether the map is frozen, come from `/proc`.
   ///
-  /// - Throws: ``StorageError/Kind/wrongState`` after ``close()``.
+  /// - Throws: ``BPFError/Kind/wrongState`` after ``close()``.
   public var info: BPFMapInfo {
-    get throws(StorageError) {
+    get throws(BPFError) {
       let attempt = "read the map's info"
-      return try withDescriptor(for: attempt) { (descriptor) throws(StorageError) in
+      return try withDescriptor(for: attempt) { (descriptor) throws(BPFError) in
         let info = try inspectMap(descriptor.rawValue, attempt: attempt, on: describedName)
         let facts = descriptorFacts(descriptor.rawValue)
         return BPFMapInfo(
@@ -234,14 +234,14 @@ public final class BPFMap: Sendable {
   /// A map that came from an object knows it from there. For others the kernel is asked, which
   /// answers only a process with CAP_SYS_ADMIN.
   ///
-  /// - Throws: ``StorageError/Kind/layoutUnavailable`` if the map has no type information, or this
-  ///   process may not read it; ``StorageError/Kind/wrongState`` after ``close()``.
-  public func valueLayout() throws(StorageError) -> ValueLayout {
+  /// - Throws: ``BPFError/Kind/layoutUnavailable`` if the map has no type information, or this
+  ///   process may not read it; ``BPFError/Kind/wrongState`` after ``close()``.
+  public func valueLayout() throws(BPFError) -> ValueLayout {
     if let origin { return try origin.layout.get() }
     let attempt = "read the value layout"
     let info = try info
     guard info.btfID != 0, info.btfValueTypeID != 0 else {
-      throw StorageError(
+      throw BPFError(
         .layoutUnavailable,
         attempt: attempt,
         on: describedName,
@@ -260,18 +260,18 @@ public final class BPFMap: Sendable {
   /// Lends the descriptor for a call; it is not closed before the call ends.
   func withDescriptor<Result: ~Copyable>(
     for attempt: String,
-    _ body: (FileDescriptor) throws(StorageError) -> Result
-  ) throws(StorageError) -> Result {
+    _ body: (FileDescriptor) throws(BPFError) -> Result
+  ) throws(BPFError) -> Result {
     let number = try beginUse(for: attempt)
     defer { endUse() }
     return try body(FileDescriptor(rawValue: number))
   }
 
   /// Keeps the descriptor open until ``endUse()``.
-  func beginUse(for attempt: String) throws(StorageError) -> CInt {
+  func beginUse(for attempt: String) throws(BPFError) -> CInt {
     guard uses.begin() else {
       endUse()
-      throw StorageError(
+      throw BPFError(
         .wrongState,
         attempt: attempt,
         on: describedName,
@@ -302,9 +302,9 @@ func inspectMap(
   _ number: CInt,
   attempt: String,
   on subject: String
-) throws(StorageError) -> mms_map_info {
+) throws(BPFError) -> mms_map_info {
   let mode = mms_descriptor_is_writable(number)
-  guard mode >= 0 else { throw StorageError(code: mode, attempt: attempt, on: subject) }
+  guard mode >= 0 else { throw BPFError(code: mode, attempt: attempt, on: subject) }
   let kind = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { text in
     guard let start = text.baseAddress, mms_descriptor_kind(number, start, text.count) == 0 else {
       return ""
@@ -314,7 +314,7 @@ func inspectMap(
   // Without /proc there is no telling, and the call below would take a program for a map; the
   // map's type and sizes are checked by whoever uses them.
   guard kind.isEmpty || kind == "anon_inode:bpf-map" else {
-    throw StorageError(
+    throw BPFError(
       .wrongType,
       attempt: attempt,
       on: subject,
@@ -324,7 +324,7 @@ func inspectMap(
   var info = mms_map_info()
   let code = mms_map_info(number, &info)
   guard code == 0 else {
-    throw StorageError(
+    throw BPFError(
       code == -Errno.invalidArgument.rawValue ? .wrongType : nil,
       code: code,
       attempt: attempt,
@@ -343,9 +343,9 @@ private func describeKind(_ kind: String) -> String {
   }
 }
 
-func duplicate(_ number: CInt, attempt: String, on subject: String) throws(StorageError) -> CInt {
+func duplicate(_ number: CInt, attempt: String, on subject: String) throws(BPFError) -> CInt {
   let copy = mms_duplicate(number)
-  guard copy >= 0 else { throw StorageError(code: copy, attempt: attempt, on: subject) }
+  guard copy >= 0 else { throw BPFError(code: copy, attempt: attempt, on: subject) }
   return copy
 }
 
@@ -358,11 +358,11 @@ private func create(
   attempt: String,
   on subject: String,
   _ body: () -> CInt
-) throws(StorageError) -> CInt {
+) throws(BPFError) -> CInt {
   var warnings = ""
   let number = capturingWarnings(&warnings, body)
   guard number >= 0 else {
-    throw StorageError(code: number, attempt: attempt, on: subject, details: warnings)
+    throw BPFError(code: number, attempt: attempt, on: subject, details: warnings)
   }
   return number
 }

@@ -11,10 +11,10 @@ extension BPFObject {
   /// - Parameters:
   ///   - name: The variable's name in the program's source.
   ///   - value: The new value; its type must have the size and kind that the object says.
-  /// - Throws: ``StorageError/Kind/notFound``, ``StorageError/Kind/layoutMismatch``,
-  ///   ``StorageError/Kind/layoutUnavailable`` if the object has no type information, or
-  ///   ``StorageError/Kind/wrongState`` for a constant after loading, or after ``close()``.
-  public func setGlobal<Field: MapField>(_ name: String, to value: Field) throws(StorageError) {
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/layoutMismatch``,
+  ///   ``BPFError/Kind/layoutUnavailable`` if the object has no type information, or
+  ///   ``BPFError/Kind/wrongState`` for a constant after loading, or after ``close()``.
+  public func setGlobal<Field: MapField>(_ name: String, to value: Field) throws(BPFError) {
     try withGlobal(name, as: Field.self, attempt: "set global '\(name)'", writing: true) {
       storeGlobal(value, at: $0)
     }
@@ -32,7 +32,7 @@ extension BPFObject {
   public func global<Field: MapField>(
     _ name: String,
     as type: Field.Type = Field.self
-  ) throws(StorageError) -> Field {
+  ) throws(BPFError) -> Field {
     try withGlobal(name, as: Field.self, attempt: "read global '\(name)'", writing: false) {
       loadGlobal(at: $0)
     }
@@ -44,11 +44,11 @@ extension BPFObject {
     attempt: String,
     writing: Bool,
     _ body: @Sendable (UnsafeMutableRawPointer) -> Result
-  ) throws(StorageError) -> Result {
-    try state.withLock { (state) throws(StorageError) in
+  ) throws(BPFError) -> Result {
+    try state.withLock { (state) throws(BPFError) in
       let pointer = try state.existing(for: attempt, on: describedName)
       guard state.phase != .failed else {
-        throw StorageError(
+        throw BPFError(
           .wrongState,
           attempt: attempt,
           on: describedName,
@@ -66,7 +66,7 @@ extension BPFObject {
         on: describedName
       )
       if writing, variable.isConstant, state.phase == .loaded {
-        throw StorageError(
+        throw BPFError(
           .wrongState,
           attempt: attempt,
           on: describedName,
@@ -83,7 +83,7 @@ extension BPFObject {
       guard let start = section.baseAddress, variable.offset >= 0,
         variable.offset + variable.size <= section.count
       else {
-        throw StorageError(
+        throw BPFError(
           .invalidObject,
           attempt: attempt,
           on: describedName,
@@ -109,9 +109,9 @@ extension BPFObject {
     _ name: String,
     in pointer: OpaquePointer,
     attempt: String
-  ) throws(StorageError) -> Variable {
+  ) throws(BPFError) -> Variable {
     guard let btf = mms_object_btf(pointer) else {
-      throw StorageError(
+      throw BPFError(
         .layoutUnavailable,
         attempt: attempt,
         on: describedName,
@@ -143,7 +143,7 @@ extension BPFObject {
         }
       }
     }
-    throw StorageError(
+    throw BPFError(
       .notFound,
       attempt: attempt,
       on: describedName,
@@ -161,13 +161,13 @@ extension BPFObjectState {
     of map: OpaquePointer,
     attempt: String,
     on object: BPFObject
-  ) throws(StorageError) -> UnsafeMutableRawBufferPointer {
+  ) throws(BPFError) -> UnsafeMutableRawBufferPointer {
     if let mapped = mappedSections[section] { return mapped }
     let size = Int(mms_map_value_size(map))
     var address: UnsafeMutableRawPointer?
     let code = mms_map_shared(mms_map_fd(map), size, &address)
     guard code == 0, let address else {
-      throw StorageError(
+      throw BPFError(
         code: code,
         attempt: attempt,
         on: object.describedName,

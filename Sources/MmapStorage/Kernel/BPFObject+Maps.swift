@@ -7,11 +7,11 @@ extension BPFObject {
   ///
   /// Costs a descriptor for each.
   ///
-  /// - Throws: ``StorageError/Kind/wrongState`` before ``load()``, or
-  ///   ``StorageError/Kind/outOfResources``.
-  public func maps() throws(StorageError) -> [BPFMap] {
+  /// - Throws: ``BPFError/Kind/wrongState`` before ``load()``, or
+  ///   ``BPFError/Kind/outOfResources``.
+  public func maps() throws(BPFError) -> [BPFMap] {
     let attempt = "find the maps"
-    return try state.withLock { (state) throws(StorageError) in
+    return try state.withLock { (state) throws(BPFError) in
       let pointer = try state.loaded(for: attempt, on: describedName)
       var found: [BPFMap] = []
       for name in mapNames {
@@ -27,15 +27,15 @@ extension BPFObject {
   /// - Parameter name: The name in the program's source, or the section of an internal map, such
   ///   as ".bss".
   /// - Returns: The map, to be closed or dropped on its own.
-  /// - Throws: ``StorageError/Kind/notFound``, ``StorageError/Kind/wrongState`` before ``load()``,
-  ///   or ``StorageError/Kind/outOfResources``.
-  public func map(_ name: String) throws(StorageError) -> BPFMap {
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/wrongState`` before ``load()``,
+  ///   or ``BPFError/Kind/outOfResources``.
+  public func map(_ name: String) throws(BPFError) -> BPFMap {
     let attempt = "find map '\(name)'"
-    return try state.withLock { (state) throws(StorageError) in
+    return try state.withLock { (state) throws(BPFError) in
       let pointer = try state.loaded(for: attempt, on: describedName)
       let map = try findMap(name, in: pointer, attempt: attempt)
       guard mms_map_autocreate(map) else {
-        throw StorageError(
+        throw BPFError(
           .wrongState,
           attempt: attempt,
           on: describedName,
@@ -52,12 +52,12 @@ extension BPFObject {
   ///
   /// - Parameter name: The map's name in the program's source.
   /// - Returns: The type of the map's value.
-  /// - Throws: ``StorageError/Kind/notFound``, ``StorageError/Kind/layoutUnavailable`` if the map
-  ///   does not declare its value's type, ``StorageError/Kind/invalidObject`` if the type
-  ///   information makes no sense, or ``StorageError/Kind/wrongState`` after ``close()``.
-  public func layout(ofMap name: String) throws(StorageError) -> ValueLayout {
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/layoutUnavailable`` if the map
+  ///   does not declare its value's type, ``BPFError/Kind/invalidObject`` if the type
+  ///   information makes no sense, or ``BPFError/Kind/wrongState`` after ``close()``.
+  public func layout(ofMap name: String) throws(BPFError) -> ValueLayout {
     let attempt = "read the value layout of map '\(name)'"
-    return try state.withLock { (state) throws(StorageError) in
+    return try state.withLock { (state) throws(BPFError) in
       let pointer = try state.existing(for: attempt, on: describedName)
       let map = try findMap(name, in: pointer, attempt: attempt)
       return try layout(of: map, named: name, in: pointer).get()
@@ -66,11 +66,11 @@ extension BPFObject {
 
   /// How the map is going to be created, or was.
   ///
-  /// - Throws: ``StorageError/Kind/notFound``, or ``StorageError/Kind/wrongState`` after
+  /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after
   ///   ``close()``.
-  public func mapFlags(of name: String) throws(StorageError) -> BPFMapFlags {
+  public func mapFlags(of name: String) throws(BPFError) -> BPFMapFlags {
     let attempt = "read the flags of map '\(name)'"
-    return try state.withLock { (state) throws(StorageError) in
+    return try state.withLock { (state) throws(BPFError) in
       let pointer = try state.existing(for: attempt, on: describedName)
       return BPFMapFlags(
         rawValue: mms_map_flags(try findMap(name, in: pointer, attempt: attempt))
@@ -82,9 +82,9 @@ extension BPFObject {
   ///
   /// To add one, begin with ``mapFlags(of:)``. Whether the kernel takes them shows at ``load()``.
   ///
-  /// - Throws: ``StorageError/Kind/notFound``, or ``StorageError/Kind/wrongState`` after
+  /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after
   ///   ``load()``.
-  public func setMapFlags(_ flags: BPFMapFlags, of name: String) throws(StorageError) {
+  public func setMapFlags(_ flags: BPFMapFlags, of name: String) throws(BPFError) {
     try configure(name, attempt: "set the flags of map '\(name)' to \(flags)") {
       mms_map_set_flags($0, flags.rawValue)
     }
@@ -92,12 +92,12 @@ extension BPFObject {
 
   /// Replaces the limit of entries that the map is going to be created with.
   ///
-  /// - Throws: ``StorageError/Kind/notFound``, ``StorageError/Kind/invalidArgument``, or
-  ///   ``StorageError/Kind/wrongState`` after ``load()``.
-  public func setMaxEntries(_ count: Int, of name: String) throws(StorageError) {
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/invalidArgument``, or
+  ///   ``BPFError/Kind/wrongState`` after ``load()``.
+  public func setMaxEntries(_ count: Int, of name: String) throws(BPFError) {
     let attempt = "set the entries of map '\(name)' to \(count)"
     guard let count = UInt32(exactly: count) else {
-      throw StorageError(
+      throw BPFError(
         .invalidArgument,
         attempt: attempt,
         on: describedName,
@@ -112,18 +112,18 @@ extension BPFObject {
   /// A program that may run must not use a map that is left out; the verifier does not mind a use
   /// in a branch that a read-only global rules out.
   ///
-  /// - Throws: ``StorageError/Kind/notFound``, or ``StorageError/Kind/wrongState`` after
+  /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after
   ///   ``load()``.
-  public func setCreates(_ creates: Bool, map name: String) throws(StorageError) {
+  public func setCreates(_ creates: Bool, map name: String) throws(BPFError) {
     try configure(name, attempt: "set whether map '\(name)' is created") {
       mms_map_set_autocreate($0, creates)
     }
   }
 
   /// Uses a map that exists instead of creating the one that is declared.
-  func reuse(_ map: BPFMap, as name: String) throws(StorageError) {
+  func reuse(_ map: BPFMap, as name: String) throws(BPFError) {
     try map.withDescriptor(for: "use it in \(describedName)") {
-      (descriptor) throws(StorageError) in
+      (descriptor) throws(BPFError) in
       let number = descriptor.rawValue
       try configure(name, attempt: "use \(map.describedName) as map '\(name)'") {
         mms_map_reuse($0, number)
@@ -135,14 +135,14 @@ extension BPFObject {
     _ name: String,
     attempt: String,
     _ change: @Sendable (OpaquePointer) -> CInt
-  ) throws(StorageError) {
-    try state.withLock { (state) throws(StorageError) in
+  ) throws(BPFError) {
+    try state.withLock { (state) throws(BPFError) in
       let pointer = try state.opened(for: attempt, on: describedName)
       let map = try findMap(name, in: pointer, attempt: attempt)
       var warnings = ""
       let code = capturingWarnings(&warnings) { change(map) }
       guard code == 0 else {
-        throw StorageError(code: code, attempt: attempt, on: describedName, details: warnings)
+        throw BPFError(code: code, attempt: attempt, on: describedName, details: warnings)
       }
     }
   }
@@ -151,7 +151,7 @@ extension BPFObject {
     _ map: OpaquePointer,
     named name: String,
     in pointer: OpaquePointer
-  ) throws(StorageError) -> BPFMap {
+  ) throws(BPFError) -> BPFMap {
     try BPFMap(
       duplicating: mms_map_fd(map),
       name: name,
@@ -167,9 +167,9 @@ extension BPFObject {
     _ name: String,
     in pointer: OpaquePointer,
     attempt: String
-  ) throws(StorageError) -> OpaquePointer {
+  ) throws(BPFError) -> OpaquePointer {
     guard let map = mms_object_find_map(pointer, userPages.created(name)) else {
-      throw StorageError(
+      throw BPFError(
         .notFound,
         attempt: attempt,
         on: describedName,
@@ -184,13 +184,13 @@ extension BPFObject {
     of map: OpaquePointer,
     named name: String,
     in pointer: OpaquePointer
-  ) -> Result<ValueLayout, StorageError> {
-    Result { () throws(StorageError) in
+  ) -> Result<ValueLayout, BPFError> {
+    Result { () throws(BPFError) in
       let attempt = "read the value layout"
       let subject = "map '\(name)' of \(describedName)"
       let type = mms_map_value_type_id(map)
       guard type != 0, let btf = mms_object_btf(pointer) else {
-        throw StorageError(
+        throw BPFError(
           .layoutUnavailable,
           attempt: attempt,
           on: subject,

@@ -6,16 +6,16 @@ extension BPFObject {
   /// Says whether ``load()`` loads the program; it does unless told otherwise, or unless the
   /// section's name begins with "?".
   ///
-  /// - Throws: ``StorageError/Kind/notFound``, or ``StorageError/Kind/wrongState`` after
+  /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after
   ///   ``load()``.
-  public func setLoads(_ loads: Bool, program name: String) throws(StorageError) {
+  public func setLoads(_ loads: Bool, program name: String) throws(BPFError) {
     let attempt = "set whether program '\(name)' is loaded"
-    try state.withLock { (state) throws(StorageError) in
+    try state.withLock { (state) throws(BPFError) in
       let pointer = try state.opened(for: attempt, on: describedName)
       let program = try findProgram(name, in: pointer, attempt: attempt)
       let code = mms_program_set_autoload(program, loads)
       guard code == 0 else {
-        throw StorageError(code: code, attempt: attempt, on: describedName)
+        throw BPFError(code: code, attempt: attempt, on: describedName)
       }
     }
   }
@@ -26,13 +26,13 @@ extension BPFObject {
   /// attached before it are detached again.
   ///
   /// - Returns: The links, in order of declaration; a program is detached when its link goes away.
-  /// - Throws: ``StorageError/Kind/wrongState`` before ``load()``, or the kernel's error.
-  public func attach() throws(StorageError) -> [BPFLink] {
+  /// - Throws: ``BPFError/Kind/wrongState`` before ``load()``, or the kernel's error.
+  public func attach() throws(BPFError) -> [BPFLink] {
     let attempt = "attach the programs"
-    let made = try state.withLock { (state) throws(StorageError) in
+    let made = try state.withLock { (state) throws(BPFError) in
       let pointer = try state.loaded(for: attempt, on: describedName)
       var made: [(program: String, link: OpaquePointer)] = []
-      do throws(StorageError) {
+      do throws(BPFError) {
         var next = mms_object_next_program(pointer, nil)
         while let program = next {
           if mms_program_autoload(program), mms_program_autoattach(program),
@@ -55,16 +55,16 @@ extension BPFObject {
   ///
   /// - Parameter name: The program's name: that of its C function.
   /// - Returns: The link; the program is detached when it goes away.
-  /// - Throws: ``StorageError/Kind/notFound``, ``StorageError/Kind/invalidArgument`` if the section
-  ///   does not say where to, ``StorageError/Kind/wrongState`` before ``load()``, or the kernel's
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/invalidArgument`` if the section
+  ///   does not say where to, ``BPFError/Kind/wrongState`` before ``load()``, or the kernel's
   ///   error.
-  public func attach(program name: String) throws(StorageError) -> BPFLink {
+  public func attach(program name: String) throws(BPFError) -> BPFLink {
     let attempt = "attach program '\(name)'"
-    let id = try state.withLock { (state) throws(StorageError) in
+    let id = try state.withLock { (state) throws(BPFError) in
       let pointer = try state.loaded(for: attempt, on: describedName)
       let program = try findProgram(name, in: pointer, attempt: attempt)
       guard mms_program_autoload(program) else {
-        throw StorageError(
+        throw BPFError(
           .wrongState,
           attempt: attempt,
           on: describedName,
@@ -72,7 +72,7 @@ extension BPFObject {
         )
       }
       guard let link = try attachOne(program) else {
-        throw StorageError(
+        throw BPFError(
           .invalidArgument,
           attempt: attempt,
           on: describedName,
@@ -92,9 +92,9 @@ extension BPFObject {
   }
 
   /// A descriptor of a loaded program, which the caller closes.
-  func duplicateProgram(_ name: String) throws(StorageError) -> CInt {
+  func duplicateProgram(_ name: String) throws(BPFError) -> CInt {
     let attempt = "find program '\(name)'"
-    return try state.withLock { (state) throws(StorageError) in
+    return try state.withLock { (state) throws(BPFError) in
       let pointer = try state.loaded(for: attempt, on: describedName)
       let program = try findProgram(name, in: pointer, attempt: attempt)
       return try duplicate(mms_program_fd(program), attempt: attempt, on: describedName)
@@ -102,7 +102,7 @@ extension BPFObject {
   }
 
   /// Attaches the program; returns nil if its section names no place to attach it to.
-  private func attachOne(_ program: OpaquePointer) throws(StorageError) -> OpaquePointer? {
+  private func attachOne(_ program: OpaquePointer) throws(BPFError) -> OpaquePointer? {
     var link: OpaquePointer?
     var warnings = ""
     let code = capturingWarnings(&warnings) { mms_program_attach(program, &link) }
@@ -110,7 +110,7 @@ extension BPFObject {
     // libbpf says this, and prints nothing, when the section names no place; the kernel's own
     // refusals come with a warning.
     if code == -Errno.notSupportedOnSocket.rawValue, warnings.isEmpty { return nil }
-    throw StorageError(
+    throw BPFError(
       code: code,
       attempt: "attach program '\(String(cString: mms_program_name(program)))'",
       on: describedName,
@@ -122,9 +122,9 @@ extension BPFObject {
     _ name: String,
     in pointer: OpaquePointer,
     attempt: String
-  ) throws(StorageError) -> OpaquePointer {
+  ) throws(BPFError) -> OpaquePointer {
     guard let program = mms_object_find_program(pointer, name) else {
-      throw StorageError(
+      throw BPFError(
         .notFound,
         attempt: attempt,
         on: describedName,

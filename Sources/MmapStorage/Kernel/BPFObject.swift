@@ -5,7 +5,7 @@ public import SystemPackage
 /// A compiled BPF object: its maps, globals and programs, from opening to closing.
 ///
 /// The order is: open, settings (``setGlobal(_:to:)``, ``setMapFlags(_:of:)``, …), ``load()``,
-/// ``attach()``. A call in the wrong order throws ``StorageError/Kind/wrongState`` and changes
+/// ``attach()``. A call in the wrong order throws ``BPFError/Kind/wrongState`` and changes
 /// nothing.
 ///
 /// An object may be used from any thread; its calls run one at a time behind a lock. The maps that
@@ -38,12 +38,12 @@ public final class BPFObject: Sendable {
   /// - Parameters:
   ///   - path: The file, as `clang -target bpf -O2 -g -c` writes it.
   ///   - backends: Those that the object's storages may use.
-  /// - Throws: ``StorageError/Kind/notFound`` or another system error if the file cannot be read,
-  ///   ``StorageError/Kind/invalidObject`` if libbpf cannot open what is in it.
+  /// - Throws: ``BPFError/Kind/notFound`` or another system error if the file cannot be read,
+  ///   ``BPFError/Kind/invalidObject`` if libbpf cannot open what is in it.
   public convenience init(
     contentsOf path: FilePath,
     allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     let bytes = try readObjectFile(path)
     let file = path.lastComponent?.string ?? ""
     let stem = file.prefix { $0 != "." }
@@ -61,12 +61,12 @@ public final class BPFObject: Sendable {
   ///   - bytes: The ELF file. They are not needed after the call.
   ///   - name: The object's name.
   ///   - backends: Those that the object's storages may use.
-  /// - Throws: ``StorageError/Kind/invalidObject`` if libbpf cannot open the bytes.
+  /// - Throws: ``BPFError/Kind/invalidObject`` if libbpf cannot open the bytes.
   public convenience init(
     bytes: [UInt8],
     name: String,
     allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     try self.init(bytes: bytes, name: name, from: "object '\(name)'", allowing: backends)
   }
 
@@ -79,11 +79,11 @@ public final class BPFObject: Sendable {
   /// - Parameters:
   ///   - image: The object's bytes and name.
   ///   - backends: Those that the object's storages may use; to force one, give that alone.
-  /// - Throws: ``StorageError/Kind/invalidObject`` if libbpf cannot open the bytes.
+  /// - Throws: ``BPFError/Kind/invalidObject`` if libbpf cannot open the bytes.
   public convenience init(
     _ image: BPFObjectImage,
     allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     try self.init(bytes: image.bytes, name: image.name, allowing: backends)
   }
 
@@ -92,7 +92,7 @@ public final class BPFObject: Sendable {
     name: String,
     from source: String,
     allowing backends: Set<BackendKind>
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     var bytes = bytes
     let takesUserPages = takeUserPages(in: &bytes, allowing: backends)
     let pointer = try openObject(bytes, name: name, from: source)
@@ -124,7 +124,7 @@ public final class BPFObject: Sendable {
   /// Detaches the object's programs and releases everything it holds.
   ///
   /// Maps that were taken from it stay usable. Closing again does nothing; any other call after it
-  /// throws ``StorageError/Kind/wrongState``.
+  /// throws ``BPFError/Kind/wrongState``.
   public func close() {
     state.withLock { $0.close() }
   }
@@ -138,13 +138,13 @@ public final class BPFObject: Sendable {
   /// Costs the verification of every program: milliseconds to seconds. A failed load leaves nothing
   /// in the kernel, and the object can only be closed.
   ///
-  /// - Throws: ``StorageError/Kind/loadFailed`` with the verifier's log in
-  ///   ``StorageError/details``, ``StorageError/Kind/permissionDenied`` without the rights,
-  ///   ``StorageError/Kind/outOfResources`` without descriptors or memory, or
-  ///   ``StorageError/Kind/wrongState`` if it was tried before.
-  public func load() throws(StorageError) {
+  /// - Throws: ``BPFError/Kind/loadFailed`` with the verifier's log in
+  ///   ``BPFError/details``, ``BPFError/Kind/permissionDenied`` without the rights,
+  ///   ``BPFError/Kind/outOfResources`` without descriptors or memory, or
+  ///   ``BPFError/Kind/wrongState`` if it was tried before.
+  public func load() throws(BPFError) {
     let attempt = "load the object"
-    try state.withLock { (state) throws(StorageError) in
+    try state.withLock { (state) throws(BPFError) in
       let pointer = try state.opened(for: attempt, on: describedName)
       dropFlagsThatTheKernelLacks(in: pointer)
       try checkForUserPages(in: pointer, attempt: attempt)
@@ -179,14 +179,14 @@ public final class BPFObject: Sendable {
   private func checkForUserPages(
     in pointer: OpaquePointer,
     attempt: String
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     guard case .missing = KernelFeature.userPages else { return }
     for name in mapNames {
       guard let map = mms_object_find_map(pointer, userPages.created(name)),
         mms_map_autocreate(map),
         case .success(let layout) = layout(of: map, named: name, in: pointer), layout.isInUserPage
       else { continue }
-      throw StorageError(
+      throw BPFError(
         .unsupported,
         attempt: attempt,
         on: "map '\(name)' of \(describedName)",
@@ -201,15 +201,15 @@ public final class BPFObject: Sendable {
     attempt: String,
     warnings: String,
     log: String
-  ) -> StorageError {
+  ) -> BPFError {
     let refused = warnings.split(whereSeparator: \.isNewline)
       .first { $0.contains("load failed") && $0.contains("prog '") }?
       .split(separator: "'", omittingEmptySubsequences: false).dropFirst().first
-    let general = StorageError(code: code, attempt: attempt, on: describedName)
+    let general = BPFError(code: code, attempt: attempt, on: describedName)
     let isGeneral =
       code == -Errno.notPermitted.rawValue
       || log.isEmpty && [.permissionDenied, .outOfResources].contains(general.kind)
-    return StorageError(
+    return BPFError(
       isGeneral ? general.kind : .loadFailed,
       code: code,
       attempt: attempt,
@@ -257,9 +257,9 @@ struct BPFObjectState {
   func existing(
     for attempt: String,
     on object: String
-  ) throws(StorageError) -> OpaquePointer {
+  ) throws(BPFError) -> OpaquePointer {
     guard let pointer else {
-      throw StorageError(
+      throw BPFError(
         .wrongState,
         attempt: attempt,
         on: object,
@@ -270,10 +270,10 @@ struct BPFObjectState {
   }
 
   /// The object before loading.
-  func opened(for attempt: String, on object: String) throws(StorageError) -> OpaquePointer {
+  func opened(for attempt: String, on object: String) throws(BPFError) -> OpaquePointer {
     let pointer = try existing(for: attempt, on: object)
     guard phase == .opened else {
-      throw StorageError(
+      throw BPFError(
         .wrongState,
         attempt: attempt,
         on: object,
@@ -286,10 +286,10 @@ struct BPFObjectState {
   }
 
   /// The object after loading.
-  func loaded(for attempt: String, on object: String) throws(StorageError) -> OpaquePointer {
+  func loaded(for attempt: String, on object: String) throws(BPFError) -> OpaquePointer {
     let pointer = try existing(for: attempt, on: object)
     guard phase == .loaded else {
-      throw StorageError(
+      throw BPFError(
         .wrongState,
         attempt: attempt,
         on: object,
@@ -343,10 +343,10 @@ private func openObject(
   _ bytes: [UInt8],
   name: String,
   from source: String
-) throws(StorageError) -> OpaquePointer {
+) throws(BPFError) -> OpaquePointer {
   let attempt = "open the BPF object"
   guard bytes.starts(with: [0x7f, 0x45, 0x4c, 0x46]) else {
-    throw StorageError(
+    throw BPFError(
       .invalidObject,
       attempt: attempt,
       on: source,
@@ -362,7 +362,7 @@ private func openObject(
     return capturingWarnings(&warnings) { mms_object_open(start, bytes.count, name, &pointer) }
   }
   guard code == 0, let pointer else {
-    throw StorageError(
+    throw BPFError(
       .invalidObject,
       code: code,
       attempt: attempt,
@@ -375,7 +375,7 @@ private func openObject(
   return pointer
 }
 
-private func readObjectFile(_ path: FilePath) throws(StorageError) -> [UInt8] {
+private func readObjectFile(_ path: FilePath) throws(BPFError) -> [UInt8] {
   let attempt = "read the object file"
   let limit = 256 << 20
   do {
@@ -389,23 +389,23 @@ private func readObjectFile(_ path: FilePath) throws(StorageError) -> [UInt8] {
         if count == 0 { return bytes }
         bytes += chunk.prefix(count)
       }
-      throw StorageError(
+      throw BPFError(
         .invalidObject,
         attempt: attempt,
         on: "file '\(path)'",
         advice: "it has more than \(limit >> 20) MiB; it cannot be a BPF object"
       )
     }
-  } catch let error as StorageError {
+  } catch let error as BPFError {
     throw error
   } catch let errno as Errno {
-    throw StorageError(
+    throw BPFError(
       errno: errno,
       attempt: attempt,
       on: "file '\(path)'",
       advice: errno == .permissionDenied ? "let this user read the file" : nil
     )
   } catch {
-    throw StorageError(.system, attempt: attempt, on: "file '\(path)'", advice: "\(error)")
+    throw BPFError(.system, attempt: attempt, on: "file '\(path)'", advice: "\(error)")
   }
 }

@@ -11,7 +11,7 @@ public struct BPFObjectImage: Sendable {
   /// Takes an image from the code that `BPFPlugin` generates.
   ///
   /// Digits that are no hexadecimal number of whole bytes give an image without bytes, and opening
-  /// that fails with ``StorageError/Kind/invalidObject``.
+  /// that fails with ``BPFError/Kind/invalidObject``.
   ///
   /// - Parameters:
   ///   - name: The name of the source file, without `.bpf.c`.

@@ -20,7 +20,7 @@ struct BTFReader {
 
   /// What a map's value of the type `id` is; `size` is the map's own idea of its bytes. A value in a
   /// user page is what the pointer points to.
-  mutating func valueLayout(ofType id: UInt32, size: Int) throws(StorageError) -> ValueLayout {
+  mutating func valueLayout(ofType id: UInt32, size: Int) throws(BPFError) -> ValueLayout {
     let type = try fieldType(id)
     guard type.size == size else {
       throw malformed("type \(id) has \(type.size) bytes, the map's values have \(size)")
@@ -32,7 +32,7 @@ struct BTFReader {
   }
 
   /// The type of the value in a user page, where the type `id` is a structure of one `__uptr`.
-  private func userPage(_ id: UInt32) throws(StorageError) -> UInt32? {
+  private func userPage(_ id: UInt32) throws(BPFError) -> UInt32? {
     guard let (_, pointer) = try onlyMember(of: id) else { return nil }
     let type = try read(pointer)
     guard mms_btf_kind(type.kind) == MMS_BTF_PTR, type.type != 0 else { return nil }
@@ -49,7 +49,7 @@ struct BTFReader {
 
   private func onlyMember(
     of id: UInt32
-  ) throws(StorageError) -> (name: String, type: UInt32)? {
+  ) throws(BPFError) -> (name: String, type: UInt32)? {
     let type = try read(id)
     var member = mms_btf_member()
     guard mms_btf_kind(type.kind) == MMS_BTF_STRUCT, type.count == 1,
@@ -58,7 +58,7 @@ struct BTFReader {
     return (member.text, member.type)
   }
 
-  mutating func fieldType(_ id: UInt32, depth: Int = 0) throws(StorageError) -> FieldType {
+  mutating func fieldType(_ id: UInt32, depth: Int = 0) throws(BPFError) -> FieldType {
     guard depth < Self.deepest else { throw malformed("type \(id) is nested without end") }
     var id = id
     var alias = ""
@@ -131,7 +131,7 @@ struct BTFReader {
     _ id: UInt32,
     _ type: mms_btf_type,
     named name: String
-  ) throws(StorageError) -> FieldType {
+  ) throws(BPFError) -> FieldType {
     let size = Int(type.size)
     guard [1, 2, 4, 8].contains(size) else {
       throw malformed("enumeration \(id) has \(size) bytes")
@@ -143,7 +143,7 @@ struct BTFReader {
     _ id: UInt32,
     _ type: mms_btf_type,
     depth: Int
-  ) throws(StorageError) -> FieldType {
+  ) throws(BPFError) -> FieldType {
     let element = try fieldType(type.type, depth: depth + 1)
     let (bytes, overflow) = element.size.multipliedReportingOverflow(by: Int(type.count))
     guard !overflow, bytes <= UInt32.max else {
@@ -157,7 +157,7 @@ struct BTFReader {
     _ type: mms_btf_type,
     named name: String,
     depth: Int
-  ) throws(StorageError) -> FieldType {
+  ) throws(BPFError) -> FieldType {
     let size = Int(type.size)
     if let advice = kernelOwnedStructures[type.text] {
       return .unsupported(name: "struct \(type.text)", size: size, advice: advice)
@@ -202,7 +202,7 @@ struct BTFReader {
     )
   }
 
-  private mutating func pointer(_ type: mms_btf_type) throws(StorageError) -> FieldType {
+  private mutating func pointer(_ type: mms_btf_type) throws(BPFError) -> FieldType {
     var name = "pointer"
     var advice = "an address means nothing on the other side; store a number or an index instead"
     if type.type != 0 {
@@ -216,7 +216,7 @@ struct BTFReader {
   }
 
   /// The name of a type that has been read whole: the outermost typedef's, or the tag.
-  private func name(of id: UInt32) throws(StorageError) -> String {
+  private func name(of id: UInt32) throws(BPFError) -> String {
     var type = try read(id)
     while type.text.isEmpty || mms_btf_kind(type.kind) == MMS_BTF_TYPE_TAG {
       switch mms_btf_kind(type.kind) {
@@ -229,14 +229,14 @@ struct BTFReader {
     return type.text
   }
 
-  private func read(_ id: UInt32) throws(StorageError) -> mms_btf_type {
+  private func read(_ id: UInt32) throws(BPFError) -> mms_btf_type {
     var type = mms_btf_type()
     guard mms_btf_type(btf, id, &type) == 0 else { throw malformed("there is no type \(id)") }
     return type
   }
 
-  func malformed(_ reason: String) -> StorageError {
-    StorageError(
+  func malformed(_ reason: String) -> BPFError {
+    BPFError(
       .invalidObject,
       attempt: attempt,
       on: subject,

@@ -14,14 +14,14 @@ final class CallingTaskPrograms: Sendable {
   private let storing: CInt
   private let deleting: CInt
 
-  private init(_ map: BPFMap, valueSize: Int) throws(StorageError) {
+  private init(_ map: BPFMap, valueSize: Int) throws(BPFError) {
     let object = try BPFObject(.callingTask)
     defer { object.close() }
     try object.reuse(map, as: "values")
     try object.setGlobal("value_size", to: UInt32(valueSize))
     try object.load()
     var descriptors: [CInt] = []
-    do throws(StorageError) {
+    do throws(BPFError) {
       for name in ["load_value", "store_value", "delete_value"] {
         descriptors.append(try object.duplicateProgram(name))
       }
@@ -53,10 +53,9 @@ final class CallingTaskPrograms: Sendable {
 
   /// The programs for a map. If nobody has them they are loaded: some milliseconds, and needs the
   /// right to load programs. To be given back with ``giveBack(map:)``.
-  static func take(for map: BPFMap, _ info: BPFMapInfo) throws(StorageError) -> CallingTaskPrograms
-  {
+  static func take(for map: BPFMap, _ info: BPFMapInfo) throws(BPFError) -> CallingTaskPrograms {
     _ = forkHandlers
-    return try lock.withLock { () throws(StorageError) in
+    return try lock.withLock { () throws(BPFError) in
       if let programs = byMap[info.id]?.programs {
         byMap[info.id]?.users += 1
         return programs

@@ -6,7 +6,7 @@ func checkGlobal<Field: MapField>(
   as type: Field.Type,
   attempt: String,
   on object: String
-) throws(StorageError) {
+) throws(BPFError) {
   let given = try Field.fieldType()
   let comparison = LayoutComparison(
     swift: given,
@@ -15,7 +15,7 @@ func checkGlobal<Field: MapField>(
     mapName: name
   )
   guard comparison.isMatch, MemoryLayout<Field>.size == size else {
-    throw StorageError(
+    throw BPFError(
       .layoutMismatch,
       attempt: attempt,
       on: object,

@@ -13,7 +13,7 @@ enum KernelFeature {
 
   /// `BPF_F_MMAPABLE` for `BPF_MAP_TYPE_TASK_STORAGE`: creates such a map and closes it.
   static let mappableTaskStorage: Availability = {
-    do throws(StorageError) {
+    do throws(BPFError) {
       try BPFMap(
         creatingTaskStorage: "mmap_probe",
         wordCount: 1,
@@ -32,7 +32,7 @@ enum KernelFeature {
   /// kernel that knows such pointers refuses as too large. Others take it for a number, and the
   /// map is closed.
   static let userPages: Availability = {
-    do throws(StorageError) {
+    do throws(BPFError) {
       try BPFMap(creatingTaskStorage: "uptr_probe", wordCount: 1 << 20, inUserPage: true).close()
       return .missing(nil)
     } catch {

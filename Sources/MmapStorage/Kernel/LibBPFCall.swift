@@ -24,7 +24,7 @@ func capturingWarnings<Result: ~Copyable>(_ warnings: inout String, _ body: () -
   }
 }
 
-extension StorageError {
+extension BPFError {
   /// Makes an error of what the shim returned: an error number of the system's or of libbpf's own.
   ///
   /// `code` is the negative value; a `kind` or `advice` given replaces the one that fits most calls.
@@ -39,7 +39,7 @@ extension StorageError {
     let firstOfLibBPF = 4000
     let number = code.magnitude
     if number < firstOfLibBPF {
-      let general = StorageError(
+      let general = BPFError(
         errno: Errno(rawValue: CInt(number)),
         attempt: attempt,
         on: object,

@@ -6,11 +6,11 @@ func elementError(
   attempt: String,
   on map: String,
   of task: TaskReference
-) -> StorageError {
+) -> BPFError {
   let object = "\(map) of \(task)"
   return switch errno {
   case .badFileDescriptor:
-    StorageError(
+    BPFError(
       .wrongState,
       attempt: attempt,
       on: object,
@@ -18,7 +18,7 @@ func elementError(
       advice: "the pidfd is closed, or is not a pidfd"
     )
   case .notPermitted:
-    StorageError(
+    BPFError(
       errno: errno,
       attempt: attempt,
       on: object,
@@ -26,7 +26,7 @@ func elementError(
         + "or bpf() needs CAP_BPF here (kernel.unprivileged_bpf_disabled)"
     )
   case .resourceTemporarilyUnavailable:
-    StorageError(
+    BPFError(
       .contended,
       attempt: attempt,
       on: object,
@@ -35,16 +35,16 @@ func elementError(
         + "or the kernel has no memory for it"
     )
   default:
-    StorageError(errno: errno, attempt: attempt, on: object)
+    BPFError(errno: errno, attempt: attempt, on: object)
   }
 }
 
 extension BPFMap {
   /// What the kernel says about the map, if it is of task storage.
-  func taskStorageInfo() throws(StorageError) -> BPFMapInfo {
+  func taskStorageInfo() throws(BPFError) -> BPFMapInfo {
     let info = try info
     guard info.type == .taskStorage else {
-      throw StorageError(
+      throw BPFError(
         .wrongType,
         attempt: "use it as task-local storage",
         on: describedName,

@@ -10,8 +10,8 @@ final class OpenMap: Sendable {
 
   var name: String { map.name }
 
-  /// - Throws: ``StorageError/Kind/wrongState`` if the map is closed.
-  init(_ map: BPFMap, for attempt: String) throws(StorageError) {
+  /// - Throws: ``BPFError/Kind/wrongState`` if the map is closed.
+  init(_ map: BPFMap, for attempt: String) throws(BPFError) {
     self.map = map
     number = try map.beginUse(for: attempt)
   }

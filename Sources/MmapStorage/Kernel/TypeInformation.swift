@@ -7,12 +7,12 @@ package struct TypeInformation: ~Copyable {
   private let subject: String
 
   /// Asks the kernel for the type information that a map was created with.
-  init(kernelID id: UInt32, attempt: String, on subject: String) throws(StorageError) {
+  init(kernelID id: UInt32, attempt: String, on subject: String) throws(BPFError) {
     var btf: OpaquePointer?
     var warnings = ""
     let code = capturingWarnings(&warnings) { mms_btf_from_kernel(id, &btf) }
     guard code == 0, let btf else {
-      throw StorageError(
+      throw BPFError(
         .layoutUnavailable,
         code: code,
         attempt: attempt,
@@ -28,7 +28,7 @@ package struct TypeInformation: ~Copyable {
   }
 
   /// Takes the bytes of a ".BTF" section.
-  package init(bytes: [UInt8], name: String) throws(StorageError) {
+  package init(bytes: [UInt8], name: String) throws(BPFError) {
     attempt = "read type information"
     subject = "'\(name)'"
     var btf: OpaquePointer?
@@ -39,7 +39,7 @@ package struct TypeInformation: ~Copyable {
       }
     }
     guard code == 0, let btf else {
-      throw StorageError(
+      throw BPFError(
         .invalidObject,
         code: code,
         attempt: attempt,
@@ -56,7 +56,7 @@ package struct TypeInformation: ~Copyable {
   }
 
   /// What the value of a map is whose value type is `id` and whose values have `size` bytes.
-  package func valueLayout(ofType id: UInt32, size: Int) throws(StorageError) -> ValueLayout {
+  package func valueLayout(ofType id: UInt32, size: Int) throws(BPFError) -> ValueLayout {
     var reader = BTFReader(btf: btf, attempt: attempt, subject: subject)
     return try reader.valueLayout(ofType: id, size: size)
   }

@@ -10,13 +10,13 @@ struct UserPage: @unchecked Sendable {
 
   let address: UnsafeMutableRawPointer
 
-  /// - Throws: ``StorageError/Kind/outOfResources`` if there is no memory, or the process has as many
+  /// - Throws: ``BPFError/Kind/outOfResources`` if there is no memory, or the process has as many
   ///   mappings as it may.
-  init(for object: @autoclosure () -> String) throws(StorageError) {
+  init(for object: @autoclosure () -> String) throws(BPFError) {
     var address: UnsafeMutableRawPointer?
     let code = mms_map_user_page(&address)
     guard code == 0, let address else {
-      throw StorageError(
+      throw BPFError(
         code: code,
         attempt: "allocate a page for the calling thread's value",
         on: object(),

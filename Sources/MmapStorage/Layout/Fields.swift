@@ -12,7 +12,7 @@ public struct Fields<Value: MapValue> {
   /// The stored properties under their own names, by reflection.
   public static var reflected: Fields { Fields(source: .reflection) }
 
-  func fieldType() throws(StorageError) -> FieldType {
+  func fieldType() throws(BPFError) -> FieldType {
     switch source {
     case .reflection: try describeStructure(Value.self)
     case .declaration(let fields): try describeDeclared(fields)
@@ -48,7 +48,7 @@ extension Fields {
   /// One field of a value: its C name and the property that it stands in.
   public struct Field {
     fileprivate enum Role {
-      case field(name: String, describe: () throws(StorageError) -> FieldType)
+      case field(name: String, describe: () throws(BPFError) -> FieldType)
       case padding
     }
 
@@ -77,7 +77,7 @@ extension Fields {
     ///     structure or of a named union.
     ///   - keyPath: The stored property, or imported member, of the value.
     public init<F>(_ name: String, _ keyPath: KeyPath<Value, F>) {
-      self.init(.field(name: name) { () throws(StorageError) in try describe(F.self) }, keyPath)
+      self.init(.field(name: name) { () throws(BPFError) in try describe(F.self) }, keyPath)
     }
 
     /// Declares a property that is the C array `name` of `count` elements, whatever Swift has it
@@ -94,7 +94,7 @@ extension Fields {
       arrayOf element: Element.Type,
       count: Int
     ) {
-      let role = Role.field(name: name) { () throws(StorageError) in
+      let role = Role.field(name: name) { () throws(BPFError) in
         let type = FieldType.array(of: try element.fieldType(), count: max(0, count))
         guard type.size == MemoryLayout<F>.size, count > 0 else {
           throw .undescribed(
@@ -117,7 +117,7 @@ extension Fields {
     /// - Returns: The field, for the list in ``MapValue/fields-swift.type.property``.
     public static func opaque<F>(_ name: String, _ keyPath: KeyPath<Value, F>) -> Field {
       Field(
-        .field(name: name) { () throws(StorageError) in .opaque(size: MemoryLayout<F>.size) },
+        .field(name: name) { () throws(BPFError) in .opaque(size: MemoryLayout<F>.size) },
         keyPath
       )
     }
@@ -131,7 +131,7 @@ extension Fields {
     }
   }
 
-  private func describeDeclared(_ fields: [Field]) throws(StorageError) -> FieldType {
+  private func describeDeclared(_ fields: [Field]) throws(BPFError) -> FieldType {
     guard _isPOD(Value.self) else {
       throw .undescribed(
         "type \(Value.self)",
@@ -175,7 +175,7 @@ extension Fields {
   /// be holes that alignment explains.
   private func checkCompleteness(
     of covered: [(range: Range<Int>, alignment: Int)]
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     var parts = StoredParts()
     for property in storedProperties(of: Value.self) { parts.add(property, base: 0, path: "") }
     let declared = covered.map(\.range)

@@ -1,6 +1,6 @@
 extension InlineArray: MapField where Element: MapField {
   /// An array of `count` elements; an array of arrays where the element is one.
-  public static func fieldType() throws(StorageError) -> FieldType {
+  public static func fieldType() throws(BPFError) -> FieldType {
     .array(of: try Element.fieldType(), count: count)
   }
 }

@@ -104,14 +104,14 @@ public struct LayoutComparison: Sendable {
   ///   - map: The map's side, from its BTF.
   ///   - mapName: The name of the map, such as "request_tags", for the table and the error.
   ///   - policy: How much the map may have that Swift does not know.
-  /// - Throws: ``StorageError`` of kind ``StorageError/Kind/layoutUndescribed`` if the Swift type
+  /// - Throws: ``BPFError`` of kind ``BPFError/Kind/layoutUndescribed`` if the Swift type
   ///   cannot be described.
   public init<Value: MapField>(
     of type: Value.Type,
     map: FieldType,
     mapName: String,
     policy: LayoutPolicy = .exact
-  ) throws(StorageError) {
+  ) throws(BPFError) {
     self.init(
       swift: try type.fieldType(),
       swiftName: "\(type)",
@@ -139,12 +139,12 @@ public struct LayoutComparison: Sendable {
 
   /// Throws unless the two sides match.
   ///
-  /// - Throws: ``StorageError`` of kind ``StorageError/Kind/layoutMismatch``, with the table in its
+  /// - Throws: ``BPFError`` of kind ``BPFError/Kind/layoutMismatch``, with the table in its
   ///   details.
-  public func check() throws(StorageError) {
+  public func check() throws(BPFError) {
     if isMatch { return }
     let count = mismatches.count
-    throw StorageError(
+    throw BPFError(
       .layoutMismatch,
       attempt: "use Swift type '\(swiftName)' as the value",
       on: "map '\(mapName)'",

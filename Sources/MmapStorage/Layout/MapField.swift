@@ -8,7 +8,7 @@
 public protocol MapField: Sendable {
   /// What the field is, for comparison with the map's BTF.
   ///
-  /// - Throws: ``StorageError`` of kind ``StorageError/Kind/layoutUndescribed`` if the type cannot
+  /// - Throws: ``BPFError`` of kind ``BPFError/Kind/layoutUndescribed`` if the type cannot
   ///   be described.
-  static func fieldType() throws(StorageError) -> FieldType
+  static func fieldType() throws(BPFError) -> FieldType
 }

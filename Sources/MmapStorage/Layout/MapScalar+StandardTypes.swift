@@ -1,6 +1,6 @@
 extension MapScalar where Self: FixedWidthInteger {
   /// A whole number of this width and sign.
-  public static func fieldType() throws(StorageError) -> FieldType {
+  public static func fieldType() throws(BPFError) -> FieldType {
     .integer(size: MemoryLayout<Self>.size, signed: isSigned)
   }
 }
@@ -87,7 +87,7 @@ extension Int64: MapScalar {
 
 extension Float: MapScalar {
   /// A floating-point number of 4 bytes.
-  public static func fieldType() throws(StorageError) -> FieldType { .floatingPoint(size: 4) }
+  public static func fieldType() throws(BPFError) -> FieldType { .floatingPoint(size: 4) }
 
   /// The number with this IEEE bit pattern.
   @inlinable @inline(__always)
@@ -100,7 +100,7 @@ extension Float: MapScalar {
 
 extension Double: MapScalar {
   /// A floating-point number of 8 bytes.
-  public static func fieldType() throws(StorageError) -> FieldType { .floatingPoint(size: 8) }
+  public static func fieldType() throws(BPFError) -> FieldType { .floatingPoint(size: 8) }
 
   /// The number with this IEEE bit pattern.
   @inlinable @inline(__always)
@@ -113,7 +113,7 @@ extension Double: MapScalar {
 
 extension Bool: MapScalar {
   /// C's `bool`.
-  public static func fieldType() throws(StorageError) -> FieldType { .boolean }
+  public static func fieldType() throws(BPFError) -> FieldType { .boolean }
 
   /// False for 0, true for every other byte, as in C.
   @inlinable @inline(__always)
@@ -126,11 +126,11 @@ extension Bool: MapScalar {
 
 extension MapScalar where Self: RawRepresentable, RawValue: MapScalar {
   /// The wrapped type's.
-  public static func fieldType() throws(StorageError) -> FieldType {
+  public static func fieldType() throws(BPFError) -> FieldType {
     guard _isPOD(Self.self), MemoryLayout<Self>.size == MemoryLayout<RawValue>.size,
       !isSwiftEnum(Self.self)
     else {
-      throw StorageError(
+      throw BPFError(
         .layoutUndescribed,
         attempt: "describe a field",
         on: "type \(Self.self)",

@@ -53,11 +53,11 @@ extension MapValue {
 
   /// The structure with its members.
   ///
-  /// - Throws: ``StorageError`` of kind ``StorageError/Kind/layoutUndescribed`` if a field cannot
+  /// - Throws: ``BPFError`` of kind ``BPFError/Kind/layoutUndescribed`` if a field cannot
   ///   be described, if bytes are left over that no field covers, or if a scalar is not aligned.
   /// - Complexity: O(*n*) in the number of fields and array elements; meant for opening a storage,
   ///   not for each access. May be called from any thread.
-  public static func fieldType() throws(StorageError) -> FieldType {
+  public static func fieldType() throws(BPFError) -> FieldType {
     let type = try fields.fieldType()
     if let field = type.misalignedScalar() {
       throw .undescribed(
@@ -108,9 +108,9 @@ extension FieldType {
   }
 }
 
-extension StorageError {
+extension BPFError {
   /// The type cannot be described as a layout.
-  static func undescribed(_ object: String, _ advice: String) -> StorageError {
-    StorageError(.layoutUndescribed, attempt: "describe the layout", on: object, advice: advice)
+  static func undescribed(_ object: String, _ advice: String) -> BPFError {
+    BPFError(.layoutUndescribed, attempt: "describe the layout", on: object, advice: advice)
   }
 }

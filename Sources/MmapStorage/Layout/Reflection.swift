@@ -13,7 +13,7 @@ struct StoredProperty {
 /// structures, homogeneous tuples, inline arrays and wrapped numbers that do not conform.
 ///
 /// The type is plain bytes: whoever asks has checked the structure that it stands in.
-func describe<T>(_ type: T.Type) throws(StorageError) -> FieldType {
+func describe<T>(_ type: T.Type) throws(BPFError) -> FieldType {
   if let field = type as? any MapField.Type {
     return try field.fieldType()
   }
@@ -115,7 +115,7 @@ private func withZeroes<T, Result>(of type: T.Type, _ body: (T) -> Result) -> Re
   return body(scratch.pointee)
 }
 
-private func describeTuple<T>(_ type: T.Type) throws(StorageError) -> FieldType {
+private func describeTuple<T>(_ type: T.Type) throws(BPFError) -> FieldType {
   let elements = storedProperties(of: type)
   guard let first = elements.first, elements.allSatisfy({ $0.type == first.type }) else {
     throw .undescribed(
@@ -138,14 +138,14 @@ private enum Described {
 }
 
 /// A structure by reflection, if what reflection shows accounts for every byte.
-func describeStructure<T>(_ type: T.Type) throws(StorageError) -> FieldType {
+func describeStructure<T>(_ type: T.Type) throws(BPFError) -> FieldType {
   if let known = Described[type] { return known }
   let found = try reflectStructure(type)
   Described[type] = found
   return found
 }
 
-private func reflectStructure<T>(_ type: T.Type) throws(StorageError) -> FieldType {
+private func reflectStructure<T>(_ type: T.Type) throws(BPFError) -> FieldType {
   guard _isPOD(type) else {
     throw .undescribed(
       "type \(type)",
@@ -171,7 +171,7 @@ private func reflectStructure<T>(_ type: T.Type) throws(StorageError) -> FieldTy
   var members: [CompositeLayout.Member] = []
   for property in properties {
     let member = try naming("field '\(property.name)' of type \(type)") {
-      () throws(StorageError) in try describe(property.type)
+      () throws(BPFError) in try describe(property.type)
     }
     members.append(.init(name: property.name, offset: property.offset, type: member))
   }
@@ -196,8 +196,8 @@ private func wrappedScalar<T>(
 /// Puts the field in front of the type in an error from describing the field's type.
 func naming<Result>(
   _ field: String,
-  _ body: () throws(StorageError) -> Result
-) throws(StorageError) -> Result {
+  _ body: () throws(BPFError) -> Result
+) throws(BPFError) -> Result {
   do {
     return try body()
   } catch {

@@ -30,7 +30,7 @@ final class CopiedValue {
   }
 
   /// Enters a view; the outermost one loads the bytes. A storage that does not exist reads as zero.
-  func begin() throws(StorageError) -> UnsafeMutableRawPointer {
+  func begin() throws(BPFError) -> UnsafeMutableRawPointer {
     if depth == 0 {
       try load()
       bytes.copyMemory(from: loaded, byteCount: size)
@@ -40,7 +40,7 @@ final class CopiedValue {
   }
 
   /// Leaves a view; the outermost one writes back the fields that changed, and only those.
-  func end() throws(StorageError) {
+  func end() throws(BPFError) {
     depth -= 1
     guard depth == 0 else { return }
     collectChanges()
@@ -54,7 +54,7 @@ final class CopiedValue {
   }
 
   /// Loads again and keeps what the views changed meanwhile.
-  func reload() throws(StorageError) {
+  func reload() throws(BPFError) {
     collectChanges()
     let mine = pieces(of: bytes), before = pieces(of: loaded)
     do {
@@ -80,7 +80,7 @@ final class CopiedValue {
     }
   }
 
-  private func load() throws(StorageError) {
+  private func load() throws(BPFError) {
     let buffer = UnsafeMutableRawBufferPointer(start: loaded, count: size)
     if try !backend.load(.callingThread, into: buffer) {
       buffer.initializeMemory(as: UInt8.self, repeating: 0)

@@ -14,12 +14,12 @@ extension TaskReference {
   ///   - isKept: Whether the pidfd of the calling thread is kept for the next call.
   ///   - body: Uses the pidfd, and does not close it.
   /// - Returns: What `body` returned.
-  /// - Throws: ``StorageError`` if there is no such thread, or no pidfd for it on this kernel.
+  /// - Throws: ``BPFError`` if there is no such thread, or no pidfd for it on this kernel.
   func withPidfd<R>(
     for attempt: String,
     isKept: Bool = true,
     _ body: (Int32) -> R
-  ) throws(StorageError) -> R {
+  ) throws(BPFError) -> R {
     switch self {
     case .pidfd(let descriptor):
       return body(descriptor.rawValue)
@@ -44,7 +44,7 @@ extension TaskReference {
     of record: ThreadRecord,
     for attempt: String,
     _ body: (Int32) -> R
-  ) throws(StorageError) -> R {
+  ) throws(BPFError) -> R {
     if let result = record.pidfd.withDescriptor(body) { return result }
     let descriptor = PidfdOpener.shared.open(record.id)
     guard descriptor >= 0 else {
@@ -61,7 +61,7 @@ extension TaskReference {
     failure: Int32,
     for attempt: String,
     _ body: (Int32) -> R
-  ) throws(StorageError) -> R {
+  ) throws(BPFError) -> R {
     func isScarcity(_ result: Int32) -> Bool { result == -EMFILE || result == -ENFILE }
 
     var failure = failure
@@ -86,11 +86,11 @@ extension TaskReference {
     throw pidfdError(Errno(rawValue: -failure), of: id, for: attempt)
   }
 
-  private func pidfdError(_ errno: Errno, of id: ThreadID, for attempt: String) -> StorageError {
+  private func pidfdError(_ errno: Errno, of id: ThreadID, for attempt: String) -> BPFError {
     let object = "thread \(id)"
     return switch errno {
     case .invalidArgument where id.rawValue > 0:
-      StorageError(
+      BPFError(
         .unsupported,
         attempt: attempt,
         on: object,
@@ -99,7 +99,7 @@ extension TaskReference {
           + "(PIDFD_THREAD)"
       )
     case .noFunction:
-      StorageError(
+      BPFError(
         .unsupported,
         attempt: attempt,
         on: object,
@@ -107,7 +107,7 @@ extension TaskReference {
         advice: "pidfd_open needs Linux 5.3, or a sandbox that lets it through"
       )
     case .invalidArgument:
-      StorageError(
+      BPFError(
         .invalidArgument,
         attempt: attempt,
         on: object,
@@ -115,7 +115,7 @@ extension TaskReference {
         advice: "a thread id is a positive number"
       )
     default:
-      StorageError(errno: errno, attempt: attempt, on: object)
+      BPFError(errno: errno, attempt: attempt, on: object)
     }
   }
 }

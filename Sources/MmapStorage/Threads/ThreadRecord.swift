@@ -28,12 +28,12 @@ final class ThreadRecord: Sendable {
 
   /// The calling thread's record, made on its first touch.
   ///
-  /// - Throws: ``StorageError`` if the process has used up its thread-specific data keys, or the
+  /// - Throws: ``BPFError`` if the process has used up its thread-specific data keys, or the
   ///   thread is ending and will not say so again.
-  static func currentOrNew() throws(StorageError) -> ThreadRecord {
+  static func currentOrNew() throws(BPFError) -> ThreadRecord {
     if let current { return current }
     guard mms_thread_ends_get() < PTHREAD_DESTRUCTOR_ITERATIONS else {
-      throw StorageError(
+      throw BPFError(
         .wrongState,
         attempt: "attach the thread",
         on: "thread \(ThreadID.current)",
@@ -44,7 +44,7 @@ final class ThreadRecord: Sendable {
     let pointer = Unmanaged.passUnretained(record).toOpaque()
     let result = threadEndKey.map { pthread_setspecific($0, pointer) } ?? EAGAIN
     guard result == 0 else {
-      throw StorageError(
+      throw BPFError(
         .outOfResources,
         attempt: "arrange for clean-up at the thread's end",
         on: "thread \(record.id)",

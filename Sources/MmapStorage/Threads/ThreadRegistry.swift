@@ -112,7 +112,7 @@ final class ThreadRegistry: Sendable {
     slotOffset: UInt,
     backend: any StorageBackend,
     fields: [Range<Int>]
-  ) throws(StorageError) -> ThreadAttachment {
+  ) throws(BPFError) -> ThreadAttachment {
     let record = try ThreadRecord.currentOrNew()
     let slot = mms_slot_at(slotOffset)
 

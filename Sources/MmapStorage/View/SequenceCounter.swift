@@ -22,14 +22,14 @@ extension StorageView {
   ///   - attempts: How often to try, at least once.
   ///   - body: Reads the fields.
   /// - Returns: What `body` returned in the attempt that no write disturbed.
-  /// - Throws: ``StorageError`` with ``StorageError/Kind/contended`` if every attempt was disturbed;
+  /// - Throws: ``BPFError`` with ``BPFError/Kind/contended`` if every attempt was disturbed;
   ///   the errors of loading with a backend that copies.
   @inlinable
   public func readConsistently<Counter: MapScalar & FixedWidthInteger, Result>(
     sequence: KeyPath<Value, Counter>,
     attempts: Int = 1_000,
     _ body: (borrowing StorageView<Value>) -> Result
-  ) throws(StorageError) -> Result {
+  ) throws(BPFError) -> Result {
     let counter = address + MemoryLayout<Value>.fieldOffset(of: sequence)
     for _ in 0..<max(attempts, 1) {
       try copy?.reload()
@@ -41,7 +41,7 @@ extension StorageView {
       let after = Counter.Bits._load(counter)
       if before == after, before & 1 == 0 { return result }
     }
-    throw StorageError(
+    throw BPFError(
       .contended,
       attempt: "read fields consistently",
       on: "a \(Value.self)",

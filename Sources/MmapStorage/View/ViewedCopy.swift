@@ -6,15 +6,15 @@ struct ViewedCopy {
   init(_ value: Unmanaged<CopiedValue>) { self.value = value }
 
   /// Enters the view.
-  func begin() throws(StorageError) -> UnsafeMutableRawPointer {
+  func begin() throws(BPFError) -> UnsafeMutableRawPointer {
     try value.takeUnretainedValue().begin()
   }
 
   /// Loads the storage again and keeps what the view changed.
   @usableFromInline
-  func reload() throws(StorageError) { try value.takeUnretainedValue().reload() }
+  func reload() throws(BPFError) { try value.takeUnretainedValue().reload() }
 
   /// Leaves the view: the outermost one writes back what changed.
   @usableFromInline
-  func end() throws(StorageError) { try value.takeUnretainedValue().end() }
+  func end() throws(BPFError) { try value.takeUnretainedValue().end() }
 }

@@ -5,10 +5,10 @@ public import SystemPackage
 ///
 /// Every throwing function of the library throws this type. Printing an error gives a text for a
 /// person; ``kind`` and ``errno`` are for code that reacts.
-public struct StorageError: Error, Sendable {
+public struct BPFError: Error, Sendable {
   /// What went wrong, for code that reacts to some failures and not to others.
   public enum Kind: Sendable, Hashable {
-    /// The Swift type and the map's BTF disagree; ``StorageError/details`` holds the table.
+    /// The Swift type and the map's BTF disagree; ``BPFError/details`` holds the table.
     case layoutMismatch
     /// A type cannot be described as a layout, so it was not compared with anything.
     case layoutUndescribed
@@ -28,7 +28,7 @@ public struct StorageError: Error, Sendable {
     case noSuchTask
     /// The bytes are not a BPF object file that libbpf can open.
     case invalidObject
-    /// The kernel refused the object; ``StorageError/details`` holds the verifier's log.
+    /// The kernel refused the object; ``BPFError/details`` holds the verifier's log.
     case loadFailed
     /// The call came in the wrong order, such as a flag set after loading, or after `close()`.
     case wrongState
@@ -36,7 +36,7 @@ public struct StorageError: Error, Sendable {
     case contended
     /// A limit was reached: descriptors, memory, or entries.
     case outOfResources
-    /// Any other system error; ``StorageError/errno`` says which.
+    /// Any other system error; ``BPFError/errno`` says which.
     case system
   }
 
@@ -124,7 +124,7 @@ public struct StorageError: Error, Sendable {
   }
 }
 
-extension StorageError: CustomStringConvertible {
+extension BPFError: CustomStringConvertible {
   /// The whole error as text: one line, and the details below it where there are any.
   public var description: String {
     var text = "cannot \(attempt): \(object)"
@@ -135,7 +135,7 @@ extension StorageError: CustomStringConvertible {
   }
 }
 
-extension StorageError {
+extension BPFError {
   /// Turns an error number into an error with the kind and advice that fit most calls; a caller
   /// that knows more about the call gives its own `advice`.
   package init(
