@@ -1,4 +1,4 @@
-// swift-tools-version: 6.2
+// swift-tools-version: 6.3
 import PackageDescription
 
 // CI wants no warnings. Users of the package are not bothered with that.
@@ -18,6 +18,7 @@ let package = Package(
   name: "MmapStorage",
   products: [
     .library(name: "MmapStorage", targets: ["MmapStorage"]),
+    .library(name: "LibBPF", targets: ["LibBPF"]),
     .library(name: "MmapStorageTesting", targets: ["MmapStorageTesting"]),
     .plugin(name: "BPFPlugin", targets: ["BPFPlugin"]),
   ],
@@ -33,17 +34,24 @@ let package = Package(
     .target(
       name: "CLibBPFShim",
       dependencies: ["CLibBPF"],
-      cSettings: cSettings,
-      linkerSettings: [.linkedLibrary("elf")]
+      cSettings: cSettings
     ),
     .target(name: "BPFHeaders"),
     .target(
-      name: "MmapStorage",
+      name: "LibBPF",
       dependencies: [
-        "BPFHeaders", "CLibBPFShim",
+        "CLibBPF", "CLibBPFShim",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      exclude: ["Kernel/calling-task.bpf.c"],
+      swiftSettings: swiftSettings
+    ),
+    .target(
+      name: "MmapStorage",
+      dependencies: [
+        "BPFHeaders", "CLibBPFShim", "LibBPF",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      exclude: ["Backends/calling-task.bpf.c"],
       swiftSettings: swiftSettings,
       plugins: ["BPFPlugin"]
     ),
@@ -90,7 +98,7 @@ let package = Package(
     .testTarget(
       name: "LiveKernelTests",
       dependencies: [
-        "MmapStorage", "CLibBPFShim", "TestSupport", "CTestSupport",
+        "LibBPF", "MmapStorage", "TestSupport", "CTestSupport",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Programs"],

@@ -1,4 +1,5 @@
 public import CLibBPFShim
+public import LibBPF
 public import SystemPackage
 
 /// One map's task-local storage, with a typed view for the calling thread and copies for others.

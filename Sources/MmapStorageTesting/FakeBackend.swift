@@ -1,3 +1,4 @@
+public import LibBPF
 public import MmapStorage
 internal import Synchronization
 public import SystemPackage

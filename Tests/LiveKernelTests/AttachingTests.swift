@@ -6,31 +6,62 @@ import Testing
 @Suite(.liveKernel) struct AttachingTests {
   @Test func detachingStopsTheProgram() throws {
     let object = try loadedCounters()
-    let link = try object.attach(program: "count_calls")
-    link.detach()
-    link.detach()
+    try object.attach(program: "count_calls")
+    try object.detach(program: "count_calls")
+    try object.detach(program: "count_calls")
     try expectStopped(object)
-    let again = try object.attach(program: "count_calls")
+    try object.attach(program: "count_calls")
+    #expect(object.attachedPrograms == ["count_calls"])
     try expectRunning(object)
-    again.detach()
+    object.detach()
+    object.detach()
+    try expectStopped(object)
   }
 
-  @Test func aProgramIsDetachedWhenItsLinkGoesAway() throws {
+  @Test func attachingAgainAttachesNothingTwice() throws {
     let object = try loadedCounters()
-    var links = try object.attach()
-    try expectRunning(object)
-    links.removeAll()
-    try expectStopped(object)
+    try object.attach()
+    try object.attach()
+    try object.attach(program: "count_calls")
+    let before = try object.global("seen", as: UInt32.self)
+    for _ in 0..<10 { _ = getppid() }
+    let seen = try object.global("seen", as: UInt32.self) - before
+    #expect(seen < 20, "the program runs \(seen) times for 10 calls")
+    object.detach()
   }
 
-  @Test func aLinkKeepsItsObjectAlive() throws {
-    var object: BPFObject? = try loadedCounters()
-    weak let weakObject = object
-    var links = try #require(try object?.attach())
-    object = nil
-    try expectRunning(try #require(weakObject))
-    links.removeAll()
-    #expect(weakObject == nil)
+  /// In release mode an object is released after its last use. What was taken from it must keep
+  /// its programs attached.
+  @Test func aMapKeepsTheProgramsAttached() async {
+    await #expect(processExitsWith: .success) {
+      weak var weakObject: BPFObject?
+      func attached() throws -> BPFMap {
+        let object = try loadedCounters()
+        weakObject = object
+        try object.attach()
+        return try object.map("task_counters")
+      }
+      var map: BPFMap? = try attached()
+      #expect(try descriptors("bpf_link").count == 1)
+      #expect(map?.object === weakObject)
+      map = nil
+      #expect(weakObject == nil)
+      #expect(try descriptors("bpf_link").isEmpty)
+    }
+  }
+
+  @Test func aStorageKeepsTheProgramsAttached() async {
+    await #expect(processExitsWith: .success) {
+      func attached() throws -> TaskLocalStorage<Echo> {
+        let program = try EchoProgram()
+        return try program.storage()
+      }
+      var storage: TaskLocalStorage<Echo>? = try attached()
+      #expect(try descriptors("bpf_link").count == 1)
+      _ = try storage?.withCurrent { $0.calls }
+      storage = nil
+      #expect(try descriptors("bpf_link").isEmpty)
+    }
   }
 
   @Test func closingDetaches() async {
@@ -38,10 +69,10 @@ import Testing
     await #expect(processExitsWith: .success) {
       let object = try loadedCounters()
       let map = try object.map(".bss")
-      let link = try object.attach(program: "count_calls")
+      try object.attach(program: "count_calls")
       object.close()
       #expect(try descriptors("bpf_link").isEmpty && descriptors("bpf-prog").isEmpty)
-      link.detach()
+      object.detach()
       #expect(try map.info.type == .array)
     }
   }
@@ -68,9 +99,9 @@ import Testing
     #expect(error.attempt == "attach program 'second'")
     #expect(error.errno != nil && error.details.contains("second"), "\(error)")
     try expectStopped(object)
-    let first = try object.attach(program: "first")
+    try object.attach(program: "first")
     try expectRunning(object)
-    first.detach()
+    object.detach()
   }
 
   private func expectRunning(

@@ -13,7 +13,6 @@ struct Echo: MapValue, Equatable {
 /// The program of echo.bpf.c, loaded for this process and attached.
 struct EchoProgram {
   let object: BPFObject
-  let links: [BPFLink]
 
   init(
     creates: Bool = true,
@@ -25,7 +24,7 @@ struct EchoProgram {
     try object.setGlobal("creates", to: UInt32(creates ? 1 : 0))
     if let call { try object.setGlobal("call", to: call) }
     try object.load()
-    links = try object.attach()
+    try object.attach()
   }
 
   func storage() throws -> TaskLocalStorage<Echo> {

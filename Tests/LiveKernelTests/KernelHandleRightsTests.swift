@@ -80,7 +80,7 @@ import Testing
     try object.setGlobal("target_tgid", to: getpid())
     try object.load()
     let maps = try object.maps()
-    let links = try object.attach()
+    try object.attach()
     let copy = try maps[0].duplicateDescriptor()
     do throws(BPFError) {
       _ = try BPFMap(adopting: copy).info
@@ -88,6 +88,6 @@ import Testing
       try? copy.close()
       throw error
     }
-    links.forEach { $0.detach() }
+    object.detach()
   }
 }

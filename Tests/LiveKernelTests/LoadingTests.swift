@@ -8,10 +8,10 @@ import Testing
   @Test func runsAProgramThatCountsInAThreadsStorage() throws {
     let object = try loadedCounters()
     let map = try object.map("task_counters")
-    let links = try object.attach()
-    #expect(links.map(\.program) == ["count_calls"])
+    try object.attach()
+    #expect(object.attachedPrograms == ["count_calls"])
     for _ in 0..<10 { _ = getppid() }
-    links.forEach { $0.detach() }
+    object.detach()
     let counters = try #require(try ownValue(of: map, size: 32))
     #expect(counters.loadUnaligned(as: UInt64.self) >= 10)
     #expect(try object.global("total", as: UInt64.self) >= 5 + 70)
@@ -23,9 +23,9 @@ import Testing
     try object.setGlobal("initial_limits", to: Limits(low: 300, high: 400))
     try object.load()
     let map = try object.map("task_counters")
-    let link = try object.attach(program: "count_calls")
+    try object.attach(program: "count_calls")
     _ = getppid()
-    link.detach()
+    object.detach()
     let counters = try #require(try ownValue(of: map, size: 32))
     #expect(counters.loadUnaligned(fromByteOffset: 16, as: UInt16.self) == 300)
     #expect(counters.loadUnaligned(fromByteOffset: 18, as: UInt16.self) == 400)
@@ -33,7 +33,7 @@ import Testing
 
   @Test func globalsAreSharedWithARunningProgram() throws {
     let object = try loadedCounters()
-    let link = try object.attach(program: "count_calls")
+    try object.attach(program: "count_calls")
     _ = getppid()
     #expect(try object.global("seen", as: UInt32.self) > 0)
     try object.setGlobal("paused", to: true)
@@ -43,7 +43,7 @@ import Testing
     try object.setGlobal("paused", to: false)
     for _ in 0..<10 { _ = getppid() }
     #expect(try object.global("seen", as: UInt32.self) >= 10)
-    link.detach()
+    object.detach()
   }
 
   @Test func constantsStayAfterLoading() throws {
@@ -59,27 +59,28 @@ import Testing
     expectWrongState { try object.load() }
     expectWrongState { try object.setMapFlags([], of: "task_counters") }
     expectWrongState { try object.setMaxEntries(9, of: "by_number") }
-    expectWrongState { try object.setCreates(false, map: "by_number") }
-    expectWrongState { try object.setLoads(false, program: "count_calls") }
+    expectWrongState { try object.setAutocreate(false, map: "by_number") }
+    expectWrongState { try object.setAutoload(false, program: "count_calls") }
     #expect(try object.map("by_number").info.maxEntries == 4)
   }
 
   @Test func settingsTakeEffect() throws {
     let object = try BPFObject(.taskCounters)
     try object.setMaxEntries(9, of: "by_number")
-    try object.setMapFlags([.noPreallocation], of: "by_number")
-    try object.setLoads(false, program: "count_calls")
+    try object.setMapFlags([.noPrealloc], of: "by_number")
+    try object.setAutoload(false, program: "count_calls")
     try object.load()
     let info = try object.map("by_number").info
-    #expect(info.maxEntries == 9 && info.flags == .noPreallocation)
-    #expect(try object.attach().isEmpty)
+    #expect(info.maxEntries == 9 && info.flags == .noPrealloc)
+    let error = try #require(throws: BPFError.self) { try object.attach() }
+    #expect(error.kind == .invalidArgument)
     expectWrongState { _ = try object.attach(program: "count_calls") }
   }
 
   @Test func aMapMayBeLeftOut() throws {
     let object = try BPFObject(.taskCounters)
-    try object.setCreates(false, map: "by_number")
-    try object.setLoads(false, program: "add_number")
+    try object.setAutocreate(false, map: "by_number")
+    try object.setAutoload(false, program: "add_number")
     try object.load()
     expectWrongState { _ = try object.map("by_number") }
     #expect(try object.maps().map(\.name) == ["task_counters"])
@@ -87,7 +88,7 @@ import Testing
 
   @Test func flagsThatTheKernelRefuses() throws {
     let object = try BPFObject(.taskCounters)
-    try object.setMapFlags([.noPreallocation, .init(rawValue: 1 << 31)], of: "task_counters")
+    try object.setMapFlags([.noPrealloc, .init(rawValue: 1 << 31)], of: "task_counters")
     let error = try #require(throws: BPFError.self) { try object.load() }
     #expect(error.kind == .loadFailed && error.errno == .invalidArgument)
     #expect(error.details.contains("task_counters"), "libbpf's own words are missing: \(error)")

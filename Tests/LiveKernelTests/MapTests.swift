@@ -11,7 +11,7 @@ import Testing
     #expect(info.type == .taskStorage && "\(info.type)" == "task_storage")
     #expect(info.name == "task_counters" && map.name == "task_counters")
     #expect(info.keySize == 4 && info.valueSize == 32 && info.maxEntries == 0)
-    #expect(info.flags == .noPreallocation && "\(info.flags)" == "BPF_F_NO_PREALLOC")
+    #expect(info.flags == .noPrealloc && "\(info.flags)" == "BPF_F_NO_PREALLOC")
     #expect(info.id != 0 && info.btfID != 0 && info.btfKeyTypeID != 0 && info.btfValueTypeID != 0)
     #expect(info.isWritable)
     #expect(try #require(info.memory) >= 0)  // Linux 6.1 says 0
@@ -82,7 +82,7 @@ import Testing
 
   @Test func descriptorsOfOtherThingsStayTheCallers() throws {
     let object = try loadedCounters()
-    let link = try object.attach(program: "count_calls")
+    try object.attach(program: "count_calls")
     let file = try FileDescriptor.open("/dev/null", .readOnly)
     defer { try? file.close() }
     let others = [
@@ -98,7 +98,7 @@ import Testing
       #expect(copy.kind == .wrongType && copy.advice == "it is \(words), not a map")
       #expect(throws: Never.self) { try descriptor.duplicate().close() }
     }
-    link.detach()
+    object.detach()
   }
 
   @Test func aMapWithoutTypeInformation() throws {

@@ -85,9 +85,9 @@ import Testing
     #expect(try object.global("seen", as: UInt32.self) == 8)
     #expect(try object.global("paused", as: Bool.self))
     #expect(try object.global("initial_limits", as: Limits.self).high == 4)
-    #expect(try object.mapFlags(of: "task_counters") == .noPreallocation)
-    try object.setMapFlags([.noPreallocation, .mappable], of: "task_counters")
-    #expect(try object.mapFlags(of: "task_counters") == [.noPreallocation, .mappable])
+    #expect(try object.mapFlags(of: "task_counters") == .noPrealloc)
+    try object.setMapFlags([.noPrealloc, .mmapable], of: "task_counters")
+    #expect(try object.mapFlags(of: "task_counters") == [.noPrealloc, .mmapable])
   }
 
   @Test func aGlobalOfAnotherSizeOrKindIsNotTouched() throws {
@@ -122,7 +122,7 @@ import Testing
     }
     #expect(map.kind == .notFound && map.advice.contains("task_counters, by_number"))
     let program = try #require(throws: BPFError.self) {
-      try object.setLoads(false, program: "count")
+      try object.setAutoload(false, program: "count")
     }
     #expect(program.kind == .notFound && program.advice.contains("count_calls, add_number"))
     #expect(throws: BPFError.self) { try object.setMaxEntries(-1, of: "by_number") }
@@ -145,12 +145,11 @@ import Testing
     expectWrongState { _ = try object.maps() }
     expectWrongState { _ = try object.attach() }
     expectWrongState { _ = try object.attach(program: "count_calls") }
-    expectWrongState { _ = try object.layout(ofMap: "task_counters") }
     expectWrongState { _ = try object.mapFlags(of: "task_counters") }
     expectWrongState { try object.setMapFlags([], of: "task_counters") }
     expectWrongState { try object.setMaxEntries(1, of: "by_number") }
-    expectWrongState { try object.setCreates(false, map: "by_number") }
-    expectWrongState { try object.setLoads(false, program: "count_calls") }
+    expectWrongState { try object.setAutocreate(false, map: "by_number") }
+    expectWrongState { try object.setAutoload(false, program: "count_calls") }
     expectWrongState { try object.setGlobal("seen", to: UInt32(1)) }
     expectWrongState { _ = try object.global("seen", as: UInt32.self) }
   }

@@ -1,4 +1,3 @@
-import CLibBPFShim
 import Foundation
 import MmapStorage
 import SystemPackage
@@ -88,8 +87,7 @@ import Testing
         #expect(folder.advice.contains("directory"), "\(folder)")
 
         let program = directory.appending("program")
-        let number = try #require(try descriptors("bpf-prog").first)
-        #expect(mms_pin(number, program.string) == 0)
+        try object.program("count_calls").pin(at: program)
         let before = try descriptors().count
         let wrong = try #require(throws: BPFError.self) { try BPFMap(pinnedAt: program) }
         #expect(wrong.kind == .wrongType && wrong.advice == "it is a BPF program, not a map")

@@ -75,15 +75,15 @@ import Testing
   @Test func aNameBeyondTheNames() {
     var types = RawTypes()
     let int = types.addInteger("int", size: 4, nameOffset: 1 << 20)
-    expectRefusal(of: int, in: types, size: 4, because: "no type 1")
+    expectRefusal(of: int, in: types, size: 4, because: "no name at offset 1048576")
   }
 
   @Test func aFunctionAndVoidAndADeclaration() {
     var types = RawTypes()
     let function = types.add("", kind: 13, sizeOrType: 0)
     let declaration = types.add("later", kind: 7, sizeOrType: 0)
-    expectRefusal(of: function, in: types, size: 4, because: "kind 13")
-    expectRefusal(of: 0, in: types, size: 4, because: "kind 0")
+    expectRefusal(of: function, in: types, size: 4, because: "of a kind that has no size")
+    expectRefusal(of: 0, in: types, size: 4, because: "of a kind that has no size")
     expectRefusal(of: declaration, in: types, size: 4, because: "'later' is declared")
   }
 
@@ -100,7 +100,7 @@ import Testing
     let bytes = types.bytes
     for length in bytes.indices {
       #expect(throws: BPFError.self, "cut to \(length) bytes") {
-        try TypeInformation(bytes: Array(bytes[..<length]), name: "cut")
+        try BTF(bytes: Array(bytes[..<length]), name: "cut")
           .valueLayout(ofType: pair, size: 8)
       }
     }
@@ -163,7 +163,7 @@ private struct RawTypes {
   }
 
   func valueLayout(of type: UInt32, size: Int) throws -> ValueLayout {
-    try TypeInformation(bytes: bytes, name: "raw").valueLayout(ofType: type, size: size)
+    try BTF(bytes: bytes, name: "raw").valueLayout(ofType: type, size: size)
   }
 
   var bytes: [UInt8] {

@@ -26,7 +26,7 @@ package enum LiveKernel {
       try BPFMap(
         creatingTaskStorage: "probe",
         wordCount: 1,
-        flags: [.noPreallocation, .mappable]
+        flags: [.noPrealloc, .mmapable]
       ).close()
       return nil
     } catch {

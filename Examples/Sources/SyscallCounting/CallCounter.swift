@@ -2,8 +2,6 @@ import MmapStorage
 
 /// The BPF program that counts, loaded and attached; it stops when this goes away.
 public final class CallCounter {
-  private let links: [BPFLink]
-
   /// The counters of each thread.
   public let counters: TaskLocalStorage<CallCounters>
 
@@ -12,6 +10,6 @@ public final class CallCounter {
     let object = try BPFObject(.syscallCounters)
     try object.load()
     counters = try TaskLocalStorage(map: object.map("call_counters"))
-    links = try object.attach()
+    try object.attach()
   }
 }

@@ -10,7 +10,7 @@ struct Visit: MapValue {
 
 let object = try BPFObject(.hello)
 try object.load()
-let links = try object.attach()
+try object.attach()
 let visits = try TaskLocalStorage<Visit>(map: object.map("visits"))
 
 try visits.withCurrent { $0.requestID = 42 }  // the BPF program sees this …
@@ -19,4 +19,3 @@ try visits.withCurrent { visit in  // … and we see what it wrote
   print("The program saw \(visit.calls) calls, the last for request \(visit.lastRequestID).")
 }
 print("Backend \(visits.backend)")
-links.forEach { $0.detach() }

@@ -9,7 +9,7 @@ private func gettingStarted() throws -> UInt32 {
   try object.setGlobal("only_process", to: UInt32(getpid()))
   try object.load()
   let tags = try TaskLocalStorage<RequestTag>(map: object.map("request_tags"))
-  let links = try object.attach()
+  try object.attach()
 
   try tags.withCurrent { tag in
     tag.requestID = 42
@@ -24,7 +24,6 @@ private func gettingStarted() throws -> UInt32 {
     print("thread \(me) serves request \(copy.requestID)")
   }
 
-  for link in links { link.detach() }
   return calls
 }
 

@@ -3,7 +3,7 @@ import MmapStorage
 import SystemPackage
 
 /// Loads the program and pins its map for others.
-func loadAndPin(at path: FilePath) throws -> [BPFLink] {
+func loadAndPin(at path: FilePath) throws -> BPFObject {
   let object = try BPFObject(.requestTags)
   try object.setGlobal("only_process", to: UInt32(getpid()))  // a constant from load() on
   try object.load()
@@ -11,5 +11,6 @@ func loadAndPin(at path: FilePath) throws -> [BPFLink] {
 
   let map = try object.map("request_tags")
   try map.pin(at: path)
-  return try object.attach()
+  try object.attach()
+  return object
 }

@@ -2,10 +2,8 @@
 #define MMS_CLIBBPFSHIM_H
 
 #include "mms_access.h"
-#include "mms_btf.h"
+#include "mms_capture.h"
 #include "mms_files.h"
-#include "mms_libbpf.h"
-#include "mms_sites.h"
 #include "mms_slots.h"
 #include "mms_syscalls.h"
 

@@ -1,20 +1,24 @@
-/// The fastest backend that a map, the kernel and the caller allow.
-///
-/// - Throws: ``BPFError/Kind/unsupported`` if the caller allows none that would do, and what the
-///   backend's initializer throws.
+// SPDX-License-Identifier: Apache-2.0
+internal import LibBPF
+
+/// Creates the best backend that the map, its descriptor and the kernel allow.
 func selectBackend(
   for map: BPFMap,
   layout: ValueLayout?,
   allowing allowed: Set<BackendKind>
 ) throws(BPFError) -> any StorageBackend {
   let info = try map.taskStorageInfo()
+  let preparation = map.object?.preparation as? StoragePreparation
   var layout = if let layout { layout } else { try map.valueLayout() }
-  if let id = layout.userPageTypeID { layout.isInUserPage = info.btfValueTypeID == id }
-  let allowed = map.origin.map { allowed.intersection($0.allowedBackends) } ?? allowed
+  if map.object == nil, let id = layout.userPageTypeID {
+    layout.isInUserPage = info.btfValueTypeID == id
+  }
+  let allowed = preparation.map { allowed.intersection($0.allowedBackends) } ?? allowed
   var rejected: [BackendChoice.Rejection] = []
   for kind in [BackendKind.mapped, .userPage, .lookup] {
-    if let obstacle = obstacle(to: kind, info, layout, of: map, allowed) {
-      rejected.append(obstacle)
+    let known = preparation?.rejections(of: map.name).first { $0.kind == kind }
+    if let rejection = known ?? rejection(of: kind, info, layout, allowed) {
+      rejected.append(rejection)
       continue
     }
     return switch kind {
@@ -32,28 +36,25 @@ func selectBackend(
   )
 }
 
-private func obstacle(
-  to kind: BackendKind,
+private func rejection(
+  of kind: BackendKind,
   _ info: BPFMapInfo,
   _ layout: ValueLayout,
-  of map: BPFMap,
   _ allowed: Set<BackendKind>
 ) -> BackendChoice.Rejection? {
-  guard allowed.contains(kind) else {
-    return .init(kind, reason: "the program does not allow it")
-  }
+  guard allowed.contains(kind) else { return .notAllowed(kind) }
   switch kind {
-  case .mapped where !info.flags.contains(.mappable):
-    return KernelFeature.mappableTaskStorage.rejection(of: .mapped)
+  case .mapped where !info.flags.contains(.mmapable):
+    return KernelFeature.mmapableTaskStorage(valueSize: info.valueSize).rejection(of: .mapped)
       ?? .init(.mapped, reason: "the map was not created with BPF_F_MMAPABLE")
   case .userPage where !layout.isInUserPage:
-    return map.origin?.userPageObstacle ?? KernelFeature.userPages.rejection(of: .userPage)
-      ?? .init(.userPage, reason: "the map was not declared with TASK_STORAGE")
+    return KernelFeature.userPages.rejection(of: .userPage)
+      ?? .init(.userPage, reason: "the map's elements are the values themselves")
   case .mapped, .userPage:
     return info.isWritable
       ? nil : .init(kind, reason: "the map's descriptor is read-only, or the map is frozen")
   case .lookup where layout.isInUserPage:
-    return .init(.lookup, reason: "the map holds the addresses of pages, and not the values")
+    return .init(.lookup, reason: "the map's elements are addresses of pages, not the values")
   case .lookup, .fake:
     return nil
   }

@@ -1,3 +1,4 @@
+public import LibBPF
 internal import SystemPackage
 
 /// Copies values in and out with system calls: works on every kernel that has task storage.
@@ -27,7 +28,7 @@ public final class LookupBackend: StorageBackend {
   /// See ``StorageBackend/choice``.
   public let choice: BackendChoice
 
-  private let map: OpenMap
+  private let map: MapHandle
   private let layout: ValueLayout
   private let mapID: UInt32
   private let programs: CallingTaskPrograms?
@@ -55,7 +56,7 @@ public final class LookupBackend: StorageBackend {
     rejected: [BackendChoice.Rejection] = []
   ) throws(BPFError) {
     let info = try map.taskStorageInfo()
-    self.map = try OpenMap(map, for: "use it as task-local storage")
+    self.map = try MapHandle(map, for: "use it as task-local storage")
     if let layout {
       self.layout = layout
     } else {

@@ -1,3 +1,4 @@
+public import LibBPF
 internal import SystemPackage
 
 /// Each thread maps its own page of a map that was created with `BPF_F_MMAPABLE`: an access is a
@@ -12,7 +13,7 @@ public final class MappedBackend: StorageBackend {
   /// See ``StorageBackend/choice``.
   public let choice: BackendChoice
 
-  private let map: OpenMap
+  private let map: MapHandle
   private let elements: LookupBackend
 
   /// The map's name.
@@ -39,7 +40,7 @@ public final class MappedBackend: StorageBackend {
     let attempt = "map the values"
     elements = try LookupBackend(map, layout: layout, road: .pidfd)
     let info = try map.info
-    guard info.flags.contains(.mappable) else {
+    guard info.flags.contains(.mmapable) else {
       throw BPFError(
         .unsupported,
         attempt: attempt,
@@ -59,7 +60,7 @@ public final class MappedBackend: StorageBackend {
           + "for writing"
       )
     }
-    self.map = try OpenMap(map, for: attempt)
+    self.map = try MapHandle(map, for: attempt)
     choice = BackendChoice(
       .mapped,
       reason: "each thread maps its own value",
@@ -72,7 +73,7 @@ public final class MappedBackend: StorageBackend {
 
   /// One `mmap`.
   public func attach() throws(BPFError) -> Attachment {
-    switch map.mapOwnValue(size: valueSize) {
+    switch map.mapShared(size: valueSize) {
     case .success(let address): return .direct(address, owner: nil)
     case .failure(let errno): throw error(errno)
     }
@@ -81,7 +82,7 @@ public final class MappedBackend: StorageBackend {
   /// One `mmap`, and one `mremap` into the old one's place, which stays as it is if the first fails.
   public func renew(_ attachment: Attachment) throws(BPFError) {
     guard case .direct(let address, _) = attachment else { return }
-    if let errno = map.mapOwnValue(size: valueSize, over: address) { throw error(errno) }
+    if let errno = map.mapShared(size: valueSize, over: address) { throw error(errno) }
   }
 
   /// One `munmap`.

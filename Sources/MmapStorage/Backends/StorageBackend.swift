@@ -1,3 +1,5 @@
+public import LibBPF
+
 /// Makes the bytes of one map's storages reachable.
 ///
 /// A backend deals in bytes, sizes and threads and knows nothing of the value's type. All of its

@@ -1,4 +1,5 @@
 internal import Glibc
+public import LibBPF
 internal import SystemPackage
 
 /// Each thread registers a page of its own with the kernel, which pins it: an access is a load or a
@@ -28,7 +29,7 @@ public final class UserPageBackend: StorageBackend {
   /// Only a thread itself can register a page.
   public var createsOnlyByAttaching: Bool { true }
 
-  private let map: OpenMap
+  private let map: MapHandle
   private let mapID: UInt32
   private let layout: ValueLayout
   private let initialBytes: [UInt8]
@@ -92,7 +93,7 @@ public final class UserPageBackend: StorageBackend {
           : "the value has \(size) bytes, and a page \(UserPage.size)"
       )
     }
-    self.map = try OpenMap(map, for: attempt)
+    self.map = try MapHandle(map, for: attempt)
     self.initialBytes = initialBytes
     mapID = info.id
     choice = BackendChoice(

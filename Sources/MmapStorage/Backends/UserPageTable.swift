@@ -1,4 +1,5 @@
 internal import Glibc
+internal import LibBPF
 
 /// The pages that this process has registered: one for each thread and map, however many storages
 /// of the process use it.

@@ -1,3 +1,5 @@
+internal import LibBPF
+
 /// The fields of a map's value, in the words of a ``MapValue``.
 ///
 /// Written as a list in `static var fields: Fields<Self>`; see ``MapValue``.

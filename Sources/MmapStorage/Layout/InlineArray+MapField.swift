@@ -1,3 +1,5 @@
+public import LibBPF
+
 extension InlineArray: MapField where Element: MapField {
   /// An array of `count` elements; an array of arrays where the element is one.
   public static func fieldType() throws(BPFError) -> FieldType {

@@ -1,3 +1,5 @@
+public import LibBPF
+
 /// A Swift type and a map's value type next to each other, field by field.
 ///
 /// The comparison knows no map and no descriptor; it takes two descriptions, and may be used on any

@@ -1,3 +1,5 @@
+public import LibBPF
+
 /// Anything that may stand in a map's value: a number, an array, or a structure of those.
 ///
 /// A field is plain bytes: no references, a fixed size, and all bytes zero is a value, because

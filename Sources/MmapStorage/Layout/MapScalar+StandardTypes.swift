@@ -1,3 +1,5 @@
+public import LibBPF
+
 extension MapScalar where Self: FixedWidthInteger {
   /// A whole number of this width and sign.
   public static func fieldType() throws(BPFError) -> FieldType {

@@ -1,3 +1,5 @@
+public import LibBPF
+
 /// A structure that stands in a map: as the whole value, or as a field of one.
 ///
 /// A structure of plain fields needs nothing but the name of the protocol; its layout is read by

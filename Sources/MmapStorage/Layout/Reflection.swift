@@ -1,3 +1,5 @@
+internal import LibBPF
+
 /// A stored property as reflection shows it, with its place found by measuring.
 struct StoredProperty {
   var name: String

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import LibBPF
 
 /// One thread's copy of its storage, for a backend that copies in and out. Belongs to its thread.
 final class CopiedValue {

@@ -1,5 +1,6 @@
 internal import CLibBPFShim
 internal import Glibc
+internal import LibBPF
 internal import Synchronization
 
 /// Opens pidfds, and keeps one descriptor of the process to give up when it has no others left.

@@ -1,5 +1,6 @@
 internal import CLibBPFShim
 internal import Glibc
+internal import LibBPF
 internal import Synchronization
 internal import SystemPackage
 

@@ -1,5 +1,6 @@
 internal import CLibBPFShim
 internal import Glibc
+internal import LibBPF
 internal import Synchronization
 
 /// Knows which thread is attached to which storage, so that an attachment is given back when its

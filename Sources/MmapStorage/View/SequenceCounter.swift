@@ -1,4 +1,5 @@
 public import CLibBPFShim
+public import LibBPF
 
 extension StorageView {
   /// Reads several fields that belong together, with a sequence counter that their writer keeps:

@@ -1,3 +1,5 @@
+public import LibBPF
+
 /// Lets a view of a copied value load it again. Valid as long as the view.
 @usableFromInline
 struct ViewedCopy {

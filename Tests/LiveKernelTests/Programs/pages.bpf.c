@@ -66,7 +66,7 @@ int BPF_PROG(count_all, struct pt_regs *registers, long number)
 	return 0;
 }
 
-/* These two are to become the same instructions. */
+/* The length of these two is compared. */
 SEC("?tp_btf/sys_exit")
 int with_header(void *context)
 {

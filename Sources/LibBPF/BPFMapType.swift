@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPF
+
+/// The type of a map; the numbers are the kernel's (`enum bpf_map_type`).
+public struct BPFMapType: RawRepresentable, Sendable, Hashable {
+  /// The kernel's number.
+  public var rawValue: UInt32
+
+  /// Creates a type from the kernel's number, known to this library or not.
+  public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+  /// `BPF_MAP_TYPE_HASH`.
+  public static let hash = BPFMapType(rawValue: 1)
+  /// `BPF_MAP_TYPE_ARRAY`.
+  public static let array = BPFMapType(rawValue: 2)
+  /// `BPF_MAP_TYPE_RINGBUF`.
+  public static let ringbuf = BPFMapType(rawValue: 27)
+  /// `BPF_MAP_TYPE_TASK_STORAGE`.
+  public static let taskStorage = BPFMapType(rawValue: 29)
+}
+
+extension BPFMapType: CustomStringConvertible {
+  /// libbpf's name, such as "task_storage".
+  public var description: String {
+    guard let name = libbpf_bpf_map_type_str(bpf_map_type(rawValue: rawValue)) else {
+      return "type \(rawValue)"
+    }
+    return String(cString: name)
+  }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPF
+import Glibc
+import SystemPackage
+
+extension BPFObject {
+  /// Creates the maps and loads the programs into the kernel. Nothing runs yet.
+  ///
+  /// Takes milliseconds, most of it in the kernel's verifier.
+  ///
+  /// - Throws: ``BPFError/Kind/permissionDenied``, ``BPFError/Kind/loadFailed`` with the verifier's
+  ///   log in ``BPFError/details``, ``BPFError/Kind/notFound`` if the kernel lacks what a section
+  ///   names, ``BPFError/Kind/outOfResources``, ``BPFError/Kind/unsupported``, or
+  ///   ``BPFError/Kind/wrongState`` if it is loaded already. After a failure the object can only be
+  ///   closed.
+  public func load() throws(BPFError) {
+    let attempt = "load the object"
+    _ = try withState { (state) throws(BPFError) in
+      try state.opened(for: attempt, on: describedName)
+    }
+    try preparation?.willLoad(self)
+    try withState { (state) throws(BPFError) in
+      let pointer = try state.opened(for: attempt, on: describedName)
+      let log = VerifierLog(for: pointer)
+      var warnings = ""
+      let code = capturingWarnings(&warnings) { bpf_object__load(pointer) }
+      guard code != 0 else {
+        state.phase = .loaded
+        return
+      }
+      state.phase = .failed
+      throw loadError(code, attempt: attempt, warnings: warnings, log: log.text)
+    }
+  }
+
+  private func loadError(
+    _ code: CInt,
+    attempt: String,
+    warnings: String,
+    log: String
+  ) -> BPFError {
+    let program = warnings.split(whereSeparator: \.isNewline)
+      .first { $0.contains("prog '") && !$0.contains("BEGIN PROG LOAD LOG") }?
+      .split(separator: "'", omittingEmptySubsequences: false).dropFirst().first
+    let subject = program.map { "program '\($0)' of \(describedName)" } ?? describedName
+
+    // libbpf replaces some errors on the way up, so the descriptor limit is asked for directly.
+    if let errno = descriptorShortage() {
+      return BPFError(errno: errno, attempt: attempt, on: describedName)
+    }
+    if code == -ENOMEM || code == -ENOSPC && log.isEmpty {
+      return BPFError(.outOfResources, code: code, attempt: attempt, on: subject, details: warnings)
+    }
+    // EPERM is never the verifier's, and libbpf's warnings then guess at other causes.
+    if code == -EPERM || code == -EACCES && log.isEmpty {
+      return BPFError(code: code, attempt: attempt, on: subject)
+    }
+    if code == -ESRCH, let target = missingTarget(in: warnings) {
+      return BPFError(
+        .notFound,
+        attempt: attempt,
+        on: subject,
+        advice: "this kernel has no tracepoint or function '\(target)'; check the name in the "
+          + "program's section (tracepoints: /sys/kernel/tracing/available_events)",
+        details: warnings
+      )
+    }
+    let known = verifierAdvice.first { log.contains($0.message) }?.advice
+    let verifier =
+      known ?? "the kernel's verifier rejected the program; the end of its log says where"
+    return BPFError(
+      .loadFailed,
+      code: code,
+      attempt: attempt,
+      on: subject,
+      advice: log.isEmpty ? "libbpf's messages name the step that failed" : verifier,
+      details: [warnings, log].filter { !$0.isEmpty }.joined(separator: "\n")
+    )
+  }
+
+  /// `EMFILE` or `ENFILE` if no descriptor can be opened.
+  private func descriptorShortage() -> Errno? {
+    do {
+      try FileDescriptor.open("/", .readOnly, options: .closeOnExec).close()
+      return nil
+    } catch {
+      let errno = error as? Errno
+      return errno == .tooManyOpenFiles || errno == .tooManyOpenFilesInSystem ? errno : nil
+    }
+  }
+
+  /// The name in libbpf's "failed to find kernel BTF type ID of 'name'".
+  private func missingTarget(in warnings: String) -> Substring? {
+    warnings.split(whereSeparator: \.isNewline)
+      .first { $0.contains("failed to find kernel BTF type ID of '") }?
+      .split(separator: "'", omittingEmptySubsequences: false).dropLast().last
+  }
+}

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPF
+public import SystemPackage
+
+/// A BPF object file: programs, maps and global variables.
+///
+/// The life of an object is libbpf's: *open* it, change what is to be loaded, ``load()`` it into
+/// the kernel, ``attach()`` its programs. An object may be used from any thread; calls on one object
+/// are serialized.
+///
+/// **Lifetime.** Attached programs run until ``detach()`` or ``close()``, or until the object and
+/// everything taken from it is gone: a ``BPFMap`` keeps its object alive, and a storage keeps its
+/// map alive. The end of the process detaches them as well.
+public final class BPFObject: Sendable {
+  /// The object's name; libbpf puts it in front of the names of internal maps.
+  public let name: String
+  /// The names of the programs, in the order of the file.
+  public let programNames: [String]
+  /// The names of the maps that the source declares, in the order of the file.
+  public let mapNames: [String]
+
+  /// The object's type information; `nil` if it was compiled without `-g`.
+  public let btf: BTF?
+
+  package let declaredMaps: [DeclaredMap]
+  package let preparation: (any BPFObjectPreparation)?
+
+  private let lock = ForkSafeLock()
+  private nonisolated(unsafe) var state: BPFObjectState
+
+  /// Opens the object that `BPFPlugin` compiled into the program. Costs no system call.
+  ///
+  /// - Throws: ``BPFError/Kind/invalidObject``.
+  public static func open(_ image: BPFObjectImage) throws(BPFError) -> BPFObject {
+    try open(bytes: image.bytes, name: image.name)
+  }
+
+  /// Opens the bytes of an object file. Costs no system call.
+  ///
+  /// - Parameters:
+  ///   - bytes: What `clang -target bpf -O2 -g -c` wrote. The bytes are copied.
+  ///   - name: The object's name.
+  /// - Throws: ``BPFError/Kind/invalidObject``. libbpf 1.1 may crash on a file that was damaged on
+  ///   purpose, so open only files that you would also execute.
+  public static func open(bytes: [UInt8], name: String) throws(BPFError) -> BPFObject {
+    try BPFObject(bytes: bytes, name: name, source: "object '\(name)'", preparation: nil)
+  }
+
+  /// Opens an object file.
+  ///
+  /// - Parameter path: The file. Its name up to the first dot is the object's name.
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/permissionDenied``,
+  ///   ``BPFError/Kind/invalidObject``, or another system error.
+  public static func open(file path: FilePath) throws(BPFError) -> BPFObject {
+    try BPFObject(file: path, preparation: nil)
+  }
+
+  package convenience init(
+    file path: FilePath,
+    preparation: (any BPFObjectPreparation)?
+  ) throws(BPFError) {
+    let bytes = try readObjectFile(path)
+    let stem = (path.lastComponent?.string ?? "").prefix { $0 != "." }
+    try self.init(
+      bytes: bytes,
+      name: stem.isEmpty ? "object" : String(stem),
+      source: "file '\(path)'",
+      preparation: preparation
+    )
+  }
+
+  package init(
+    bytes: [UInt8],
+    name: String,
+    source: String,
+    preparation: (any BPFObjectPreparation)?
+  ) throws(BPFError) {
+    let pointer = try openObject(bytes, name: name, source: source)
+    var programs: [String] = []
+    var program = bpf_object__next_program(pointer, nil)
+    while let current = program {
+      programs.append(String(cString: bpf_program__name(current)))
+      program = bpf_object__next_program(pointer, current)
+    }
+    var maps: [DeclaredMap] = []
+    var map = bpf_object__next_map(pointer, nil)
+    while let current = map {
+      maps.append(DeclaredMap(current))
+      map = bpf_object__next_map(pointer, current)
+    }
+    self.name = name
+    self.programNames = programs
+    self.mapNames = maps.lazy.filter { !$0.isInternal }.map(\.name)
+    self.declaredMaps = maps
+    self.btf = bpf_object__btf(pointer).flatMap { BTF(copying: $0, subject: source) }
+    self.preparation = preparation
+    self.state = BPFObjectState(pointer: pointer)
+  }
+
+  deinit { state.close() }
+
+  /// Detaches the programs and frees the object. Maps that were taken from it stay open.
+  ///
+  /// Closing again does nothing; every other call after it throws ``BPFError/Kind/wrongState``.
+  public func close() {
+    withState { $0.close() }
+  }
+
+  func withState<Result, Failure: Error>(
+    _ body: (inout BPFObjectState) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try lock.withLock { () throws(Failure) in try body(&state) }
+  }
+
+  package var describedName: String { "object '\(name)'" }
+}
+
+/// Completes an object's configuration when ``BPFObject/load()`` is called.
+package protocol BPFObjectPreparation: AnyObject, Sendable {
+  /// Called by ``BPFObject/load()`` first, without a lock held; may change the object's settings.
+  func willLoad(_ object: BPFObject) throws(BPFError)
+}
+
+/// What an object file says about one of its maps.
+package struct DeclaredMap: Sendable {
+  package let name: String
+  package let type: BPFMapType
+  package let valueSize: Int
+  package let keyTypeID: UInt32
+  package let valueTypeID: UInt32
+  package let isInternal: Bool
+
+  init(_ map: OpaquePointer) {
+    name = String(cString: bpf_map__name(map))
+    type = BPFMapType(rawValue: bpf_map__type(map).rawValue)
+    valueSize = Int(bpf_map__value_size(map))
+    keyTypeID = bpf_map__btf_key_type_id(map)
+    valueTypeID = bpf_map__btf_value_type_id(map)
+    isInternal = bpf_map__is_internal(map)
+  }
+}
+
+/// What is behind an object's lock.
+struct BPFObjectState {
+  enum Phase: Hashable {
+    case opened, loaded, failed, closed
+  }
+
+  private(set) var pointer: OpaquePointer?
+  var phase = Phase.opened
+  /// By the program's name.
+  var links: [String: OpaquePointer] = [:]
+  /// By the section's name.
+  var mappedSections: [String: UnsafeMutableRawBufferPointer] = [:]
+
+  init(pointer: OpaquePointer) { self.pointer = pointer }
+
+  mutating func detachAll() {
+    for link in links.values { bpf_link__destroy(link) }
+    links = [:]
+  }
+
+  mutating func close() {
+    detachAll()
+    for section in mappedSections.values { unmapMemory(section) }
+    mappedSections = [:]
+    if let pointer { bpf_object__close(pointer) }
+    pointer = nil
+    phase = .closed
+  }
+
+  /// The object, unless it is closed.
+  func existing(for attempt: String, on object: String) throws(BPFError) -> OpaquePointer {
+    guard let pointer else {
+      throw BPFError(
+        .wrongState,
+        attempt: attempt,
+        on: object,
+        advice: "the object is closed; open it again"
+      )
+    }
+    return pointer
+  }
+
+  /// The object, if it is not loaded yet.
+  func opened(for attempt: String, on object: String) throws(BPFError) -> OpaquePointer {
+    let pointer = try existing(for: attempt, on: object)
+    guard phase == .opened else {
+      throw BPFError(
+        .wrongState,
+        attempt: attempt,
+        on: object,
+        advice: phase == .loaded
+          ? "the object is already loaded; do this before load()"
+          : "an earlier load() failed; open the object again"
+      )
+    }
+    return pointer
+  }
+
+  /// The object, if it is loaded.
+  func loaded(for attempt: String, on object: String) throws(BPFError) -> OpaquePointer {
+    let pointer = try existing(for: attempt, on: object)
+    guard phase == .loaded else {
+      throw BPFError(
+        .wrongState,
+        attempt: attempt,
+        on: object,
+        advice: phase == .opened
+          ? "call load() first" : "an earlier load() failed; open the object again"
+      )
+    }
+    return pointer
+  }
+}
+
+private func openObject(
+  _ bytes: [UInt8],
+  name: String,
+  source: String
+) throws(BPFError) -> OpaquePointer {
+  let attempt = "open the BPF object"
+  guard bytes.starts(with: [0x7f, 0x45, 0x4c, 0x46]) else {
+    throw BPFError(
+      .invalidObject,
+      attempt: attempt,
+      on: source,
+      advice: bytes.isEmpty
+        ? "it is empty" : "it is not an ELF file; compile it with 'clang -target bpf -O2 -g -c'"
+    )
+  }
+  var warnings = ""
+  var code: CInt = 0
+  let pointer = name.withCString { name in
+    var options = bpf_object_open_opts()
+    options.sz = MemoryLayout<bpf_object_open_opts>.size
+    options.object_name = name
+    return bytes.withUnsafeBytes { bytes in
+      capturingWarnings(&warnings) {
+        let pointer = bpf_object__open_mem(bytes.baseAddress, bytes.count, &options)
+        code = resultCode(pointer)
+        return pointer
+      }
+    }
+  }
+  guard let pointer else {
+    throw BPFError(
+      .invalidObject,
+      code: code,
+      attempt: attempt,
+      on: source,
+      advice: "it is truncated, or was not compiled with 'clang -target bpf -O2 -g -c' "
+        + "(maps need the type information that -g writes)",
+      details: warnings
+    )
+  }
+  return pointer
+}
+
+private func readObjectFile(_ path: FilePath) throws(BPFError) -> [UInt8] {
+  let attempt = "read the object file"
+  let limit = 256 << 20
+  do {
+    let file = try FileDescriptor.open(path, .readOnly, options: [.closeOnExec, .nonBlocking])
+    return try file.closeAfter {
+      var bytes: [UInt8] = []
+      let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+      defer { chunk.deallocate() }
+      while bytes.count <= limit {
+        let count = try file.read(into: chunk)
+        if count == 0 { return bytes }
+        bytes += chunk.prefix(count)
+      }
+      throw BPFError(
+        .invalidObject,
+        attempt: attempt,
+        on: "file '\(path)'",
+        advice: "it has more than \(limit >> 20) MiB, so it is not a BPF object"
+      )
+    }
+  } catch let error as BPFError {
+    throw error
+  } catch let errno as Errno {
+    throw BPFError(
+      errno: errno,
+      attempt: attempt,
+      on: "file '\(path)'",
+      advice: errno == .permissionDenied ? "give this user read permission for the file" : nil
+    )
+  } catch {
+    throw BPFError(.system, attempt: attempt, on: "file '\(path)'", advice: "\(error)")
+  }
+}

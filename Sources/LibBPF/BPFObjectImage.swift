@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A BPF object file that is part of the program: what `BPFPlugin` makes of a `*.bpf.c` file.
+///
+/// The plugin compiles `request-tags.bpf.c` and adds `BPFObjectImage.requestTags` to the same
+/// module, so that no file has to be found at run time. May be used from any thread.
+public struct BPFObjectImage: Sendable {
+  /// The name of the source file, without `.bpf.c`.
+  public let name: String
+
+  private let hex: StaticString
+
+  /// Takes an image from the code that `BPFPlugin` generates.
+  ///
+  /// Digits that are no hexadecimal number of whole bytes give an image without bytes, and opening
+  /// that fails with ``BPFError/Kind/invalidObject``.
+  ///
+  /// - Parameters:
+  ///   - name: The name of the source file, without `.bpf.c`.
+  ///   - hex: The bytes of the object file, two hexadecimal digits each.
+  public init(name: String, hex: StaticString) {
+    self.name = name
+    self.hex = hex
+  }
+
+  /// The bytes of the object file; empty if the digits were not valid.
+  ///
+  /// - Complexity: O(*n*) in the size of the file: each call decodes it again.
+  public var bytes: [UInt8] {
+    hex.withUTF8Buffer { digits in
+      guard digits.count.isMultiple(of: 2) else { return [] }
+      var bytes: [UInt8] = []
+      bytes.reserveCapacity(digits.count / 2)
+      for index in stride(from: 0, to: digits.count, by: 2) {
+        guard let high = nibble(digits[index]), let low = nibble(digits[index + 1]) else {
+          return []
+        }
+        bytes.append(high << 4 | low)
+      }
+      return bytes
+    }
+  }
+}
+
+private func nibble(_ digit: UInt8) -> UInt8? {
+  switch digit {
+  case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")
+  case UInt8(ascii: "a")...UInt8(ascii: "f"): digit - UInt8(ascii: "a") + 10
+  case UInt8(ascii: "A")...UInt8(ascii: "F"): digit - UInt8(ascii: "A") + 10
+  default: nil
+  }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPF
+public import SystemPackage
+
+/// A loaded BPF program. Owns a descriptor of it; may be used from any thread.
+public final class BPFProgram: Sendable {
+  /// The name of the program's function.
+  public let name: String
+  private let descriptor: CInt
+
+  init(name: String, descriptor: CInt) {
+    self.name = name
+    self.descriptor = descriptor
+  }
+
+  deinit { closeDescriptor(descriptor) }
+
+  /// Pins the program on a BPF file system (`BPF_OBJ_PIN`), so that it outlives this process.
+  ///
+  /// - Parameter path: A new file in an existing directory of a BPF file system.
+  /// - Throws: As ``BPFMap/pin(at:)``.
+  public func pin(at path: FilePath) throws(BPFError) {
+    try pinDescriptor(descriptor, at: path, attempt: "pin program '\(name)'")
+  }
+
+  /// Runs a program of type `syscall` on the calling thread (`BPF_PROG_TEST_RUN`): one system call.
+  ///
+  /// - Parameters:
+  ///   - context: The program's argument, which it may change; up to 64 KiB.
+  ///   - size: Bytes of `context`.
+  /// - Returns: What the program returned, or the system call's error.
+  package func run(_ context: UnsafeMutableRawPointer?, size: Int) -> Result<Int32, Errno> {
+    var options = bpf_test_run_opts()
+    options.sz = MemoryLayout<bpf_test_run_opts>.size
+    options.ctx_in = UnsafeRawPointer(context)
+    options.ctx_size_in = UInt32(truncatingIfNeeded: size)
+    let code = bpf_prog_test_run_opts(descriptor, &options)
+    guard code == 0 else { return .failure(Errno(rawValue: -code)) }
+    return .success(Int32(bitPattern: options.retval))
+  }
+}

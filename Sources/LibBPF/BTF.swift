@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPF
+import Glibc
+
+/// BPF type information: the C types of an object file, or of a map in the kernel.
+///
+/// Type ids, member indexes and names are checked against the information's size; a value that is
+/// out of range throws ``BPFError/Kind/invalidObject``. A `BTF` does not change and may be used
+/// from any thread.
+public final class BTF: Sendable {
+  /// What a type is; the numbers are the kernel's (`BTF_KIND_*` in `linux/btf.h`).
+  public enum Kind: UInt32, Sendable {
+    case void = 0, int, ptr, array, structure, union, enumeration, fwd, typedef, volatile, const
+    case restrict, function, functionPrototype, variable, dataSection, float, declTag, typeTag
+    case enum64
+  }
+
+  /// One type.
+  public struct TypeInfo: Sendable {
+    /// The type's id.
+    public let id: UInt32
+    /// The C name; empty for an anonymous type.
+    public let name: String
+    /// `nil` for a kind that this library does not know.
+    public let kind: Kind?
+    /// `kind_flag` of the kernel's encoding: bit-fields in a structure, a signed enumeration.
+    public let kindFlag: Bool
+    /// Members of a structure, variables of a section, elements of an array, parameters.
+    public let count: UInt32
+    /// Bytes, for the kinds that have a size; otherwise 0.
+    public let size: UInt32
+    /// The type that a reference refers to, or an array's element type; otherwise 0.
+    public let referencedType: UInt32
+    /// Whether an integer is signed.
+    public let isSigned: Bool
+    /// Whether an integer is `_Bool`.
+    public let isBool: Bool
+    /// Whether an integer has fewer bits than its bytes hold, or does not start at bit 0.
+    public let isPartialInteger: Bool
+  }
+
+  /// A member of a structure or union.
+  public struct Member: Sendable {
+    /// The C name; empty for an anonymous member.
+    public let name: String
+    /// The member's type.
+    public let type: UInt32
+    /// Bits from the start of the structure.
+    public let bitOffset: UInt32
+    /// Bits of a bit-field; 0 for other members.
+    public let bitSize: UInt32
+  }
+
+  /// A variable in a section such as ".rodata".
+  public struct Variable: Sendable {
+    /// The C name.
+    public let name: String
+    /// The variable's type.
+    public let type: UInt32
+    /// Bytes from the start of the section.
+    public let offset: UInt32
+    /// Bytes.
+    public let size: UInt32
+    /// Whether it is declared in another object.
+    public let isExtern: Bool
+  }
+
+  // Read-only after creation; freed in deinit.
+  nonisolated(unsafe) private let pointer: OpaquePointer
+  private let subject: String
+
+  private init(owning pointer: OpaquePointer, subject: String) {
+    self.pointer = pointer
+    self.subject = subject
+  }
+
+  deinit { btf__free(pointer) }
+
+  /// Reads the bytes of a `.BTF` section.
+  ///
+  /// - Parameters:
+  ///   - bytes: The section's contents. They are copied.
+  ///   - name: What errors call it.
+  /// - Throws: ``BPFError/Kind/invalidObject`` if libbpf cannot parse the bytes.
+  public convenience init(bytes: [UInt8], name: String) throws(BPFError) {
+    var warnings = ""
+    var code: CInt = 0
+    let size = UInt32(truncatingIfNeeded: bytes.count)
+    let pointer = bytes.withUnsafeBytes { bytes in
+      capturingWarnings(&warnings) {
+        let pointer = bytes.baseAddress.flatMap { btf__new($0, size) }
+        code = resultCode(pointer)
+        return pointer
+      }
+    }
+    guard let pointer, Int(size) == bytes.count else {
+      if let pointer { btf__free(pointer) }
+      throw BPFError(
+        .invalidObject,
+        code: code,
+        attempt: "read type information",
+        on: "'\(name)'",
+        advice: "it is truncated, or is not BTF",
+        details: warnings
+      )
+    }
+    self.init(owning: pointer, subject: "'\(name)'")
+  }
+
+  /// Reads type information from the kernel (`BPF_BTF_GET_FD_BY_ID`, which needs CAP_SYS_ADMIN).
+  ///
+  /// - Throws: ``BPFError/Kind/layoutUnavailable``.
+  convenience init(kernelID id: UInt32, attempt: String, on subject: String) throws(BPFError) {
+    var warnings = ""
+    var code: CInt = 0
+    let pointer = capturingWarnings(&warnings) {
+      let pointer = btf__load_from_kernel_by_id(id)
+      code = resultCode(pointer)
+      return pointer
+    }
+    guard let pointer else {
+      throw BPFError(
+        .layoutUnavailable,
+        code: code,
+        attempt: attempt,
+        on: subject,
+        advice: "reading type information from the kernel needs CAP_SYS_ADMIN; take the layout "
+          + "from the object file instead, with BPFObject.layout(ofMap:), which needs no rights",
+        details: warnings
+      )
+    }
+    self.init(owning: pointer, subject: subject)
+  }
+
+  /// Copies the type information of an object that libbpf has opened; `nil` if it has none.
+  convenience init?(copying btf: OpaquePointer, subject: String) {
+    var size: UInt32 = 0
+    guard let bytes = btf__raw_data(btf, &size), let copy = btf__new(bytes, size) else {
+      return nil
+    }
+    self.init(owning: copy, subject: subject)
+  }
+
+  /// Loads the type information into the kernel (`BPF_BTF_LOAD`). The caller closes the descriptor.
+  package func loadIntoKernel(attempt: String, on subject: String) throws(BPFError) -> CInt {
+    var size: UInt32 = 0
+    var warnings = ""
+    var descriptor: CInt = -ENOMEM
+    if let bytes = btf__raw_data(pointer, &size) {
+      descriptor = capturingWarnings(&warnings) {
+        let descriptor = bpf_btf_load(bytes, Int(size), nil)
+        return descriptor < 0 ? -errno : descriptor
+      }
+    }
+    guard descriptor >= 0 else {
+      throw BPFError(code: descriptor, attempt: attempt, on: subject, details: warnings)
+    }
+    return descriptor
+  }
+
+  /// The number of types, void included. Ids are below it.
+  public var typeCount: UInt32 { btf__type_cnt(pointer) }
+
+  /// Reads a type.
+  ///
+  /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such type.
+  public func type(_ id: UInt32) throws(BPFError) -> TypeInfo {
+    let type = try record(id)
+    let kind = Kind(rawValue: UInt32(btf_kind(type)))
+    var count = UInt32(btf_vlen(type))
+    var size: UInt32 = 0
+    var reference: UInt32 = 0
+    var encoding: UInt32 = 0
+    var isPartial = false
+    switch kind {
+    case .int:
+      size = type.pointee.size
+      encoding = UInt32(btf_int_encoding(type))
+      isPartial = btf_int_offset(type) != 0 || UInt32(btf_int_bits(type)) != size &* 8
+    case .structure, .union, .enumeration, .enum64, .float, .dataSection:
+      size = type.pointee.size
+    case .array:
+      if let array = btf_array(type) {
+        reference = array.pointee.type
+        count = array.pointee.nelems
+      }
+    case .ptr:
+      size = UInt32(truncatingIfNeeded: btf__pointer_size(pointer))
+      reference = type.pointee.type
+    case .void:
+      break
+    default:
+      reference = type.pointee.type
+    }
+    return TypeInfo(
+      id: id,
+      name: try text(at: type.pointee.name_off),
+      kind: kind,
+      kindFlag: btf_kflag(type),
+      count: count,
+      size: size,
+      referencedType: reference,
+      isSigned: encoding & UInt32(BTF_INT_SIGNED) != 0,
+      isBool: encoding & UInt32(BTF_INT_BOOL) != 0,
+      isPartialInteger: isPartial
+    )
+  }
+
+  /// Reads a member of a structure or union.
+  ///
+  /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such member.
+  public func member(_ index: UInt32, of id: UInt32) throws(BPFError) -> Member {
+    let type = try record(id)
+    guard btf_is_composite(type), index < UInt32(btf_vlen(type)), let members = btf_members(type)
+    else { throw malformed("type \(id) has no member \(index)") }
+    return Member(
+      name: try text(at: members[Int(index)].name_off),
+      type: members[Int(index)].type,
+      bitOffset: btf_member_bit_offset(type, index),
+      bitSize: btf_member_bitfield_size(type, index)
+    )
+  }
+
+  /// Reads a variable of a section.
+  ///
+  /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such variable.
+  public func variable(_ index: UInt32, of section: UInt32) throws(BPFError) -> Variable {
+    let type = try record(section)
+    guard btf_is_datasec(type), index < UInt32(btf_vlen(type)), let infos = btf_var_secinfos(type)
+    else { throw malformed("section type \(section) has no variable \(index)") }
+    let info = infos[Int(index)]
+    let variable = try record(info.type)
+    guard btf_is_var(variable), let linkage = btf_var(variable) else {
+      throw malformed("type \(info.type) is not a variable")
+    }
+    return Variable(
+      name: try text(at: variable.pointee.name_off),
+      type: variable.pointee.type,
+      offset: info.offset,
+      size: info.size,
+      isExtern: linkage.pointee.linkage == UInt32(BTF_VAR_GLOBAL_EXTERN)
+    )
+  }
+
+  /// The variables of the section with this name; empty if there is no such section.
+  package func variables(ofSection name: String) throws(BPFError) -> [Variable] {
+    let id = btf__find_by_name_kind(pointer, name, Kind.dataSection.rawValue)
+    guard id > 0 else { return [] }
+    let section = UInt32(id)
+    var variables: [Variable] = []
+    for index in 0..<(try type(section).count) {
+      variables.append(try variable(index, of: section))
+    }
+    return variables
+  }
+
+  /// The id of the structure with this name.
+  package func structure(named name: String) -> UInt32? {
+    let id = btf__find_by_name_kind(pointer, name, Kind.structure.rawValue)
+    return id > 0 ? UInt32(id) : nil
+  }
+
+  /// Skips typedefs and qualifiers. Stops after as many steps as there are types.
+  package func strippingQualifiers(_ id: UInt32) throws(BPFError) -> TypeInfo {
+    var found = try type(id)
+    for _ in 0..<typeCount {
+      switch found.kind {
+      case .typedef, .const, .volatile, .restrict, .typeTag: found = try type(found.referencedType)
+      default: return found
+      }
+    }
+    throw malformed("type \(id) refers to itself")
+  }
+
+  /// An error about type information that contradicts itself.
+  package func malformed(_ reason: String) -> BPFError {
+    BPFError(
+      .invalidObject,
+      attempt: "read type information",
+      on: subject,
+      advice: "it is damaged: \(reason); compile the program again"
+    )
+  }
+
+  private func record(_ id: UInt32) throws(BPFError) -> UnsafePointer<btf_type> {
+    guard let type = btf__type_by_id(pointer, id) else {
+      throw malformed("there is no type \(id)")
+    }
+    return type
+  }
+
+  private func text(at offset: UInt32) throws(BPFError) -> String {
+    guard let text = btf__name_by_offset(pointer, offset) else {
+      throw malformed("there is no name at offset \(offset)")
+    }
+    return String(cString: text)
+  }
+}

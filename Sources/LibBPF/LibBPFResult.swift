@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPF
+import Glibc
+import SystemPackage
+
+/// Converts the result of a libbpf function that returns a pointer to a negative error number;
+/// 0 for a pointer that is not null. To be called before anything else can change `errno`.
+func resultCode(_ pointer: OpaquePointer?) -> CInt { pointer == nil ? -errno : 0 }
+
+extension BPFError {
+  /// Creates an error from a negative error number of the system or of libbpf.
+  ///
+  /// - Parameters:
+  ///   - kind: Replaces the kind that fits most calls.
+  ///   - code: The negative number. libbpf's own numbers start at 4000
+  ///     (`enum libbpf_errno`).
+  ///   - advice: Replaces the advice that fits most calls.
+  package init(
+    _ kind: Kind? = nil,
+    code: CInt,
+    attempt: String,
+    on object: String,
+    advice: String? = nil,
+    details: String = ""
+  ) {
+    let number = CInt(truncatingIfNeeded: code.magnitude)
+    guard number >= __LIBBPF_ERRNO__START.rawValue else {
+      let general = BPFError(
+        errno: Errno(rawValue: number),
+        attempt: attempt,
+        on: object,
+        advice: advice,
+        details: details
+      )
+      self.init(
+        kind ?? general.kind,
+        attempt: attempt,
+        on: object,
+        errno: general.errno,
+        advice: general.advice,
+        details: details
+      )
+      return
+    }
+    let text = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { text in
+      guard let start = text.baseAddress else { return "" }
+      libbpf_strerror(number, start, text.count)
+      return String(cString: start)
+    }
+    self.init(
+      kind ?? .system,
+      attempt: attempt,
+      on: object,
+      advice: [text, advice ?? ""].filter { !$0.isEmpty }.joined(separator: "; "),
+      details: details
+    )
+  }
+}

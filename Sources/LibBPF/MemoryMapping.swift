@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import SystemPackage
+
+/// Maps memory (`mmap(2)`).
+func mapMemory(
+  size: Int,
+  protection: CInt = PROT_READ | PROT_WRITE,
+  flags: CInt,
+  descriptor: CInt = -1
+) -> Result<UnsafeMutableRawPointer, Errno> {
+  let failed = UnsafeMutableRawPointer(bitPattern: -1)
+  let address = mmap(nil, size, protection, flags, descriptor, 0)
+  guard let address, address != failed else { return .failure(Errno(rawValue: errno)) }
+  return .success(address)
+}
+
+func unmapMemory(_ memory: UnsafeMutableRawBufferPointer) {
+  if let start = memory.baseAddress { munmap(start, memory.count) }
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPF
+import Glibc
+
+/// The buffer that the kernel's verifier writes its log to.
+struct VerifierLog: ~Copyable {
+  static let capacity = 16 << 20
+  static let kept = 64 << 10
+
+  private let memory: UnsafeMutableRawBufferPointer?
+
+  /// Allocates the buffer for all programs of the object. Without memory for it there is no log.
+  init(for object: OpaquePointer) {
+    guard
+      case .success(let address) = mapMemory(
+        size: Self.capacity,
+        flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+      )
+    else {
+      memory = nil
+      return
+    }
+    memory = UnsafeMutableRawBufferPointer(start: address, count: Self.capacity)
+    let log = address.assumingMemoryBound(to: CChar.self)
+    var program = bpf_object__next_program(object, nil)
+    while let current = program {
+      bpf_program__set_log_buf(current, log, Self.capacity)
+      program = bpf_object__next_program(object, current)
+    }
+  }
+
+  deinit {
+    if let memory { unmapMemory(memory) }
+  }
+
+  /// The last ``kept`` bytes of the log.
+  var text: String {
+    guard let memory else { return "" }
+    let length = memory.firstIndex(of: 0) ?? memory.count
+    let omitted = max(0, length - Self.kept)
+    var text = String(decoding: memory[omitted..<length], as: UTF8.self)
+    while text.last?.isNewline == true { text.removeLast() }
+    return omitted > 0 ? "(\(omitted) bytes of log omitted)\n" + text : text
+  }
+}
+
+/// What to do about frequent messages of the verifier (`kernel/bpf/verifier.c`).
+let verifierAdvice: [(message: String, advice: String)] = [
+  (
+    "map_value_or_null",
+    "the program uses the result of a map lookup or of task_storage_get() without a test for NULL; "
+      + "add 'if (!value) return 0;'"
+  ),
+  ("_or_null", "the program uses a pointer that may be NULL; test it first"),
+  (
+    "unknown func",
+    "this kernel has no such helper or kfunc, or does not allow it for this type of program"
+  ),
+  ("program of this type cannot use helper", "call the helper from another type of program"),
+  ("infinite loop detected", "bound the loop, or use bpf_loop()"),
+  (
+    "back-edge",
+    "this kernel does not allow this loop; unroll it with '#pragma unroll', or use bpf_loop()"
+  ),
+  ("BPF program is too large", "the verifier gave up; split the program, or simplify its loops"),
+  ("!read_ok", "the program reads a variable that is not initialized on every path"),
+]

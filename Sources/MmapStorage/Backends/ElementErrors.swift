@@ -1,0 +1,58 @@
+internal import LibBPF
+internal import SystemPackage
+
+/// What a system call on a task's element failed with.
+func elementError(
+  _ errno: Errno,
+  attempt: String,
+  on map: String,
+  of task: TaskReference
+) -> BPFError {
+  let object = "\(map) of \(task)"
+  return switch errno {
+  case .badFileDescriptor:
+    BPFError(
+      .wrongState,
+      attempt: attempt,
+      on: object,
+      errno: errno,
+      advice: "the pidfd is closed, or is not a pidfd"
+    )
+  case .notPermitted:
+    BPFError(
+      errno: errno,
+      attempt: attempt,
+      on: object,
+      advice: "the descriptor is read-only or write-only, or the map is frozen; "
+        + "or bpf() needs CAP_BPF here (kernel.unprivileged_bpf_disabled)"
+    )
+  case .resourceTemporarilyUnavailable:
+    BPFError(
+      .contended,
+      attempt: attempt,
+      on: object,
+      errno: errno,
+      advice: "someone else creates and removes the same task's storage all the time, "
+        + "or the kernel has no memory for it"
+    )
+  default:
+    BPFError(errno: errno, attempt: attempt, on: object)
+  }
+}
+
+extension BPFMap {
+  /// What the kernel says about the map, if it is of task storage.
+  func taskStorageInfo() throws(BPFError) -> BPFMapInfo {
+    let info = try info
+    guard info.type == .taskStorage else {
+      throw BPFError(
+        .wrongType,
+        attempt: "use it as task-local storage",
+        on: describedName,
+        advice: "it is of type \(info.type); declare it with "
+          + "__uint(type, BPF_MAP_TYPE_TASK_STORAGE)"
+      )
+    }
+    return info
+  }
+}

@@ -1,0 +1,35 @@
+internal import CLibBPFShim
+internal import LibBPF
+internal import SystemPackage
+
+/// A page of memory that a thread shares with the kernel. It belongs to nothing else: not to the
+/// heap, nor to another storage. A child of `fork` does not get it, or nothing but zeroes if that
+/// comes in the midst of its making.
+struct UserPage: @unchecked Sendable {
+  /// Bytes of a page on this machine.
+  static let size = mms_page_size()
+
+  let address: UnsafeMutableRawPointer
+
+  /// - Throws: ``BPFError/Kind/outOfResources`` if there is no memory, or the process has as many
+  ///   mappings as it may.
+  init(for object: @autoclosure () -> String) throws(BPFError) {
+    var address: UnsafeMutableRawPointer?
+    let code = mms_map_user_page(&address)
+    guard code == 0, let address else {
+      throw BPFError(
+        code: code,
+        attempt: "allocate a page for the calling thread's value",
+        on: object(),
+        advice: "the process is out of memory, or has as many mappings as it may "
+          + "(vm.max_map_count)"
+      )
+    }
+    self.address = address
+  }
+
+  var bytes: UnsafeMutableRawBufferPointer { .init(start: address, count: Self.size) }
+
+  /// Gives the memory back. The kernel must not know the page any more.
+  func unmap() { mms_unmap(address, Self.size) }
+}

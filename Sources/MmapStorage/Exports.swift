@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// `import MmapStorage` is all that a user writes.
+@_exported public import LibBPF

@@ -1,0 +1,267 @@
+internal import LibBPF
+
+/// Turns type information into descriptions. It trusts none of it: libbpf 1.1 checks the section's
+/// frame and the strings, but not that sizes fit or that types end.
+struct BTFReader {
+  let btf: BTF
+  let attempt: String
+  let subject: String
+
+  /// Types that may be visited for one layout; without a limit, a few empty structures that hold
+  /// each other twice would take forever.
+  private var budget = 1 << 16
+  private static let deepest = 64
+
+  init(btf: BTF, attempt: String, subject: String) {
+    self.btf = btf
+    self.attempt = attempt
+    self.subject = subject
+  }
+
+  /// What a map's value of the type `id` is; `size` is the map's own idea of its bytes. A value in a
+  /// user page is what the pointer points to.
+  mutating func valueLayout(ofType id: UInt32, size: Int) throws(BPFError) -> ValueLayout {
+    let type = try fieldType(id)
+    guard type.size == size else {
+      throw malformed("type \(id) has \(type.size) bytes, the map's values have \(size)")
+    }
+    guard let page = try userPage(id) else {
+      return ValueLayout(name: try name(of: id), type: type)
+    }
+    return ValueLayout(name: try name(of: page), type: try fieldType(page), isInUserPage: true)
+  }
+
+  /// The type of the value in a user page, where the type `id` is a structure of one `__uptr`.
+  private func userPage(_ id: UInt32) throws(BPFError) -> UInt32? {
+    guard let (_, pointer) = try onlyMember(of: id) else { return nil }
+    let type = try read(pointer)
+    guard type.kind == .ptr, type.referencedType != 0 else { return nil }
+    let tag = try read(type.referencedType)
+    guard tag.kind == .typeTag, tag.name == "uptr" else { return nil }
+    // mmap_storage.bpf.h puts a structure around the value.
+    if try name(of: tag.referencedType).hasPrefix("__task_storage_page_"),
+      let (name, value) = try onlyMember(of: tag.referencedType), name == "value"
+    {
+      return value
+    }
+    return tag.referencedType
+  }
+
+  private func onlyMember(
+    of id: UInt32
+  ) throws(BPFError) -> (name: String, type: UInt32)? {
+    let type = try read(id)
+    guard type.kind == .structure, type.count == 1,
+      let member = try? btf.member(0, of: id)
+    else { return nil }
+    return (member.name, member.type)
+  }
+
+  mutating func fieldType(_ id: UInt32, depth: Int = 0) throws(BPFError) -> FieldType {
+    guard depth < Self.deepest else { throw malformed("type \(id) is nested without end") }
+    var id = id
+    var alias = ""
+    while true {
+      budget -= 1
+      guard budget > 0 else { throw malformed("type \(id) is part of an endless description") }
+      let type = try read(id)
+      switch type.kind {
+      case .typedef:
+        if alias.isEmpty { alias = type.name }
+        id = type.referencedType
+      case .volatile, .const, .restrict, .typeTag:
+        id = type.referencedType
+      case .int:
+        return integer(type)
+      case .float:
+        return floatingPoint(type)
+      case .enumeration, .enum64:
+        return try enumeration(id, type, named: type.name.isEmpty ? alias : type.name)
+      case .array:
+        return try array(id, type, depth: depth)
+      case .structure, .union:
+        return try composite(
+          id,
+          type,
+          named: type.name.isEmpty ? alias : type.name,
+          depth: depth
+        )
+      case .ptr:
+        return try pointer(type)
+      case .fwd:
+        throw malformed("'\(type.name)' is declared but never defined")
+      default:
+        throw malformed("type \(id) is of a kind that has no size")
+      }
+    }
+  }
+
+  private func integer(_ type: BTF.TypeInfo) -> FieldType {
+    let name = type.name
+    let size = Int(type.size)
+    if type.isPartialInteger {
+      return .unsupported(name: "bit field", size: size, advice: bitFieldAdvice)
+    }
+    if type.isBool, size == 1 { return .boolean }
+    if name == "char", size == 1 { return .character }
+    guard [1, 2, 4, 8].contains(size), !type.isBool else {
+      return .unsupported(
+        name: name,
+        size: size,
+        advice: "use two __u64, or an array of __u64, instead"
+      )
+    }
+    return .integer(size: size, signed: type.isSigned)
+  }
+
+  private func floatingPoint(_ type: BTF.TypeInfo) -> FieldType {
+    let size = Int(type.size)
+    guard [2, 4, 8].contains(size) else {
+      return .unsupported(
+        name: type.name,
+        size: size,
+        advice: "use double instead"
+      )
+    }
+    return .floatingPoint(size: size)
+  }
+
+  private func enumeration(
+    _ id: UInt32,
+    _ type: BTF.TypeInfo,
+    named name: String
+  ) throws(BPFError) -> FieldType {
+    let size = Int(type.size)
+    guard [1, 2, 4, 8].contains(size) else {
+      throw malformed("enumeration \(id) has \(size) bytes")
+    }
+    return .enumeration(name: name, size: size, signed: type.kindFlag)
+  }
+
+  private mutating func array(
+    _ id: UInt32,
+    _ type: BTF.TypeInfo,
+    depth: Int
+  ) throws(BPFError) -> FieldType {
+    let element = try fieldType(type.referencedType, depth: depth + 1)
+    let (bytes, overflow) = element.size.multipliedReportingOverflow(by: Int(type.count))
+    guard !overflow, bytes <= UInt32.max else {
+      throw malformed("array \(id) is larger than any value")
+    }
+    return .array(of: element, count: Int(type.count))
+  }
+
+  private mutating func composite(
+    _ id: UInt32,
+    _ type: BTF.TypeInfo,
+    named name: String,
+    depth: Int
+  ) throws(BPFError) -> FieldType {
+    let size = Int(type.size)
+    if let advice = kernelOwnedStructures[type.name] {
+      return .unsupported(name: "struct \(type.name)", size: size, advice: advice)
+    }
+    var members: [CompositeLayout.Member] = []
+    members.reserveCapacity(Int(type.count))
+    for index in 0..<type.count {
+      let from = try btf.member(index, of: id)
+      let member =
+        if from.bitSize != 0 {
+          bitField(from)
+        } else {
+          CompositeLayout.Member(
+            name: from.name,
+            offset: Int(from.bitOffset / 8),
+            type: try fieldType(from.type, depth: depth + 1)
+          )
+        }
+      guard from.bitSize != 0 || from.bitOffset % 8 == 0,
+        member.offset + member.type.size <= size
+      else { throw malformed("member '\(from.name)' does not fit into '\(name)' (type \(id))") }
+      members.append(member)
+    }
+    let layout = CompositeLayout(name: name, size: size, members: members)
+    return type.kind == .union ? .union(layout) : .structure(layout)
+  }
+
+  private func bitField(_ from: BTF.Member) -> CompositeLayout.Member {
+    let bits = Int(from.bitSize)
+    let bytes = (Int(from.bitOffset % 8) + bits + 7) / 8
+    return CompositeLayout.Member(
+      name: from.name,
+      offset: Int(from.bitOffset / 8),
+      type: .unsupported(
+        name: "bit field of \(bits) bit\(bits == 1 ? "" : "s")",
+        size: bytes,
+        advice: bitFieldAdvice
+      )
+    )
+  }
+
+  private mutating func pointer(_ type: BTF.TypeInfo) throws(BPFError) -> FieldType {
+    var name = "pointer"
+    var advice = "an address means nothing on the other side; store a number or an index instead"
+    if type.referencedType != 0 {
+      let target = try read(type.referencedType)
+      if target.kind == .typeTag {
+        name = "\(target.name) pointer"
+        if let known = taggedPointers[target.name] { advice = known }
+      }
+    }
+    return .unsupported(name: name, size: Int(type.size), advice: advice)
+  }
+
+  /// The name of a type that has been read whole: the outermost typedef's, or the tag.
+  private func name(of id: UInt32) throws(BPFError) -> String {
+    var type = try read(id)
+    while type.name.isEmpty || type.kind == .typeTag {
+      switch type.kind {
+      case .volatile, .const, .restrict, .typeTag, .array:
+        type = try read(type.referencedType)
+      default:
+        return ""
+      }
+    }
+    return type.name
+  }
+
+  private func read(_ id: UInt32) throws(BPFError) -> BTF.TypeInfo {
+    try btf.type(id)
+  }
+
+  func malformed(_ reason: String) -> BPFError {
+    BPFError(
+      .invalidObject,
+      attempt: attempt,
+      on: subject,
+      advice: "the type information makes no sense: \(reason); compile the program again"
+    )
+  }
+}
+
+private let bitFieldAdvice = "give it a whole integer, or set and test bits of one by masks"
+
+/// Structures in which the kernel keeps state of its own.
+private let kernelOwnedStructures: [String: String] = [
+  "bpf_spin_lock": "only BPF programs can take it; use a sequence counter or atomic operations",
+  "bpf_res_spin_lock": "only BPF programs can take it; use a sequence counter or atomic operations",
+  "bpf_timer": "only BPF programs can use it; keep it in another map",
+  "bpf_wq": "only BPF programs can use it; keep it in another map",
+  "bpf_task_work": "only BPF programs can use it; keep it in another map",
+  "bpf_list_head": "only BPF programs can use it; keep it in another map",
+  "bpf_list_node": "only BPF programs can use it; keep it in another map",
+  "bpf_rb_root": "only BPF programs can use it; keep it in another map",
+  "bpf_rb_node": "only BPF programs can use it; keep it in another map",
+  "bpf_refcount": "only BPF programs can use it; keep it in another map",
+  "bpf_dynptr": "only BPF programs can use it; keep it in another map",
+]
+
+/// Pointers that the kernel tells apart by a tag.
+private let taggedPointers: [String: String] = {
+  let kernel = "it points into the kernel; keep it in another map"
+  return [
+    "kptr": kernel, "kptr_ref": kernel, "kptr_untrusted": kernel, "percpu_kptr": kernel,
+    "uptr": "it is a page that the thread shares; use it through the user-page backend, with the "
+      + "type it points to as the value",
+  ]
+}()

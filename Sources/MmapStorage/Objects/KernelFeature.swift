@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import LibBPF
+internal import SystemPackage
+
+/// Features of the running kernel, found by trying them.
+enum KernelFeature {
+  enum Availability: Sendable, Hashable {
+    case available
+    /// The kernel does not have it, as this error number shows.
+    case missing(Errno?)
+    /// This process may not try.
+    case unknown(Errno?)
+  }
+
+  /// `BPF_F_MMAPABLE` for task storage with values of this size. Tried once per process for values
+  /// up to a page, otherwise each time: two system calls.
+  static func mmapableTaskStorage(valueSize: Int) -> Availability {
+    valueSize <= UserPage.size ? mmapableSmallValue : tryMmapable(valueSize: valueSize)
+  }
+
+  private static let mmapableSmallValue = tryMmapable(valueSize: 8)
+
+  private static func tryMmapable(valueSize: Int) -> Availability {
+    do throws(BPFError) {
+      try BPFMap(
+        creatingTaskStorage: "mmap_probe",
+        wordCount: (valueSize + 7) / 8,
+        flags: [.noPrealloc, .mmapable]
+      ).close()
+      return .available
+    } catch {
+      switch error.errno {
+      case .invalidArgument, .notSupported, .argListTooLong: return .missing(error.errno)
+      default: return .unknown(error.errno)
+      }
+    }
+  }
+
+  /// `__uptr` in the values of task storage (Linux 6.13). A kernel that has it refuses one that
+  /// points to more than a page with E2BIG; others create such a map.
+  static let userPages: Availability = {
+    do throws(BPFError) {
+      try BPFMap(creatingTaskStorage: "uptr_probe", wordCount: 1 << 20, inUserPage: true).close()
+      return .missing(nil)
+    } catch {
+      switch error.errno {
+      case .argListTooLong: return .available
+      case .notPermitted, .permissionDenied: return .unknown(error.errno)
+      default: return .missing(error.errno)
+      }
+    }
+  }()
+}
+
+extension KernelFeature.Availability {
+  /// Why a backend cannot be used; `nil` if it can.
+  func rejection(of kind: BackendKind) -> BackendChoice.Rejection? {
+    let feature = kind == .mapped ? "BPF_F_MMAPABLE for" : "__uptr (Linux 6.13) in"
+    return switch self {
+    case .available: nil
+    case .missing(let errno):
+      .init(kind, reason: "this kernel does not have \(feature) task storage", errno: errno)
+    case .unknown(let errno):
+      .init(kind, reason: "this process may not try \(feature) task storage", errno: errno)
+    }
+  }
+}
+
+extension BPFMap {
+  /// Creates a task storage map whose value is `wordCount` words of 8 bytes, or is a `__uptr` to a
+  /// page with as many words.
+  package convenience init(
+    creatingTaskStorage name: String,
+    wordCount: Int,
+    inUserPage: Bool = false,
+    flags: BPFMapFlags = .noPrealloc
+  ) throws(BPFError) {
+    guard wordCount > 0, wordCount < 1 << 28 else {
+      throw BPFError(
+        .invalidArgument,
+        attempt: "create a task storage map",
+        on: "map '\(name)'",
+        advice: "a size is out of range"
+      )
+    }
+    var types = try BTFBuilder(for: "map '\(name)'")
+    let size = UInt32(wordCount * 8)
+    let key = types.integer("int", size: 4, isSigned: true)
+    let word = types.integer("unsigned long long", size: 8)
+    let words = types.array(of: word, count: UInt32(wordCount), index: key)
+    // The kernel has a `struct page` of its own, and refuses another type of that name.
+    let structure = types.structure(
+      inUserPage ? "mms_page" : "value",
+      size: size,
+      members: [("words", words, 0)]
+    )
+    let value =
+      if inUserPage {
+        types.structure(
+          "value",
+          size: 8,
+          members: [("page", types.pointer(to: structure, tag: "uptr"), 0)]
+        )
+      } else {
+        structure
+      }
+    try self.init(
+      creating: .taskStorage,
+      name: name,
+      keySize: MemoryLayout<CInt>.size,
+      valueSize: inUserPage ? 8 : wordCount * 8,
+      flags: flags,
+      types: MapTypes(btf: try types.finish(), key: key, value: value)
+    )
+  }
+}
