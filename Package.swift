@@ -43,7 +43,7 @@ let package = Package(
         "BPFHeaders", "CLibBPFShim",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      exclude: ["Kernel/calling-task.bpf.c"],
+      exclude: ["Backends/calling-task.bpf.c"],
       swiftSettings: swiftSettings,
       plugins: ["BPFPlugin"]
     ),
