@@ -1,5 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE
 #include "mms_slots.h"
 
-_Thread_local struct mms_slot mms_slots[MMS_SLOT_COUNT];
-_Thread_local void *mms_thread_record;
-_Thread_local int mms_thread_ends;
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+/* In .bss, so it takes no memory and no space in the file. Hidden: each copy has its own. */
+__attribute__((visibility("hidden"))) struct mms_slot mms_no_slots[MMS_SLOT_COUNT];
+
+__attribute__((visibility("hidden"), tls_model("initial-exec")))
+_Thread_local struct mms_thread mms_thread = { .slots = mms_no_slots };
+
+__attribute__((visibility("hidden"))) uintptr_t mms_thread_offset(void)
+{
+	return (uintptr_t)&mms_thread - (uintptr_t)__builtin_thread_pointer();
+}
+
+__attribute__((visibility("hidden"))) const struct mms_slot *mms_empty_slots(void)
+{
+	return mms_no_slots;
+}
+
+struct mms_slot *mms_slots_create(size_t count)
+{
+	return calloc(count, sizeof(struct mms_slot));
+}
+
+void mms_slots_copy(struct mms_slot *to, const struct mms_slot *from, size_t count)
+{
+	for (size_t index = 0; index < count; index++) {
+		void *direct = __atomic_load_n(&from[index].direct, __ATOMIC_RELAXED);
+
+		mms_slot_set_direct(&to[index], direct);
+		mms_slot_set_attachment(&to[index], mms_slot_attachment(&from[index]));
+	}
+}
+
+bool mms_slow_path_enter(struct mms_thread *thread, int *cancel_state)
+{
+	if (*(volatile bool *)&thread->is_in_slow_path)
+		return false;
+	/* First, so that a thread that is cancelled in between leaves no flag behind. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, cancel_state);
+	*(volatile bool *)&thread->is_in_slow_path = true;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	return true;
+}
+
+void mms_slow_path_leave(struct mms_thread *thread, int cancel_state)
+{
+	int ignored;
+
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	*(volatile bool *)&thread->is_in_slow_path = false;
+	pthread_setcancelstate(cancel_state, &ignored);
+}
+
+void mms_pin_library(void)
+{
+	Dl_info info;
+
+	if (dladdr((void *)mms_pin_library, &info) && info.dli_fname)
+		dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}

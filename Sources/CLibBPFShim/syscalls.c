@@ -21,3 +21,8 @@ int mms_gettid(void)
 {
 	return (int)syscall(SYS_gettid);
 }
+
+_Bool mms_thread_exists(int tid)
+{
+	return syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
+}

@@ -25,7 +25,7 @@ public final class BPFObject: Sendable {
   package let declaredMaps: [DeclaredMap]
   package let preparation: (any BPFObjectPreparation)?
 
-  private let lock = ForkSafeLock()
+  private let lock = ForkSafeLock(rank: .object)
   private nonisolated(unsafe) var state: BPFObjectState
 
   /// Opens the object that `BPFPlugin` compiled into the program. Costs no system call.

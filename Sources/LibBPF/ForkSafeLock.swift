@@ -1,37 +1,110 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-/// A lock that may be held across `fork` and released in the child, which the standard library's
-/// `Mutex` may not: it remembers the thread id of its owner.
+/// A mutual-exclusion lock that a forking thread may hold across `fork` and release in the child.
+///
+/// The standard library's `Mutex` traps there: it stores its owner's thread id.
 package final class ForkSafeLock: Sendable {
-  private nonisolated(unsafe) let mutex: UnsafeMutablePointer<pthread_mutex_t>
+  private let mutex: PthreadMutex
+  private let rank: ForkRank?
 
-  package init() {
-    mutex = .allocate(capacity: 1)
-    mutex.initialize(to: pthread_mutex_t())
-    pthread_mutex_init(mutex, nil)
+  /// - Parameter rank: Where `fork` acquires the lock. Nil for a lock that no thread needs in the
+  ///   child, or that another participant acquires.
+  package init(rank: ForkRank? = nil) {
+    mutex = PthreadMutex()
+    self.rank = rank
+    if let rank { ForkParticipants.add(mutex, rank: rank) }
   }
 
   deinit {
-    pthread_mutex_destroy(mutex)
-    mutex.deallocate()
+    if let rank { ForkParticipants.remove(mutex, rank: rank) }
   }
 
-  package func lock() { pthread_mutex_lock(mutex) }
+  package func lock() { pthread_mutex_lock(mutex.pointer) }
 
-  package func unlock() { pthread_mutex_unlock(mutex) }
+  package func unlock() { pthread_mutex_unlock(mutex.pointer) }
 
-  /// Nil without running `body` if someone has the lock: in the child of a `fork`, perhaps a thread
-  /// that is not there.
-  package func withLockIfFree<R>(_ body: () -> R) -> R? {
-    guard pthread_mutex_trylock(mutex) == 0 else { return nil }
-    defer { unlock() }
-    return body()
-  }
-
-  package func withLock<R, E: Error>(_ body: () throws(E) -> R) throws(E) -> R {
+  package func withLock<R: ~Copyable, E: Error>(_ body: () throws(E) -> R) throws(E) -> R {
     lock()
     defer { unlock() }
     return try body()
   }
+
+  /// Runs `body` if no thread holds the lock, and returns nil otherwise. For a lock that is no
+  /// participant: in the child of a `fork` it may stay held.
+  package func withLockIfFree<R>(_ body: () -> R) -> R? {
+    guard pthread_mutex_trylock(mutex.pointer) == 0 else { return nil }
+    defer { unlock() }
+    return body()
+  }
+
+  /// Waits until another thread calls ``ForkSafeCondition/wakeAll()``. The caller holds the lock,
+  /// which is released meanwhile. May return early.
+  package func wait(for condition: ForkSafeCondition) {
+    pthread_cond_wait(condition.pointer, mutex.pointer)
+  }
+}
+
+/// A value that a ``ForkSafeLock`` guards; for what would be a `Mutex` elsewhere.
+package final class ForkSafeMutex<Value>: @unchecked Sendable {
+  private let lock: ForkSafeLock
+  private var value: Value
+
+  package init(_ value: Value, rank: ForkRank) {
+    self.value = value
+    lock = ForkSafeLock(rank: rank)
+  }
+
+  package func withLock<R: ~Copyable, E: Error>(
+    _ body: (inout Value) throws(E) -> R
+  ) throws(E) -> R {
+    lock.lock()
+    defer { lock.unlock() }
+    return try body(&value)
+  }
+}
+
+/// A condition variable for a ``ForkSafeLock``.
+package final class ForkSafeCondition: Sendable {
+  fileprivate nonisolated(unsafe) let pointer: UnsafeMutablePointer<pthread_cond_t>
+
+  package init() {
+    pointer = .allocate(capacity: 1)
+    reset()
+  }
+
+  deinit {
+    pthread_cond_destroy(pointer)
+    pointer.deallocate()
+  }
+
+  /// Also for the child of a `fork`, where the threads that waited do not exist.
+  package func reset() {
+    pointer.initialize(to: pthread_cond_t())
+    pthread_cond_init(pointer, nil)
+  }
+
+  package func wakeAll() { pthread_cond_broadcast(pointer) }
+}
+
+/// The mutex itself, which `fork` keeps alive while it holds it.
+private final class PthreadMutex: ForkParticipant {
+  nonisolated(unsafe) let pointer: UnsafeMutablePointer<pthread_mutex_t>
+
+  init() {
+    pointer = .allocate(capacity: 1)
+    pointer.initialize(to: pthread_mutex_t())
+    pthread_mutex_init(pointer, nil)
+  }
+
+  deinit {
+    pthread_mutex_destroy(pointer)
+    pointer.deallocate()
+  }
+
+  func prepareForFork() { pthread_mutex_lock(pointer) }
+
+  func resumeInParent() { pthread_mutex_unlock(pointer) }
+
+  func resumeInChild() { pthread_mutex_unlock(pointer) }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import CLibBPFShim
 public import LibBPF
 public import SystemPackage
@@ -15,16 +16,36 @@ public import SystemPackage
 /// }
 /// ```
 ///
-/// A storage may be used from any thread, several at once. It keeps its map open; the thread's
-/// part of it ends with the thread or with the storage, whichever is first. In the child of a `fork`
-/// the storage is usable and the child's thread starts unattached.
+/// A storage may be used from any thread, several at once. It keeps its map open. A thread's
+/// attachment ends with the thread or with the storage, whichever is first. In the child of a
+/// `fork` the storage is usable and the child's thread starts unattached.
+///
+/// ## Signal handlers, cancellation and limits
+///
+/// ``withCurrent(_:)-(_)`` is async-signal-safe on a thread that is attached to a storage with a direct
+/// backend (``BackendKind/mapped``, ``BackendKind/userPage``): it reads two words of memory and calls
+/// nothing. Everything else here is not: a first touch, every view with ``BackendKind/lookup``, calls
+/// for other tasks, and creating or releasing a storage acquire locks and memory. If a handler
+/// interrupts one of these on its own thread and calls another one, that throws
+/// ``BPFError/Kind/wrongState`` instead of waiting for itself. A handler that interrupts `malloc` or
+/// another library must not attach at all, as with any function that is not async-signal-safe.
+///
+/// A thread is not cancelled (`pthread_cancel`) inside of the library.
+///
+/// A process may have 16,384 storages at a time. What a storage costs does not depend on how many
+/// there are.
 public final class TaskLocalStorage<Value: MapField>: Sendable {
+  /// Where a thread's block is, relative to its thread pointer.
   @usableFromInline
-  let key: UInt64
+  let threadOffset: UInt
 
+  /// Where the storage's slot is in a thread's table, in bytes.
   @usableFromInline
   let slotOffset: UInt
 
+  private let registry: ThreadRegistry
+  private let index: Int
+  private let access: ValueAccess
   private let implementation: any StorageBackend
   private let fields: [Range<Int>]
   private let booleans: [Int]
@@ -41,7 +62,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
   /// - Throws: ``BPFError``: ``BPFError/Kind/layoutMismatch`` with the table in
   ///   ``BPFError/details``, or that one of the layouts cannot be had.
-  public init(backend: any StorageBackend, policy: LayoutPolicy = .exact) throws(BPFError) {
+  package init(backend: any StorageBackend, policy: LayoutPolicy = .exact) throws(BPFError) {
     let type = try Value.fieldType()
     try LayoutComparison(
       swift: type,
@@ -62,7 +83,11 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     implementation = backend
     fields = scalarRanges(of: type)
     booleans = booleanOffsets(of: type)
-    (key, slotOffset) = ThreadRegistry.shared.addStorage(backend)
+    access = backend.access
+    registry = .shared
+    threadOffset = registry.threadOffset
+    index = try registry.addStorage(access, of: backend.describedMap)
+    slotOffset = UInt(index * MemoryLayout<mms_slot>.stride)
   }
 
   /// Creates a storage over a map, with the fastest backend that the map and the kernel allow.
@@ -111,79 +136,83 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   }
 
   deinit {
-    ThreadRegistry.shared.removeStorage(key)
+    registry.removeStorage(at: index)
   }
 
   // MARK: The calling thread
 
   /// Runs `body` with a view of the calling thread's value.
   ///
-  /// The first call on a thread attaches it. A storage that does not exist yet reads as zero.
+  /// The first call on a thread attaches it. A value that does not exist yet reads as zero.
   ///
-  /// With a direct backend a write is in the storage at once. With a backend that copies
+  /// With a direct backend a write is in the map at once. With a backend that copies
   /// (``BackendKind/lookup``), the outermost `withCurrent` of the thread loads the value, and when it
   /// ends writes back the fields that changed and no others; fields that the program changed
   /// meanwhile are kept. Reading alone creates nothing and writes nothing.
   ///
   /// Calls may be nested, on the same storage or another; nested calls on the same storage see
-  /// each other's writes.
+  /// each other's writes. What `body` wrote before it threw stays written.
   ///
   /// Cost once attached: with a direct backend a few instructions, no call and no allocation; with
-  /// `.lookup` one system call to load, and one more if something changed; see
-  /// ``LookupBackend/Road`` for where it takes more.
+  /// `.lookup` one system call to load, and one more if something changed.
   ///
   /// - Parameter body: Reads and writes the fields. It is synchronous, and the view cannot leave it.
+  ///   It may throw ``BPFError``; with a closure that throws other errors as well, this is the
+  ///   overload that throws `any Error`.
   /// - Returns: What `body` returned.
   /// - Throws: ``BPFError`` if the thread cannot be attached, or the value not be loaded or
-  ///   written back.
+  ///   written back, and what `body` threw. If `body` threw and writing back failed as well, the
+  ///   error is that of writing back, and its ``BPFError/details`` contain the other.
   @inlinable
   @inline(__always)
   public func withCurrent<Result: ~Copyable>(
-    _ body: (borrowing StorageView<Value>) -> Result
+    _ body: (borrowing StorageView<Value>) throws(BPFError) -> Result
   ) throws(BPFError) -> Result {
-    let slot = mms_slot_at(slotOffset)
-    let address: UnsafeMutableRawPointer
-    var copy: ViewedCopy?
-    if _fastPath(mms_slot_holds(slot, key)) {
-      address = mms_slot_pointer(slot)
-    } else {
-      (address, copy) = try beginView()
+    if let address = mms_slot_direct(threadOffset, slotOffset) {
+      return try body(StorageView(address, copy: nil))
     }
-    let result = body(StorageView(address, copy: copy))
-    if let copy { try copy.end() }
+    let (address, copy) = try beginView()
+    guard let copy else { return try body(StorageView(address, copy: nil)) }
+    let result: Result
+    do throws(BPFError) {
+      result = try body(StorageView(address, copy: copy))
+    } catch {
+      try end(copy, after: error)
+      throw error
+    }
+    try copy.end()
     return result
   }
 
-  /// Runs `body`, which may throw, with a view of the calling thread's value.
+  /// Runs `body`, which may throw any error, with a view of the calling thread's value.
   ///
-  /// As the other `withCurrent`. What `body` wrote before it threw stays written, with every
-  /// backend.
+  /// As the other `withCurrent`, which is used where `body` throws nothing or ``BPFError``. There are
+  /// two because Swift 6.3 infers `any Error` for a closure that contains a `try`, whatever it
+  /// throws: a nested `withCurrent` would need its error type spelled out.
   ///
   /// - Parameter body: Reads and writes the fields.
   /// - Returns: What `body` returned.
-  /// - Throws: What `body` threw, or ``BPFError``. If `body` threw and then writing back failed,
-  ///   it is the ``BPFError``, with the other in its ``BPFError/details``.
+  /// - Throws: What `body` threw, or ``BPFError``. If `body` threw and writing back failed as well,
+  ///   the error is that of writing back, and its ``BPFError/details`` contain the other.
   @inlinable
   @inline(__always)
+  @_disfavoredOverload
   public func withCurrent<Result: ~Copyable>(
     _ body: (borrowing StorageView<Value>) throws -> Result
   ) throws -> Result {
-    let slot = mms_slot_at(slotOffset)
-    let address: UnsafeMutableRawPointer
-    var copy: ViewedCopy?
-    if _fastPath(mms_slot_holds(slot, key)) {
-      address = mms_slot_pointer(slot)
-    } else {
-      (address, copy) = try beginView()
+    if let address = mms_slot_direct(threadOffset, slotOffset) {
+      return try body(StorageView(address, copy: nil))
     }
+    let (address, copy) = try beginView()
+    guard let copy else { return try body(StorageView(address, copy: nil)) }
     let result: Result
     do {
       result = try body(StorageView(address, copy: copy))
     } catch {
-      if let copy { try end(copy, after: error) }
+      try end(copy, after: error)
       throw error
     }
-    if let copy { try copy.end() }
+    try copy.end()
     return result
   }
 
@@ -199,26 +228,17 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     }
   }
 
-  /// The slow way in: attaches the thread, or loads its copy.
+  /// Begins a view where the slot contains no address: attaches the thread, or loads its copy.
   @usableFromInline
   func beginView() throws(BPFError) -> (UnsafeMutableRawPointer, ViewedCopy?) {
-    let slot = mms_slot_at(slotOffset)
-    if mms_slot_holds(slot, key | 1) {
-      let copy = ViewedCopy(Unmanaged.fromOpaque(mms_slot_pointer(slot)))
-      return (try copy.begin(), copy)
-    }
-    let attachment = try ThreadRegistry.shared.attachment(
-      to: key,
-      slotOffset: slotOffset,
-      backend: implementation,
-      fields: fields
-    )
-    switch attachment.content {
-    case .direct(let address, _), .stale(let address, _):
-      return (address, nil)
-    case .copied(let value):
-      let copy = ViewedCopy(.passUnretained(value))
-      return (try copy.begin(), copy)
+    try registry.withSlowPath { () throws(BPFError) in
+      switch access {
+      case .direct(let backend):
+        return (try registry.attach(at: index, backend), nil)
+      case .copying(let backend):
+        let copy = ViewedCopy(try registry.copy(at: index, backend, fields: fields))
+        return (try copy.begin(), copy)
+      }
     }
   }
 
@@ -234,14 +254,16 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///   ``BPFError/Kind/unsupported`` for a thread that does not lead its process before
   ///   Linux 6.9.
   public func value(of task: TaskReference) throws(BPFError) -> Value? {
-    try withUnsafeTemporaryAllocation(
-      byteCount: implementation.valueSize,
-      alignment: max(16, MemoryLayout<Value>.alignment)
-    ) {
-      (bytes) throws(BPFError) in
-      guard try implementation.load(task, into: bytes) else { return nil }
-      for offset in booleans where bytes[offset] > 1 { bytes[offset] = 1 }
-      return bytes.baseAddress?.load(as: Value.self)
+    try registry.withSlowPath { () throws(BPFError) in
+      try withUnsafeTemporaryAllocation(
+        byteCount: implementation.valueSize,
+        alignment: max(16, MemoryLayout<Value>.alignment)
+      ) {
+        (bytes) throws(BPFError) in
+        guard try implementation.load(task, into: bytes) else { return nil }
+        for offset in booleans where bytes[offset] > 1 { bytes[offset] = 1 }
+        return bytes.baseAddress?.load(as: Value.self)
+      }
     }
   }
 
@@ -255,9 +277,15 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///
   /// - Throws: ``BPFError``, as ``value(of:)-(TaskReference)``.
   public func setValue(_ value: Value, of task: TaskReference) throws(BPFError) {
-    if implementation.createsOnlyByAttaching, task.threadID == .current { _ = try beginView() }
-    try withUnsafeBytes(of: value) { (bytes) throws(BPFError) in
-      try implementation.store(task, fields, of: bytes)
+    try registry.withSlowPath { () throws(BPFError) in
+      if case .direct(let backend) = access, backend.createsOnlyByAttaching,
+        task.threadID == .current
+      {
+        _ = try registry.attach(at: index, backend)
+      }
+      try withUnsafeBytes(of: value) { (bytes) throws(BPFError) in
+        try implementation.store(task, fields, of: bytes)
+      }
     }
   }
 
@@ -276,9 +304,11 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// - Throws: ``BPFError``, as ``value(of:)-(TaskReference)``.
   @discardableResult
   public func removeValue(of task: TaskReference) throws(BPFError) -> Bool {
-    let existed = try implementation.remove(task)
-    ThreadRegistry.shared.invalidate(key, of: task)
-    return existed
+    try registry.withSlowPath { () throws(BPFError) in
+      let existed = try implementation.remove(task)
+      registry.invalidate(at: index, of: task.threadID)
+      return existed
+    }
   }
 
   /// Removes a thread's storage by thread id; see ``removeValue(of:)-(TaskReference)``.

@@ -1,6 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 public import LibBPF
 public import MmapStorage
-internal import Synchronization
 public import SystemPackage
 
 /// A backend in the memory of the process: for unit tests of code that uses
@@ -17,7 +17,7 @@ public import SystemPackage
 /// ```
 ///
 /// All functions may be called from any thread.
-public final class FakeBackend: StorageBackend {
+public final class FakeBackend: Sendable {
   /// How views reach the bytes.
   public enum Access: Sendable, Hashable, CaseIterable {
     /// A load or store an access, like `.mapped` and `.userPage`.
@@ -26,19 +26,21 @@ public final class FakeBackend: StorageBackend {
     case copying
   }
 
-  /// See ``/MmapStorage/StorageBackend/choice``.
-  public let choice: BackendChoice
+  let choice = BackendChoice(.fake, reason: "the program asked for a fake backend")
   /// The map's name in errors.
   public let mapName: String
   /// Bytes of one storage.
   public let valueSize: Int
 
-  private let access: Access
-  private let layout: ValueLayout
-  private let state: Mutex<State>
+  let access: Access
+  let layout: ValueLayout
+  let state: ForkSafeMutex<State>
 
-  private struct State {
+  struct State {
+    /// The threads' storages.
     var pages: [ThreadID: FakePage] = [:]
+    /// The pages that threads are attached to, by address.
+    var attachedPages: [UnsafeMutableRawPointer: FakePage] = [:]
     var plan: FaultPlan
     var counts: [FaultPlan.Operation: Int] = [:]
     var calls: [Call] = []
@@ -110,8 +112,7 @@ public final class FakeBackend: StorageBackend {
     self.valueSize = valueSize
     self.access = access
     mapName = name
-    choice = BackendChoice(.fake, reason: "the program asked for a fake backend")
-    state = Mutex(State(plan: faults))
+    state = ForkSafeMutex(State(plan: faults), rank: .fake)
   }
 
   // MARK: The BPF side
@@ -170,12 +171,14 @@ public final class FakeBackend: StorageBackend {
     state.withLock { $0.pages.removeValue(forKey: thread) != nil }
   }
 
-  /// Makes the map vanish: from now on every call fails with `EBADF`, as with a closed descriptor.
+  /// Makes the map vanish: every later call fails with `EBADF`, as with a closed descriptor, also on
+  /// threads that are attached. A view that a thread is using keeps its bytes until it ends.
   public func removeMap() {
     state.withLock {
       $0.mapIsGone = true
       $0.pages = [:]
     }
+    ThreadRegistry.shared.invalidateStorages(observedBy: self)
   }
 
   // MARK: The record
@@ -189,51 +192,14 @@ public final class FakeBackend: StorageBackend {
   /// How many threads have a storage now.
   public var storageCount: Int { state.withLock { $0.pages.count } }
 
-  // MARK: StorageBackend
+  // MARK: What both backends do
 
-  /// The layout that the backend was created with.
-  public func valueLayout() throws(BPFError) -> ValueLayout { layout }
+  var describedMap: String { "map '\(mapName)'" }
 
-  /// See ``/MmapStorage/StorageBackend/attach()``.
-  public func attach() throws(BPFError) -> Attachment {
-    try record(.attach, "attach the calling thread", .callingThread)
-    state.withLock { $0.attached += 1 }
-    guard access == .direct, let page = page(of: .current, create: true) else { return .copying }
-    return .direct(page.address, owner: page)
-  }
-
-  /// See ``/MmapStorage/StorageBackend/renew(_:)``.
-  public func renew(_ attachment: Attachment) throws(BPFError) {
-    try record(.attach, "attach the calling thread again", .callingThread)
-    guard case .direct(let address, let owner) = attachment, let page = owner as? FakePage else {
-      return
-    }
-    let thread = ThreadID.current
-    state.withLock { state in
-      let current = state.pages[thread]
-      if current === page { return }
-      let bytes = UnsafeMutableRawBufferPointer(start: address, count: valueSize)
-      if let current {
-        bytes.copyMemory(from: UnsafeRawBufferPointer(start: current.address, count: valueSize))
-      } else {
-        bytes.initializeMemory(as: UInt8.self, repeating: 0)
-      }
-      state.pages[thread] = page
-    }
-  }
-
-  /// See ``/MmapStorage/StorageBackend/detach(_:because:)``.
-  public func detach(_ attachment: Attachment, because reason: DetachReason) {
-    state.withLock {
-      $0.attached -= 1
-      if reason == .threadEnds { $0.pages.removeValue(forKey: .current) }
-    }
-  }
-
-  /// See ``/MmapStorage/StorageBackend/load(_:into:)``.
-  public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
-    throws(BPFError) -> Bool
-  {
+  func load(
+    _ task: TaskReference,
+    into bytes: UnsafeMutableRawBufferPointer
+  ) throws(BPFError) -> Bool {
     let thread = try record(.lookup, "look up the value", task)
     guard let page = page(of: thread, create: false) else { return false }
     withExtendedLifetime(page) {
@@ -242,15 +208,12 @@ public final class FakeBackend: StorageBackend {
     return true
   }
 
-  /// See ``/MmapStorage/StorageBackend/store(_:_:of:)``.
-  public func store(
+  func store(
     _ task: TaskReference,
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
   ) throws(BPFError) {
-    let attempt = "update the value"
-    try check(ranges, of: bytes, for: attempt)
-    let thread = try record(.update, attempt, task)
+    let thread = try record(.update, "update the value", task)
     guard let page = page(of: thread, create: true) else { return }
     withExtendedLifetime(page) {
       for range in ranges {
@@ -260,14 +223,11 @@ public final class FakeBackend: StorageBackend {
     }
   }
 
-  /// See ``/MmapStorage/StorageBackend/remove(_:)``.
-  public func remove(_ task: TaskReference) throws(BPFError) -> Bool {
+  func remove(_ task: TaskReference) throws(BPFError) -> Bool {
     deleteStorage(of: try record(.delete, "delete the value", task))
   }
 
-  // MARK: Private
-
-  private func page(of thread: ThreadID, create: Bool) -> FakePage? {
+  func page(of thread: ThreadID, create: Bool) -> FakePage? {
     state.withLock { state in
       if let page = state.pages[thread] { return page }
       guard create, !state.mapIsGone else { return nil }
@@ -277,9 +237,9 @@ public final class FakeBackend: StorageBackend {
     }
   }
 
-  /// Notes a call and lets it fail if the plan says so; gives back the thread that is meant.
+  /// Records a call and throws if the plan says so. Returns the thread that is meant.
   @discardableResult
-  private func record(_ operation: FaultPlan.Operation, _ attempt: String, _ task: TaskReference)
+  func record(_ operation: FaultPlan.Operation, _ attempt: String, _ task: TaskReference)
     throws(BPFError) -> ThreadID
   {
     let thread: ThreadID
@@ -312,7 +272,7 @@ public final class FakeBackend: StorageBackend {
 }
 
 /// A thread's page.
-private final class FakePage: @unchecked Sendable {
+final class FakePage: @unchecked Sendable {
   let address: UnsafeMutableRawPointer
 
   init(size: Int) {

@@ -6,19 +6,19 @@ import Testing
 /// left out is not reported.
 @Suite struct AvailabilityTests {
   @Test(.liveKernel) func lookupCasesRun() throws {
-    #expect(try BackendUnderTest.lookup.bench(Tag.self, map: "tags").backend is LookupBackend)
+    #expect(try BackendUnderTest.lookup.fixture(Tag.self, map: "tags").backend is LookupBackend)
   }
 
   @Test(.liveKernel, .threadPidfds) func lookupByPidfdCasesRun() throws {
-    let backend = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").backend
+    let backend = try BackendUnderTest.lookupByPidfd.fixture(Tag.self, map: "tags").backend
     #expect(backend is LookupBackend)
   }
 
   @Test(.userPages) func userPageCasesRun() throws {
-    #expect(try BackendUnderTest.userPage.bench(Tag.self, map: "tags").backend is UserPageBackend)
+    #expect(try BackendUnderTest.userPage.fixture(Tag.self, map: "tags").backend is UserPageBackend)
   }
 
-  @Test(.mappableTaskStorage) func mappedCasesRun() throws {
-    #expect(try BackendUnderTest.mapped.bench(Tag.self, map: "tags").backend is MappedBackend)
+  @Test(.mmapableTaskStorage) func mappedCasesRun() throws {
+    #expect(try BackendUnderTest.mapped.fixture(Tag.self, map: "tags").backend is MappedBackend)
   }
 }

@@ -30,18 +30,21 @@ enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
   }
 
   /// A storage of its own, in the map of that name in values.bpf.c.
-  func bench<Value: MapField>(
+  func fixture<Value: MapField>(
     _ type: Value.Type,
     map: String,
     policy: LayoutPolicy = .exact
-  ) throws -> Bench<Value> {
+  ) throws -> BackendFixture<Value> {
     let object = try BPFObject(.values, allowing: kinds)
     let backend: any StorageBackend
+    var fake: FakeBackend?
     switch self {
     case .fakeDirect:
-      backend = try FakeBackend(map: map, of: object, access: .direct)
+      let direct = try FakeBackend(map: map, of: object, access: .direct)
+      (backend, fake) = (direct.storageBackend, direct)
     case .fakeCopying:
-      backend = try FakeBackend(map: map, of: object, access: .copying)
+      let copying = try FakeBackend(map: map, of: object, access: .copying)
+      (backend, fake) = (copying.storageBackend, copying)
     case .lookup, .lookupByPidfd:
       try LiveKernel.skipCase(
         unless: self == .lookup ? LiveKernel.mayRun : LiveKernel.mayOpenThreadPidfds
@@ -49,7 +52,7 @@ enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
       try object.load()
       backend = try LookupBackend(
         object.map(map),
-        road: self == .lookup ? .program : .pidfd
+        accessPath: self == .lookup ? .program : .pidfd
       )
     case .userPage:
       try LiveKernel.skipCase(unless: LiveKernel.mayShareUserPages)
@@ -60,17 +63,19 @@ enum BackendUnderTest: CaseIterable, CustomTestStringConvertible {
       try object.load()
       backend = try MappedBackend(object.map(map))
     }
-    return Bench(
+    return BackendFixture(
       storage: try TaskLocalStorage<Value>(backend: backend, policy: policy),
-      backend: backend
+      backend: backend,
+      fake: fake
     )
   }
 }
 
 /// A storage, and a way to play the BPF program on it.
-struct Bench<Value: MapField>: Sendable {
+struct BackendFixture<Value: MapField>: Sendable {
   let storage: TaskLocalStorage<Value>
   let backend: any StorageBackend
+  let fake: FakeBackend?
 
   /// Changes a thread's storage from the other side; nil if there is none and none is created.
   @discardableResult
@@ -79,10 +84,12 @@ struct Bench<Value: MapField>: Sendable {
     create: Bool = true,
     _ body: (borrowing StorageView<Value>) -> Result
   ) throws -> Result? {
-    if let fake = backend as? FakeBackend {
+    if let fake {
       return fake.program(on: thread, as: Value.self, create: create, body)
     }
-    if create, backend.createsOnlyByAttaching, thread == .current {
+    if create, thread == .current, case .direct(let backend) = backend.access,
+      backend.createsOnlyByAttaching
+    {
       try storage.withCurrent { _ in }
     }
     let bytes = UnsafeMutableRawBufferPointer.allocate(

@@ -46,8 +46,8 @@ private struct Pair: MapValue {
 @Suite struct StorageViewTests {
   @Test(arguments: BackendUnderTest.allCases)
   func readsZeroFirst(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Everything.self, map: "everythings")
-    let storage = bench.storage
+    let fixture = try backend.fixture(Everything.self, map: "everythings")
+    let storage = fixture.storage
     try storage.withCurrent { view in
       #expect(view.sequence == 0)
       let flag = view.flag
@@ -59,8 +59,8 @@ private struct Pair: MapValue {
 
   @Test(arguments: BackendUnderTest.allCases)
   func writesOfTheThreadReachTheProgramAndBack(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Everything.self, map: "everythings")
-    let storage = bench.storage
+    let fixture = try backend.fixture(Everything.self, map: "everythings")
+    let storage = fixture.storage
     try storage.withCurrent { view in
       view.sequence = 0x0102_0304_0506_0708
       view.u8 = 0xfe
@@ -78,7 +78,7 @@ private struct Pair: MapValue {
       let overflows = view.name.replaceString(with: "sixteen bytes!!!")
       #expect(!overflows)
     }
-    try bench.program(on: .current, create: false) { view in
+    try fixture.program(on: .current, create: false) { view in
       #expect(view.sequence == 0x0102_0304_0506_0708)
       #expect(view.u8 == 0xfe)
       let flag = view.flag
@@ -101,18 +101,18 @@ private struct Pair: MapValue {
     }
     #expect(try storage.withCurrent { $0.points[0].x } == 11)
     #expect(try storage.withCurrent { $0.sequence } == 0x0102_0304_0506_0709)
-    let bytes = try #require(try bench.bytes())
+    let bytes = try #require(try fixture.bytes())
     #expect(bytes[0..<8] == [9, 7, 6, 5, 4, 3, 2, 1])
     #expect(bytes[9] == 1)
   }
 
   @Test func aWriteIsInTheStorageAtOnceWithADirectBackend() throws {
-    let bench = try BackendUnderTest.fakeDirect.bench(Everything.self, map: "everythings")
-    let storage = bench.storage
+    let fixture = try BackendUnderTest.fakeDirect.fixture(Everything.self, map: "everythings")
+    let storage = fixture.storage
     try storage.withCurrent { view in
       view.u8 = 3
-      #expect(try bench.bytes()?[8] == 3)
-      try bench.program { $0.u8 = 4 }
+      #expect(try fixture.bytes()?[8] == 3)
+      try fixture.program { $0.u8 = 4 }
       #expect(view.u8 == 4)
     }
   }
@@ -126,9 +126,9 @@ private struct Pair: MapValue {
 
   @Test(arguments: BackendUnderTest.allCases)
   func copiesAndReplacesTheWholeValue(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Everything.self, map: "everythings")
-    let storage = bench.storage
-    try bench.program(on: .current) {
+    let fixture = try backend.fixture(Everything.self, map: "everythings")
+    let storage = fixture.storage
+    try fixture.program(on: .current) {
       $0.start.x = 3
       $0.points[1].x = 4
     }
@@ -205,7 +205,7 @@ private struct Pair: MapValue {
   }
 
   @Test func nothingIsStoredOutsideOfTheValue() throws {
-    let fake = try FakeBackend(layoutOf: Pair.self)
+    let fake = try FakeBackend(layoutOf: Pair.self).storageBackend
     let bytes = [UInt8](repeating: 1, count: 128)
     let error = try #require(
       #expect(throws: BPFError.self) {
@@ -217,8 +217,8 @@ private struct Pair: MapValue {
 
   @Test(arguments: BackendUnderTest.allCases)
   func atomicOperations(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Everything.self, map: "everythings")
-    let storage = bench.storage
+    let fixture = try backend.fixture(Everything.self, map: "everythings")
+    let storage = fixture.storage
     try storage.withCurrent { view in
       let counter = view.atomic(\.sequence)
       counter.store(5, ordering: .sequentiallyConsistent)
@@ -256,9 +256,9 @@ private struct Pair: MapValue {
 
   @Test(arguments: BackendUnderTest.allCases)
   func readsConsistentlyOnceTheWriterIsDone(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Everything.self, map: "everythings")
-    let storage = bench.storage
-    try bench.program(on: .current) { $0.sequence = 1 }
+    let fixture = try backend.fixture(Everything.self, map: "everythings")
+    let storage = fixture.storage
+    try fixture.program(on: .current) { $0.sequence = 1 }
     try storage.withCurrent { view in
       var rounds = 0
       // The writer finishes while the reader is in its second attempt.
@@ -266,7 +266,7 @@ private struct Pair: MapValue {
         rounds += 1
         if rounds == 2 {
           do {
-            try bench.program {
+            try fixture.program {
               $0.start.x = 8
               $0.start.y = 9
               $0.sequence = 2
@@ -284,9 +284,9 @@ private struct Pair: MapValue {
 
   @Test(arguments: BackendUnderTest.allCases)
   func aReaderThatNeverFindsQuietFails(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Everything.self, map: "everythings")
-    let storage = bench.storage
-    try bench.program(on: .current) { $0.sequence = 3 }
+    let fixture = try backend.fixture(Everything.self, map: "everythings")
+    let storage = fixture.storage
+    try fixture.program(on: .current) { $0.sequence = 3 }
     let error = #expect(throws: BPFError.self) {
       try storage.withCurrent { view in
         try view.readConsistently(sequence: \.sequence, attempts: 4) { $0.start.x }
@@ -297,16 +297,16 @@ private struct Pair: MapValue {
 
   @Test func whatAFailedReloadLoadedIsNoChangeOfTheThreads() throws {
     let fake = try FakeBackend(layoutOf: Pair.self, access: .copying)
-    let meddler = MeddlingBackend(fake)
+    let intercepting = InterceptingBackend(fake.storageBackend)
     let failing: @Sendable () throws(BPFError) -> Void = { () throws(BPFError) in
       throw BPFError(.contended, attempt: "look up", on: "the rest", advice: "none")
     }
-    let storage = try TaskLocalStorage<Pair>(backend: meddler)
+    let storage = try TaskLocalStorage<Pair>(backend: intercepting)
     fake.program(on: .current, as: Pair.self) { $0.first = 1 }
     try storage.withCurrent { view in
       view.second = 2
       fake.program(on: .current, as: Pair.self) { $0.first = 3 }
-      meddler.afterLoad.set(failing)
+      intercepting.afterLoad.set(failing)
       #expect(throws: BPFError.self) {
         try view.readConsistently(sequence: \.first) { $0.second }
       }
@@ -318,11 +318,11 @@ private struct Pair: MapValue {
 
   @Test(arguments: BackendUnderTest.allCases)
   func aConsistentReadKeepsWhatTheViewChanged(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Everything.self, map: "everythings")
-    let storage = bench.storage
+    let fixture = try backend.fixture(Everything.self, map: "everythings")
+    let storage = fixture.storage
     try storage.withCurrent { view in
       view.u8 = 6
-      try bench.program(on: .current) { $0.start.x = 4 }
+      try fixture.program(on: .current) { $0.start.x = 4 }
       let x = try view.readConsistently(sequence: \.sequence) { $0.start.x }
       #expect(x == 4)
       #expect(view.u8 == 6)
@@ -333,8 +333,8 @@ private struct Pair: MapValue {
 
   @Test(arguments: BackendUnderTest.allCases)
   func writesConsistently(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Everything.self, map: "everythings")
-    let storage = bench.storage
+    let fixture = try backend.fixture(Everything.self, map: "everythings")
+    let storage = fixture.storage
     try storage.withCurrent { view in
       view.writeConsistently(sequence: \.sequence) { view in
         #expect(view.sequence == 1)
@@ -346,7 +346,7 @@ private struct Pair: MapValue {
 
   @Test(arguments: BackendUnderTest.allCases)
   func aBareScalarIsAValue(_ backend: BackendUnderTest) throws {
-    let storage = try backend.bench(UInt64.self, map: "numbers").storage
+    let storage = try backend.fixture(UInt64.self, map: "numbers").storage
     try storage.withCurrent { $0.value += 3 }
     #expect(try storage.withCurrent { $0.value } == 3)
     #expect(try storage.value(of: .current) == 3)

@@ -19,24 +19,24 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.allCases)
   func nestedViewsOfOneStorageShareTheirBytes(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Tag.self, map: "tags")
-    try bench.storage.withCurrent { outer in
+    let fixture = try backend.fixture(Tag.self, map: "tags")
+    try fixture.storage.withCurrent { outer in
       outer.requestID = 1
-      try bench.storage.withCurrent { inner in
+      try fixture.storage.withCurrent { inner in
         #expect(inner.requestID == 1)
         inner.requestID = 2
       }
       #expect(outer.requestID == 2)
       outer.flags = 4
     }
-    #expect(try bench.storage.value(of: .current)?.requestID == 2)
-    #expect(try bench.storage.value(of: .current)?.flags == 4)
+    #expect(try fixture.storage.value(of: .current)?.requestID == 2)
+    #expect(try fixture.storage.value(of: .current)?.flags == 4)
   }
 
   @Test(arguments: BackendUnderTest.allCases)
   func nestedViewsOfTwoStoragesAreApart(_ backend: BackendUnderTest) throws {
-    let one = try backend.bench(Tag.self, map: "tags").storage
-    let two = try backend.bench(Tag.self, map: "tags").storage
+    let one = try backend.fixture(Tag.self, map: "tags").storage
+    let two = try backend.fixture(Tag.self, map: "tags").storage
     try one.withCurrent { first in
       first.requestID = 1
       try two.withCurrent { second in
@@ -51,7 +51,7 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.allCases)
   func whatWasWrittenBeforeAThrowStays(_ backend: BackendUnderTest) throws {
-    let storage = try backend.bench(Tag.self, map: "tags").storage
+    let storage = try backend.fixture(Tag.self, map: "tags").storage
     #expect(throws: Oops.self) {
       try storage.withCurrent { tag in
         tag.requestID = 9
@@ -66,7 +66,7 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.allCases)
   func aViewKeepsItsStorage(_ backend: BackendUnderTest) throws {
-    var only: Bench<Tag>? = try backend.bench(Tag.self, map: "tags")
+    var only: BackendFixture<Tag>? = try backend.fixture(Tag.self, map: "tags")
     let implementation = try #require(only?.backend)
     try only?.storage.withCurrent { tag in
       tag.requestID = 1
@@ -86,15 +86,15 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.allCases)
   func aViewLeavesOtherFieldsToTheProgram(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Tag.self, map: "tags")
-    try bench.storage.withCurrent { tag in
+    let fixture = try backend.fixture(Tag.self, map: "tags")
+    try fixture.storage.withCurrent { tag in
       tag.requestID = 5
-      try bench.program {
+      try fixture.program {
         $0.hits = 7
         $0.flags = 1
       }
     }
-    let value = try #require(try bench.storage.value(of: .current))
+    let value = try #require(try fixture.storage.value(of: .current))
     #expect(value.requestID == 5)
     #expect(value.hits == 7)
     #expect(value.flags == 1)
@@ -102,46 +102,46 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.copying)
   func aFieldIsWrittenBackAsAWhole(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Tag.self, map: "tags")
-    try bench.program { $0.hits = 0x0001 }
-    try bench.storage.withCurrent { tag in
+    let fixture = try backend.fixture(Tag.self, map: "tags")
+    try fixture.program { $0.hits = 0x0001 }
+    try fixture.storage.withCurrent { tag in
       tag.hits = 0x0002
-      try bench.program { $0.hits = 0x0101 }
+      try fixture.program { $0.hits = 0x0101 }
     }
     // Byte by byte it would be 0x0102, which nobody wrote.
-    #expect(try bench.storage.value(of: .current)?.hits == 2)
+    #expect(try fixture.storage.value(of: .current)?.hits == 2)
   }
 
   @Test(arguments: BackendUnderTest.copying)
   func readingAloneCreatesNothing(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Tag.self, map: "tags")
-    #expect(try bench.storage.withCurrent { $0.requestID } == 0)
-    #expect(try bench.storage.value(of: .current) == nil)
-    try bench.storage.withCurrent { $0.priority = 1 }
-    #expect(try bench.storage.value(of: .current)?.priority == 1)
+    let fixture = try backend.fixture(Tag.self, map: "tags")
+    #expect(try fixture.storage.withCurrent { $0.requestID } == 0)
+    #expect(try fixture.storage.value(of: .current) == nil)
+    try fixture.storage.withCurrent { $0.priority = 1 }
+    #expect(try fixture.storage.value(of: .current)?.priority == 1)
   }
 
   @Test(arguments: BackendUnderTest.copying)
   func aStorageThatSomeoneElseDeletedReadsAsZero(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Tag.self, map: "tags")
-    try bench.storage.withCurrent { $0.requestID = 1 }
-    try bench.delete(of: .current)
-    try bench.storage.withCurrent { tag in
+    let fixture = try backend.fixture(Tag.self, map: "tags")
+    try fixture.storage.withCurrent { $0.requestID = 1 }
+    try fixture.delete(of: .current)
+    try fixture.storage.withCurrent { tag in
       #expect(tag.requestID == 0)
       tag.priority = 1
     }
-    #expect(try bench.storage.value(of: .current)?.priority == 1)
+    #expect(try fixture.storage.value(of: .current)?.priority == 1)
   }
 
   @Test(arguments: BackendUnderTest.copying)
   func aStorageThatIsDeletedWhileAViewIsInUseGetsTheChanges(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Tag.self, map: "tags")
-    try bench.storage.setValue(Tag(requestID: 1, hits: 2), of: .current)
-    try bench.storage.withCurrent { tag in
+    let fixture = try backend.fixture(Tag.self, map: "tags")
+    try fixture.storage.setValue(Tag(requestID: 1, hits: 2), of: .current)
+    try fixture.storage.withCurrent { tag in
       tag.priority = 3
-      try bench.delete(of: .current)
+      try fixture.delete(of: .current)
     }
-    let value = try #require(try bench.storage.value(of: .current))
+    let value = try #require(try fixture.storage.value(of: .current))
     #expect(value.priority == 3)
     #expect(value.requestID == 0)
   }
@@ -150,7 +150,7 @@ private struct Oops: Error {}
 
   @Test(.threadPidfds, arguments: BackendUnderTest.allCases)
   func threadsAreApart(_ backend: BackendUnderTest) throws {
-    let storage = try backend.bench(Tag.self, map: "tags").storage
+    let storage = try backend.fixture(Tag.self, map: "tags").storage
     try storage.withCurrent { $0.requestID = 1 }
     let here = ThreadID.current
     try TestThread {
@@ -166,7 +166,7 @@ private struct Oops: Error {}
 
   @Test(.threadPidfds, arguments: BackendUnderTest.allCases)
   func aPidfdStandsForItsTask(_ backend: BackendUnderTest) throws {
-    let storage = try backend.bench(Tag.self, map: "tags").storage
+    let storage = try backend.fixture(Tag.self, map: "tags").storage
     try TestThread {
       try withPidfd(of: .current) { pidfd in
         #expect(try storage.value(of: .pidfd(pidfd)) == nil || backend.isDirect)
@@ -180,7 +180,7 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.allCases)
   func aDescriptorThatIsNoPidfd(_ backend: BackendUnderTest) throws {
-    let storage = try backend.bench(Tag.self, map: "tags").storage
+    let storage = try backend.fixture(Tag.self, map: "tags").storage
     let null = try FileDescriptor.open("/dev/null", .readOnly, options: .closeOnExec)
     defer { try? null.close() }
     for descriptor in [null, FileDescriptor(rawValue: 1 << 20)] {
@@ -193,7 +193,7 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.allCases)
   func removingMeansAFreshStorage(_ backend: BackendUnderTest) throws {
-    let storage = try backend.bench(Tag.self, map: "tags").storage
+    let storage = try backend.fixture(Tag.self, map: "tags").storage
     try storage.withCurrent { $0.requestID = 1 }
     #expect(try storage.removeValue(of: .current))
     #expect(try storage.value(of: .current) == nil)
@@ -207,7 +207,7 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.allCases)
   func removingWhileAViewIsInUseLeavesItsBytes(_ backend: BackendUnderTest) throws {
-    let storage = try backend.bench(Tag.self, map: "tags").storage
+    let storage = try backend.fixture(Tag.self, map: "tags").storage
     try storage.withCurrent { outer in
       outer.requestID = 1
       try storage.removeValue(of: .current)
@@ -220,18 +220,18 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.allCases)
   func whatIsWrittenAfterARemovalIsThere(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Tag.self, map: "tags")
-    try bench.storage.withCurrent { $0.requestID = 1 }
-    try bench.storage.removeValue(of: .current)
-    try bench.storage.setValue(Tag(requestID: 77), of: .current)
-    #expect(try bench.storage.withCurrent { $0.requestID } == 77)
+    let fixture = try backend.fixture(Tag.self, map: "tags")
+    try fixture.storage.withCurrent { $0.requestID = 1 }
+    try fixture.storage.removeValue(of: .current)
+    try fixture.storage.setValue(Tag(requestID: 77), of: .current)
+    #expect(try fixture.storage.withCurrent { $0.requestID } == 77)
   }
 
   @Test(.threadPidfds, arguments: BackendUnderTest.whereAnyoneCreates)
   func twoThreadsSetAndRemoveTheSameTasksValues(_ backend: BackendUnderTest) throws {
     // On two maps: the kernel answers EAGAIN where the task's last storage of any map goes just then.
-    let one = try backend.bench(Tag.self, map: "tags").storage
-    let two = try backend.bench(Tag.self, map: "tags").storage
+    let one = try backend.fixture(Tag.self, map: "tags").storage
+    let two = try backend.fixture(Tag.self, map: "tags").storage
     let here = ThreadID.current
     let threads = try [one, two].map { storage in
       try TestThread {
@@ -246,7 +246,7 @@ private struct Oops: Error {}
 
   @Test(.threadPidfds, arguments: BackendUnderTest.copying)
   func aThreadAndAnotherCreateItsValueAtOnce(_ backend: BackendUnderTest) throws {
-    let storage = try backend.bench(Tag.self, map: "tags").storage
+    let storage = try backend.fixture(Tag.self, map: "tags").storage
     let isOver = Box(false)
     try withPidfd(of: .current) { pidfd in
       let other = try TestThread {
@@ -265,15 +265,15 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.direct)
   func aLoopSeesWhatIsWrittenMeanwhile(_ backend: BackendUnderTest) throws {
-    let bench = try backend.bench(Tag.self, map: "tags")
+    let fixture = try backend.fixture(Tag.self, map: "tags")
     let here = ThreadID.current
     let attached = Gate()
     let thread = try TestThread {
       attached.wait()
-      try bench.program(on: here) { $0.flags = 1 }
+      try fixture.program(on: here) { $0.flags = 1 }
     }
     // A compiler that believed that nobody writes here would read once.
-    let seen = try bench.storage.withCurrent { tag in
+    let seen = try fixture.storage.withCurrent { tag in
       attached.open()
       for _ in 0..<20_000_000_000 where tag.flags != 0 { return true }
       return false
@@ -284,7 +284,7 @@ private struct Oops: Error {}
 
   @Test(.threadPidfds, arguments: BackendUnderTest.allCases)
   func anotherThreadMayRemove(_ backend: BackendUnderTest) throws {
-    let storage = try backend.bench(Tag.self, map: "tags").storage
+    let storage = try backend.fixture(Tag.self, map: "tags").storage
     try storage.withCurrent { $0.requestID = 1 }
     let here = ThreadID.current
     try TestThread { try storage.removeValue(of: here) }.join()
@@ -293,7 +293,7 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.allCases)
   func moreStoragesThanSlots(_ backend: BackendUnderTest) throws {
-    let storages = try (0..<100).map { _ in try backend.bench(Tag.self, map: "tags").storage }
+    let storages = try (0..<100).map { _ in try backend.fixture(Tag.self, map: "tags").storage }
     for (index, storage) in storages.enumerated() {
       try storage.withCurrent { $0.requestID = UInt64(index) }
     }
@@ -305,15 +305,15 @@ private struct Oops: Error {}
   @Test(arguments: BackendUnderTest.allCases)
   func aCompatibleTypeLeavesWhatItDoesNotKnow(_ backend: BackendUnderTest) throws {
     struct Outer: MapValue { var tag: Tag }
-    let bench = try backend.bench(Outer.self, map: "longer_tags", policy: .compatible)
+    let fixture = try backend.fixture(Outer.self, map: "longer_tags", policy: .compatible)
     let rest = (24..<48).map { UInt8($0) }
-    _ = try bench.storage.withCurrent { $0.tag.requestID = 1 }
+    _ = try fixture.storage.withCurrent { $0.tag.requestID = 1 }
     try [UInt8](repeating: 0, count: 24).appending(rest).withUnsafeBytes {
-      try bench.backend.store(.callingThread, [24..<48], of: $0)
+      try fixture.backend.store(.callingThread, [24..<48], of: $0)
     }
-    try bench.storage.withCurrent { $0.tag.flags = 2 }
-    try bench.storage.setValue(Outer(tag: Tag(priority: 9)), of: .current)
-    let bytes = try #require(try bench.bytes())
+    try fixture.storage.withCurrent { $0.tag.flags = 2 }
+    try fixture.storage.setValue(Outer(tag: Tag(priority: 9)), of: .current)
+    let bytes = try #require(try fixture.bytes())
     #expect(bytes[16] == 9)
     #expect(Array(bytes[24..<48]) == rest)
   }
@@ -321,23 +321,23 @@ private struct Oops: Error {}
   @Test(arguments: BackendUnderTest.allCases.filter { $0 != .userPage })
   func aValueOfSeveralPages(_ backend: BackendUnderTest) throws {
     struct Large: MapValue { var words: InlineArray<1000, UInt64> }
-    let bench = try backend.bench(Large.self, map: "larges")
-    try bench.storage.withCurrent { large in
+    let fixture = try backend.fixture(Large.self, map: "larges")
+    try fixture.storage.withCurrent { large in
       large.words[0] = 1
       large.words[999] = 2
     }
-    try bench.program { large in
+    try fixture.program { large in
       large.words[512] = large.words[0] + large.words[999]
     }
-    #expect(try bench.storage.withCurrent { $0.words[512] } == 3)
-    #expect(try bench.storage.value(of: .current)?.words[999] == 2)
+    #expect(try fixture.storage.withCurrent { $0.words[512] } == 3)
+    #expect(try fixture.storage.value(of: .current)?.words[999] == 2)
   }
 
   // MARK: Swift tasks
 
   @Test(arguments: BackendUnderTest.allCases)
   func aSwiftTaskSeesTheStorageOfTheThreadItIsOn(_ backend: BackendUnderTest) async throws {
-    let storage = try backend.bench(Tag.self, map: "tags").storage
+    let storage = try backend.fixture(Tag.self, map: "tags").storage
     let executor = AlternatingExecutor()
     let threads = try executor.start()
     let hops = try await withTaskExecutorPreference(executor) {

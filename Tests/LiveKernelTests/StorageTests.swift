@@ -88,7 +88,7 @@ import Testing
       counting: test_bpf_call_number(),
       allowing: [.lookup]
     )
-    let backend = try LookupBackend(program.object.map("echoes"), road: .program)
+    let backend = try LookupBackend(program.object.map("echoes"), accessPath: .program)
     let storage = try TaskLocalStorage<Echo>(backend: backend)
     try storage.withCurrent { $0.said = 1 }
     let before = try storage.withCurrent { $0.calls }
@@ -176,7 +176,7 @@ import Testing
         try LookupBackend(
           BPFMap(pinnedAt: path, readOnly: true),
           layout: program.object.layout(ofMap: "echoes"),
-          road: .program
+          accessPath: .program
         )
       }
       #expect(refusal?.kind == .permissionDenied)

@@ -111,14 +111,14 @@ private struct Oops: Error {}
 
   @Test func aRemovalDuringTheFirstTouchIsNotMissed() throws {
     let fake = try FakeBackend(layoutOf: Tag.self)
-    let meddler = MeddlingBackend(fake)
-    let storage = try TaskLocalStorage<Tag>(backend: meddler)
+    let intercepting = InterceptingBackend(fake.storageBackend)
+    let storage = try TaskLocalStorage<Tag>(backend: intercepting)
     let here = ThreadID.current
-    meddler.afterAttach.set {
+    intercepting.afterAttach.set {
       try? TestThread { try storage.removeValue(of: here) }.join()
     }
     try storage.withCurrent { $0.requestID = 1 }
-    meddler.afterAttach.set {}
+    intercepting.afterAttach.set {}
     // What was written went to the removed storage, as with a view in use; from here on it is seen.
     try storage.withCurrent { $0.requestID = 2 }
     #expect(try storage.value(of: here)?.requestID == 2)

@@ -99,7 +99,7 @@ extension Trait where Self == ConditionTrait {
 
   /// Skips the test, and says why, where the kernel has no mappable task storage and nobody says
   /// that it is the patched one.
-  package static var mappableTaskStorage: Self {
+  package static var mmapableTaskStorage: Self {
     .enabled(
       if: LiveKernel.mayMap,
       "no mappable task storage here: \(LiveKernel.mappingObstacle ?? "")"

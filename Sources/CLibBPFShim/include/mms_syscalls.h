@@ -9,4 +9,7 @@ int mms_pidfd_open(int tid, _Bool thread);
 /* The calling thread's id. */
 int mms_gettid(void);
 
+/* Whether this process has a thread with the id `tid`. */
+_Bool mms_thread_exists(int tid);
+
 #endif

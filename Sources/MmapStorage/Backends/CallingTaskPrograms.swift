@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 internal import Glibc
 internal import LibBPF
@@ -35,20 +36,11 @@ final class CallingTaskPrograms: Sendable {
     var users: Int
   }
 
-  private static let lock = ForkSafeLock()
+  private static let lock = ForkSafeLock(rank: .programs)
   private nonisolated(unsafe) static var byMap: [UInt32: Loaded] = [:]
-  private static let forkHandlers: Void = {
-    pthread_atfork(
-      { CallingTaskPrograms.lock.lock() },
-      { CallingTaskPrograms.lock.unlock() },
-      { CallingTaskPrograms.lock.unlock() }
-    )
-  }()
-
-  /// The programs for a map. If nobody has them they are loaded: some milliseconds, and needs the
-  /// right to load programs. To be given back with ``giveBack(map:)``.
-  static func take(for map: BPFMap, _ info: BPFMapInfo) throws(BPFError) -> CallingTaskPrograms {
-    _ = forkHandlers
+  /// Returns the programs for a map. The first use loads them, which takes some milliseconds and the
+  /// right to load programs. Each call is balanced by one of ``release(map:)``.
+  static func acquire(for map: BPFMap, _ info: BPFMapInfo) throws(BPFError) -> CallingTaskPrograms {
     return try lock.withLock { () throws(BPFError) in
       if let programs = byMap[info.id]?.programs {
         byMap[info.id]?.users += 1
@@ -60,8 +52,8 @@ final class CallingTaskPrograms: Sendable {
     }
   }
 
-  /// Gives the programs for the map with this id back; the last to do so closes them.
-  static func giveBack(map id: UInt32) {
+  /// Ends one use of the programs for the map with this id. The last one closes them.
+  static func release(map id: UInt32) {
     lock.withLock {
       byMap[id]?.users -= 1
       if byMap[id]?.users == 0 { byMap[id] = nil }

@@ -1,15 +1,16 @@
-public import LibBPF
+// SPDX-License-Identifier: Apache-2.0
+package import LibBPF
 internal import SystemPackage
 
 /// Copies values in and out with system calls: works on every kernel that has task storage.
 ///
-/// There are two roads. The calling thread's own value is read and written by small BPF programs
-/// that run in that thread (``Road/program``): fields are written in place, so what the program
+/// There are two access paths. The calling thread's own value is read and written by small BPF programs
+/// that run in that thread (``AccessPath/program``): fields are written in place, so what the program
 /// writes to others meanwhile is kept. Other threads' values, and all of them where these programs
-/// cannot be loaded, go through pidfds (``Road/pidfd``).
-public final class LookupBackend: StorageBackend {
+/// cannot be loaded, go through pidfds (``AccessPath/pidfd``).
+package final class LookupBackend: CopyingBackend {
   /// How the calling thread's own value is reached.
-  public enum Road: Sendable, Hashable, CaseIterable {
+  package enum AccessPath: Sendable, Hashable, CaseIterable {
     /// By program where that can be, else by pidfd.
     case automatic
     /// Programs of type syscall, loaded when the backend is created: one system call to read (for
@@ -25,34 +26,31 @@ public final class LookupBackend: StorageBackend {
     case pidfd
   }
 
-  /// See ``StorageBackend/choice``.
-  public let choice: BackendChoice
+  package let choice: BackendChoice
 
   private let map: MapHandle
   private let layout: ValueLayout
   private let mapID: UInt32
   private let programs: CallingTaskPrograms?
 
-  /// The map's name.
-  public var mapName: String { map.name }
+  package var mapName: String { map.name }
 
-  /// Bytes of a value.
-  public let valueSize: Int
+  package let valueSize: Int
 
   /// Creates a backend over a map of type `BPF_MAP_TYPE_TASK_STORAGE`, which it keeps open.
   ///
   /// - Parameters:
   ///   - map: The map.
   ///   - layout: The layout of the map's values; nil asks the map for it.
-  ///   - road: How the calling thread's own value is reached.
+  ///   - accessPath: How the calling thread's own value is reached.
   ///   - rejected: The better backends, and why they are not used.
   /// - Throws: ``BPFError/Kind/wrongType`` for a map of another type,
   ///   ``BPFError/Kind/loadFailed`` or another error if the programs are asked for and cannot be
   ///   loaded, what ``BPFMap/valueLayout()`` throws, and ``BPFError/Kind/wrongState`` for a closed map.
-  public init(
+  package init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
-    road: Road = .automatic,
+    accessPath: AccessPath = .automatic,
     rejected: [BackendChoice.Rejection] = []
   ) throws(BPFError) {
     let info = try map.taskStorageInfo()
@@ -81,29 +79,30 @@ public final class LookupBackend: StorageBackend {
           + "the map was created from"
       )
     }
-    let (programs, reason) = try Self.programs(for: map, info, road)
+    let (programs, reason) = try Self.programs(for: map, info, accessPath)
     self.programs = programs
     choice = BackendChoice(.lookup, reason: reason, rejected: rejected)
   }
 
   deinit {
-    if programs != nil { CallingTaskPrograms.giveBack(map: mapID) }
+    if programs != nil { CallingTaskPrograms.release(map: mapID) }
   }
 
-  /// The layout of the map's values.
-  public func valueLayout() throws(BPFError) -> ValueLayout { layout }
+  package func valueLayout() throws(BPFError) -> ValueLayout { layout }
 
-  /// Nothing is attached: every view copies.
-  public func attach() throws(BPFError) -> Attachment { .copying }
+  package func loadOwn(into bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Bool {
+    try load(.callingThread, into: bytes)
+  }
 
-  /// Does nothing.
-  public func renew(_ attachment: Attachment) throws(BPFError) {}
-
-  /// Does nothing: the kernel ends a thread's storage with the thread.
-  public func detach(_ attachment: Attachment, because reason: DetachReason) {}
+  package func storeOwn(
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer
+  ) throws(BPFError) {
+    try store(.callingThread, ranges, of: bytes)
+  }
 
   /// By program, or one `bpf_map_lookup_elem`.
-  public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
+  package func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
     throws(BPFError) -> Bool
   {
     let attempt = "look up the value"
@@ -123,7 +122,7 @@ public final class LookupBackend: StorageBackend {
 
   /// By program, the changed ranges in place; else `bpf_map_lookup_elem`, the changed ranges, and
   /// `bpf_map_update_elem`, again if somebody created or removed the storage in between.
-  public func store(
+  package func store(
     _ task: TaskReference,
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
@@ -155,7 +154,7 @@ public final class LookupBackend: StorageBackend {
   }
 
   /// By program, or one `bpf_map_delete_elem`.
-  public func remove(_ task: TaskReference) throws(BPFError) -> Bool {
+  package func remove(_ task: TaskReference) throws(BPFError) -> Bool {
     let attempt = "delete the value"
     let errno =
       if let programs, task.isCallingThread {
@@ -173,10 +172,10 @@ public final class LookupBackend: StorageBackend {
   private static func programs(
     for map: BPFMap,
     _ info: BPFMapInfo,
-    _ road: Road
+    _ accessPath: AccessPath
   ) throws(BPFError) -> (CallingTaskPrograms?, reason: String) {
     let way = "each view copies its value"
-    if road != .pidfd {
+    if accessPath != .pidfd {
       do throws(BPFError) {
         guard info.isWritable else {
           throw BPFError(
@@ -187,11 +186,11 @@ public final class LookupBackend: StorageBackend {
           )
         }
         return (
-          try .take(for: map, info),
+          try .acquire(for: map, info),
           way + " with BPF programs that run in the thread"
         )
       } catch {
-        if road == .program { throw error }
+        if accessPath == .program { throw error }
         let cause = error.errno.map { "\($0)" } ?? error.advice
         return (nil, way + " by its pidfd, as BPF programs for it cannot be loaded (\(cause))")
       }

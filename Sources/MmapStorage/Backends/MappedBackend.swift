@@ -1,4 +1,5 @@
-public import LibBPF
+// SPDX-License-Identifier: Apache-2.0
+package import LibBPF
 internal import SystemPackage
 
 /// Each thread maps its own page of a map that was created with `BPF_F_MMAPABLE`: an access is a
@@ -9,18 +10,15 @@ internal import SystemPackage
 ///
 /// The child of a `fork` does not inherit the pages: a view that the forking thread has in use must
 /// not be touched in the child. Views that begin there are the child's own.
-public final class MappedBackend: StorageBackend {
-  /// See ``StorageBackend/choice``.
-  public let choice: BackendChoice
+package final class MappedBackend: DirectBackend {
+  package let choice: BackendChoice
 
   private let map: MapHandle
   private let elements: LookupBackend
 
-  /// The map's name.
-  public var mapName: String { map.name }
+  package var mapName: String { map.name }
 
-  /// Bytes of a value.
-  public var valueSize: Int { elements.valueSize }
+  package var valueSize: Int { elements.valueSize }
 
   /// Creates a backend over a map, which it keeps open.
   ///
@@ -31,14 +29,14 @@ public final class MappedBackend: StorageBackend {
   ///   - rejected: The better backends, and why they are not used.
   /// - Throws: ``BPFError/Kind/unsupported`` for a map without the flag,
   ///   ``BPFError/Kind/permissionDenied`` for a read-only descriptor, and what
-  ///   ``LookupBackend/init(_:layout:road:rejected:)`` throws.
-  public init(
+  ///   ``LookupBackend/init(_:layout:accessPath:rejected:)`` throws.
+  package init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
     rejected: [BackendChoice.Rejection] = []
   ) throws(BPFError) {
     let attempt = "map the values"
-    elements = try LookupBackend(map, layout: layout, road: .pidfd)
+    elements = try LookupBackend(map, layout: layout, accessPath: .pidfd)
     let info = try map.info
     guard info.flags.contains(.mmapable) else {
       throw BPFError(
@@ -68,37 +66,42 @@ public final class MappedBackend: StorageBackend {
     )
   }
 
-  /// The layout of the map's values.
-  public func valueLayout() throws(BPFError) -> ValueLayout { try elements.valueLayout() }
+  package func valueLayout() throws(BPFError) -> ValueLayout { try elements.valueLayout() }
 
   /// One `mmap`.
-  public func attach() throws(BPFError) -> Attachment {
+  package func attach(_ thread: ThreadRecord) throws(BPFError) -> UnsafeMutableRawPointer {
     switch map.mapShared(size: valueSize) {
-    case .success(let address): return .direct(address, owner: nil)
+    case .success(let address): return address
     case .failure(let errno): throw error(errno)
     }
   }
 
-  /// One `mmap`, and one `mremap` into the old one's place, which stays as it is if the first fails.
-  public func renew(_ attachment: Attachment) throws(BPFError) {
-    guard case .direct(let address, _) = attachment else { return }
+  /// One `mmap`, and one `mremap` over the old mapping, which stays as it is if the first fails.
+  package func renew(
+    _ address: UnsafeMutableRawPointer,
+    of thread: ThreadRecord
+  ) throws(BPFError) {
     if let errno = map.mapShared(size: valueSize, over: address) { throw error(errno) }
   }
 
   /// One `munmap`.
-  public func detach(_ attachment: Attachment, because reason: DetachReason) {
-    if case .direct(let address, _) = attachment { map.unmap(address, size: valueSize) }
+  package func detach(
+    _ address: UnsafeMutableRawPointer,
+    of thread: ThreadRecord,
+    because reason: DetachReason
+  ) {
+    map.unmap(address, size: valueSize)
   }
 
   /// One `bpf_map_lookup_elem`.
-  public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
+  package func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
     throws(BPFError) -> Bool
   {
     try elements.load(task, into: bytes)
   }
 
   /// `bpf_map_lookup_elem`, the changed ranges, and `bpf_map_update_elem`.
-  public func store(
+  package func store(
     _ task: TaskReference,
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
@@ -107,7 +110,7 @@ public final class MappedBackend: StorageBackend {
   }
 
   /// One `bpf_map_delete_elem`.
-  public func remove(_ task: TaskReference) throws(BPFError) -> Bool {
+  package func remove(_ task: TaskReference) throws(BPFError) -> Bool {
     try elements.remove(task)
   }
 

@@ -1,69 +1,121 @@
-public import LibBPF
+// SPDX-License-Identifier: Apache-2.0
+package import LibBPF
 
-/// Makes the bytes of one map's storages reachable.
+
+/// Makes the values of one map reachable.
 ///
-/// A backend deals in bytes, sizes and threads and knows nothing of the value's type. All of its
-/// functions may be called from any thread, several at once. ``TaskLocalStorage`` is the only
-/// caller that most programs need; implement this protocol to bring a backend of your own.
-public protocol StorageBackend: AnyObject, Sendable {
+/// A backend knows bytes, sizes and threads, and nothing of the value's type. All its functions may
+/// be called from any thread, several at once. Each backend is either a ``DirectBackend`` or a
+/// ``CopyingBackend``.
+package protocol StorageBackend: AnyObject, Sendable {
   /// Which backend this is and why it was chosen.
   var choice: BackendChoice { get }
 
   /// The map's name, such as "request_tags".
   var mapName: String { get }
 
-  /// Bytes of one storage: the map's value size.
+  /// Bytes of one value.
   var valueSize: Int { get }
+
+  /// How a thread reaches its own value.
+  var access: ValueAccess { get }
+
+  /// Is told about threads that attach and detach. Nil unless said otherwise.
+  var observer: (any AttachmentObserver)? { get }
 
   /// The layout of the map's value, from the map's side.
   ///
   /// - Throws: ``BPFError`` if there is no type information or it may not be read.
   func valueLayout() throws(BPFError) -> ValueLayout
 
-  /// Whether ``store(_:_:of:)`` creates no storage, because only the thread itself can, with
-  /// ``attach()``. False unless said otherwise.
-  var createsOnlyByAttaching: Bool { get }
-
-  /// The first touch of the calling thread.
+  /// Copies a task's value into `bytes`, which are ``valueSize`` bytes.
   ///
-  /// Called at most once at a time for each thread. Every attachment is given back to
-  /// ``detach(_:because:)`` exactly once, except in the child of a `fork`, which forgets all
-  /// attachments of its parent.
-  func attach() throws(BPFError) -> Attachment
-
-  /// Attaches the calling thread again because its storage may have been removed, at the same
-  /// address: a view may still be in use further up the stack. If the storage was removed, it is
-  /// there again, zero or with what was written to it since; if it was not, nothing changes.
-  ///
-  /// Never called for ``Attachment/copying``.
-  func renew(_ attachment: Attachment) throws(BPFError)
-
-  /// Gives back what ``attach()`` made. When a thread ends this runs on that thread; when the
-  /// storage ends, on any, and the attached thread does not end before it returns.
-  func detach(_ attachment: Attachment, because reason: DetachReason)
-
-  /// Copies a task's storage into `bytes`, which are ``valueSize`` bytes.
-  ///
-  /// - Returns: False if the task has no storage in this map; `bytes` are then unspecified.
+  /// - Returns: False if the task has no value in this map; `bytes` are then unspecified.
   /// - Throws: ``BPFError``; `bytes` are then untouched.
   func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
     throws(BPFError) -> Bool
 
-  /// Writes those byte ranges of `bytes` into a task's storage and leaves its other bytes as they
-  /// are. Creates the storage, zero elsewhere, if there is none, or throws
-  /// ``BPFError/Kind/notFound`` if ``createsOnlyByAttaching``.
+  /// Writes those byte ranges of `bytes` into a task's value and leaves its other bytes as they are.
+  /// Creates the value, zero elsewhere, if there is none, or throws ``BPFError/Kind/notFound`` if
+  /// only the thread itself can (``DirectBackend/createsOnlyByAttaching``).
   func store(_ task: TaskReference, _ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer)
     throws(BPFError)
 
-  /// Removes a task's storage.
+  /// Removes a task's value.
   ///
   /// - Returns: Whether there was one.
   func remove(_ task: TaskReference) throws(BPFError) -> Bool
 }
 
+/// A backend with which a thread reads and writes the bytes of its value in place.
+package protocol DirectBackend: StorageBackend {
+  /// Whether ``StorageBackend/store(_:_:of:)`` creates no value, because only the thread itself can,
+  /// with ``attach(_:)``. False unless said otherwise.
+  var createsOnlyByAttaching: Bool { get }
+
+  /// Attaches the calling thread, and returns the address of its value: a multiple of 2.
+  ///
+  /// Every attachment ends with one call of ``detach(_:of:because:)``, except in the child of a
+  /// `fork`, which forgets all attachments of its parent.
+  func attach(_ thread: ThreadRecord) throws(BPFError) -> UnsafeMutableRawPointer
+
+  /// Attaches the calling thread again because its value may have been removed, at the same address:
+  /// a view may still be in use further up the stack. If the value was removed, it exists again,
+  /// zero or with what was written to it since; if it was not, nothing changes.
+  func renew(_ address: UnsafeMutableRawPointer, of thread: ThreadRecord) throws(BPFError)
+
+  /// Ends an attachment. When a thread ends this runs on that thread; when the storage ends, on any,
+  /// and the attached thread does not end before it returns.
+  func detach(
+    _ address: UnsafeMutableRawPointer,
+    of thread: ThreadRecord,
+    because reason: DetachReason
+  )
+}
+
+/// A backend with which a thread works on a copy of its value.
+package protocol CopyingBackend: StorageBackend {
+  /// Copies the calling thread's value into `bytes`, as ``StorageBackend/load(_:into:)``.
+  func loadOwn(into bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Bool
+
+  /// Writes byte ranges into the calling thread's value, as ``StorageBackend/store(_:_:of:)``.
+  func storeOwn(_ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer) throws(BPFError)
+}
+
+/// How a thread reaches its own value.
+package enum ValueAccess: Sendable {
+  case direct(any DirectBackend)
+  case copying(any CopyingBackend)
+}
+
+/// Is told about threads that attach to a backend and detach from it.
+package protocol AttachmentObserver: AnyObject, Sendable {
+  /// The calling thread is about to attach for the first time. An error prevents it.
+  func willAttach() throws(BPFError)
+
+  /// A thread is detached. Runs where ``DirectBackend/detach(_:of:because:)`` does.
+  func didDetach(_ thread: ThreadID, because reason: DetachReason)
+}
+
+/// Why an attachment ends.
+package enum DetachReason: Sendable, Hashable {
+  /// The thread ends, and the kernel ends its values.
+  case threadEnds
+  /// The ``TaskLocalStorage`` ends; the thread's value in the map stays.
+  case storageEnds
+}
+
+extension DirectBackend {
+  package var access: ValueAccess { .direct(self) }
+  package var createsOnlyByAttaching: Bool { false }
+}
+
+extension CopyingBackend {
+  package var access: ValueAccess { .copying(self) }
+}
+
 extension StorageBackend {
-  /// False.
-  public var createsOnlyByAttaching: Bool { false }
+  package var observer: (any AttachmentObserver)? { nil }
 
   /// Where a buffer for a value begins.
   ///
@@ -102,24 +154,6 @@ extension StorageBackend {
     }
   }
 
-  /// The map in words, for errors, such as "map 'request_tags'".
+  /// The map for error messages, such as "map 'request_tags'".
   package var describedMap: String { "map '\(mapName)'" }
-}
-
-/// What a thread got from ``StorageBackend/attach()``.
-public enum Attachment: @unchecked Sendable {
-  /// The storage's bytes are at this address of the thread until it detaches. `owner` is kept
-  /// alive as long.
-  case direct(UnsafeMutableRawPointer, owner: AnyObject?)
-  /// The bytes are copied in and out with ``StorageBackend/load(_:into:)`` and
-  /// ``StorageBackend/store(_:_:of:)``.
-  case copying
-}
-
-/// Why an attachment is given back.
-public enum DetachReason: Sendable, Hashable {
-  /// The thread ends, and the kernel ends its storages.
-  case threadEnds
-  /// The ``TaskLocalStorage`` ends; the thread's storage in the map stays.
-  case storageEnds
 }

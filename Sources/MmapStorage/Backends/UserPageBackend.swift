@@ -1,5 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-public import LibBPF
+package import LibBPF
 internal import SystemPackage
 
 /// Each thread registers a page of its own with the kernel, which pins it: an access is a load or a
@@ -16,20 +17,18 @@ internal import SystemPackage
 ///
 /// The child of a `fork` does not inherit the pages: a view that the forking thread has in use must
 /// not be touched in the child. Views that begin there are the child's own.
-public final class UserPageBackend: StorageBackend {
-  /// See ``StorageBackend/choice``.
-  public let choice: BackendChoice
+package final class UserPageBackend: DirectBackend {
+  package let choice: BackendChoice
 
-  /// The map's name.
-  public var mapName: String { map.name }
+  package var mapName: String { map.name }
 
-  /// Bytes of a value.
-  public var valueSize: Int { layout.type.size }
+  package var valueSize: Int { layout.type.size }
 
   /// Only a thread itself can register a page.
-  public var createsOnlyByAttaching: Bool { true }
+  package var createsOnlyByAttaching: Bool { true }
 
   private let map: MapHandle
+  private let registry = ThreadRegistry.shared
   private let mapID: UInt32
   private let layout: ValueLayout
   private let initialBytes: [UInt8]
@@ -48,7 +47,7 @@ public final class UserPageBackend: StorageBackend {
   ///   ``BPFError/Kind/permissionDenied`` for a read-only descriptor,
   ///   ``BPFError/Kind/invalidArgument`` for more bytes than a value has, what
   ///   ``BPFMap/valueLayout()`` throws, and ``BPFError/Kind/wrongState`` for a closed map.
-  public init(
+  package init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
     initialBytes: [UInt8] = [],
@@ -103,50 +102,48 @@ public final class UserPageBackend: StorageBackend {
     )
   }
 
-  /// The layout of the values.
-  public func valueLayout() throws(BPFError) -> ValueLayout { layout }
+  package func valueLayout() throws(BPFError) -> ValueLayout { layout }
 
   // MARK: Attaching
 
-  /// Allocates a page and registers it: an `mmap`, an `madvise`, and a `bpf_map_update_elem` through
-  /// a pidfd. Another storage of the process over the same map uses the same page, after one
+  /// Allocates a page and registers it: `mmap`, `pidfd_open`, `bpf_map_update_elem` and `close`.
+  /// Another storage of the process over the same map uses the same page, after one
   /// `bpf_map_lookup_elem`, as it may have been removed from the map.
-  public func attach() throws(BPFError) -> Attachment {
-    try UserPageTable.shared.withOwnPages { (pages) throws(BPFError) in
-      if let existing = pages[mapID] { try revive(existing, of: pages.thread) }
-      let page = try pages.use(mapID) { () throws(BPFError) in
-        try registeredPage(for: pages.thread)
-      }
-      return .direct(page.address, owner: pages)
+  package func attach(_ thread: ThreadRecord) throws(BPFError) -> UnsafeMutableRawPointer {
+    try registry.pages(of: thread).withLock { (pages) throws(BPFError) in
+      if let existing = pages[mapID] { try revive(existing, of: thread.id) }
+      return try pages.acquire(mapID) { () throws(BPFError) in
+        try registeredPage(for: thread.id)
+      }.address
     }
   }
 
-  /// Registers the page again, from the first value on if it was not registered any more.
-  public func renew(_ attachment: Attachment) throws(BPFError) {
-    guard let pages = pages(of: attachment) else { return }
-    try UserPageTable.shared.with(pages) { (pages) throws(BPFError) in
-      if let page = pages[mapID] { try revive(page, of: pages.thread) }
+  /// Registers the page again, with the first value, if it was not registered any more.
+  package func renew(
+    _ address: UnsafeMutableRawPointer,
+    of thread: ThreadRecord
+  ) throws(BPFError) {
+    try registry.pages(of: thread).withLock { (pages) throws(BPFError) in
+      if let page = pages[mapID] { try revive(page, of: thread.id) }
     }
   }
 
-  /// Removes the element, then unmaps the page, when nothing uses it any more. Where the kernel
-  /// does not let go of the element, the page stays.
-  public func detach(_ attachment: Attachment, because reason: DetachReason) {
-    guard let pages = pages(of: attachment) else { return }
-    UserPageTable.shared.with(pages) { pages in
-      guard let page = pages.endUse(mapID) else { return }
+  /// Removes the element and then unmaps the page, when nothing uses it any more. If the kernel does
+  /// not remove the element, the page stays.
+  package func detach(
+    _ address: UnsafeMutableRawPointer,
+    of thread: ThreadRecord,
+    because reason: DetachReason
+  ) {
+    registry.pages(of: thread).withLock { pages in
+      guard let page = pages.release(mapID) else { return }
       do throws(BPFError) {
-        _ = try remove(.thread(pages.thread))
+        _ = try remove(.thread(thread.id))
       } catch {
         guard error.kind == .noSuchTask else { return }
       }
       page.unmap()
     }
-  }
-
-  private func pages(of attachment: Attachment) -> ThreadPages? {
-    guard case .direct(_, let owner) = attachment else { return nil }
-    return owner as? ThreadPages
   }
 
   /// Registers a page again, from the first value on, if it is not registered any more.
@@ -190,7 +187,7 @@ public final class UserPageBackend: StorageBackend {
   // MARK: Any thread
 
   /// One `bpf_map_lookup_elem`, and a copy of the page, for threads of this process.
-  public func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
+  package func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
     throws(BPFError) -> Bool
   {
     let attempt = "look up the value"
@@ -202,7 +199,7 @@ public final class UserPageBackend: StorageBackend {
 
   /// One `bpf_map_lookup_elem`, and stores into the page, for threads of this process that have
   /// attached.
-  public func store(
+  package func store(
     _ task: TaskReference,
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
@@ -227,14 +224,14 @@ public final class UserPageBackend: StorageBackend {
         on: "\(describedMap) of \(task)",
         advice: hasEnded
           ? "the thread has ended"
-          : "it has none, and with user pages only the thread itself can make one: let it call "
-            + "withCurrent first"
+          : "it has none, and with user pages only the thread itself can create it: call withCurrent "
+            + "there first"
       )
     }
   }
 
   /// One `bpf_map_delete_elem`. The thread's page stays mapped until the thread detaches.
-  public func remove(_ task: TaskReference) throws(BPFError) -> Bool {
+  package func remove(_ task: TaskReference) throws(BPFError) -> Bool {
     let attempt = "delete the value"
     switch try task.withPidfd(for: attempt, isKept: false, { map.delete(key: $0) }) {
     case nil: return true
@@ -249,21 +246,24 @@ public final class UserPageBackend: StorageBackend {
     for attempt: String,
     _ body: (UnsafeMutableRawPointer) -> R
   ) throws(BPFError) -> R? {
-    if let thread = task.threadID {
-      let found = try UserPageTable.shared.withPages(of: thread) {
-        (pages) throws(BPFError) -> R?? in
-        guard let page = pages[mapID] else { return .none }
-        return .some(try exists(task, for: attempt) ? body(page.address) : nil)
+    // Where the kernel has a page that the thread's record does not contain, the thread may be
+    // registering it just now. It does so under the lock of its pages.
+    for _ in 0..<2 {
+      if let pages = task.threadID.flatMap(registry.existingPages) {
+        let found = try pages.withLock { (pages) throws(BPFError) -> R?? in
+          guard let page = pages[mapID] else { return .none }
+          return .some(try exists(task, for: attempt) ? body(page.address) : nil)
+        }
+        if case .some(let result) = found { return result }
       }
-      if case .some(.some(let result)) = found { return result }
+      guard try exists(task, for: attempt) else { return nil }
     }
-    guard try exists(task, for: attempt) else { return nil }
     throw BPFError(
       .unsupported,
       attempt: attempt,
       on: "\(describedMap) of \(task)",
-      advice: "its page was not registered by this process, and the map does not tell where it "
-        + "is; let that process read or write it"
+      advice: "another process registered its page, and the map does not contain the page's "
+        + "address; read or write it in that process"
     )
   }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
-internal import Synchronization
 
 /// Chooses where the values of an object's task storage maps are, when the object is loaded.
 ///
@@ -14,7 +13,7 @@ final class StoragePreparation: BPFObjectPreparation {
     var rejections: [String: [BackendChoice.Rejection]] = [:]
   }
 
-  private let outcome = ForkSafeLocked(Outcome())
+  private let outcome = ForkSafeMutex(Outcome(), rank: .object)
 
   init(allowing backends: Set<BackendKind>) { allowedBackends = backends }
 

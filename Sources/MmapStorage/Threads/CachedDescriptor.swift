@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import Synchronization
 
-/// A descriptor that one thread uses and that any thread may take away while it is not in use.
-final class CachedDescriptor: Sendable {
+/// A descriptor that one thread uses and that any thread may close while it is not in use.
+struct CachedDescriptor: ~Copyable {
   /// -1 for none; otherwise twice the descriptor, plus one while it is in use.
   private let state = Atomic<Int64>(-1)
 
@@ -17,12 +18,12 @@ final class CachedDescriptor: Sendable {
     return body(Int32(idle >> 1))
   }
 
-  /// Takes a descriptor in. Only for its own thread, and only while there is none.
+  /// Stores a descriptor. Only for its own thread, and only while there is none.
   func fill(_ descriptor: Int32) {
     state.store(Int64(descriptor) << 1, ordering: .releasing)
   }
 
-  /// Closes the descriptor unless it is in use or there is none; tells whether it did.
+  /// Closes the descriptor unless it is in use; returns whether there was one to close.
   func closeIfIdle() -> Bool {
     let idle = state.load(ordering: .relaxed)
     guard idle >= 0, idle & 1 == 0,
@@ -32,7 +33,7 @@ final class CachedDescriptor: Sendable {
     return true
   }
 
-  /// Closes the descriptor, in use or not: for the child of a `fork`, where its user is not.
+  /// Closes the descriptor, in use or not. In the child of a `fork` its user does not exist.
   func closeInChild() {
     let descriptor = state.exchange(-1, ordering: .acquiringAndReleasing)
     if descriptor >= 0 { close(Int32(descriptor >> 1)) }

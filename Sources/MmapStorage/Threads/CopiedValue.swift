@@ -1,14 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import LibBPF
 
-/// One thread's copy of its storage, for a backend that copies in and out. Belongs to its thread.
+/// One thread's copy of its value, for a backend that copies in and out. Only its thread uses it.
 final class CopiedValue {
   /// What the views of the thread read and write.
   private let bytes: UnsafeMutableRawPointer
-  /// The same, as the map had it when it was last loaded.
+  /// The value as it was in the map when it was last loaded.
   private let loaded: UnsafeMutableRawPointer
   private let size: Int
-  private let backend: any StorageBackend
+  private let backend: any CopyingBackend
+  private let registry: ThreadRegistry
   private let fields: [Range<Int>]
   private var depth = 0
   /// Kept for its capacity. Only ``collectChanges()`` changes it, and calls nothing meanwhile.
@@ -16,9 +18,11 @@ final class CopiedValue {
 
   /// - Parameters:
   ///   - backend: Loads and stores the value.
-  ///   - fields: The byte ranges of the value's scalar fields: what is written back as one.
-  init(backend: any StorageBackend, fields: [Range<Int>]) {
+  ///   - registry: The registry of the thread that uses the copy.
+  ///   - fields: The byte ranges of the value's scalar fields. Each is written back as a whole.
+  init(backend: any CopyingBackend, registry: ThreadRegistry, fields: [Range<Int>]) {
     self.backend = backend
+    self.registry = registry
     self.fields = fields
     size = backend.valueSize
     bytes = .allocate(byteCount: size, alignment: 64)
@@ -30,7 +34,9 @@ final class CopiedValue {
     loaded.deallocate()
   }
 
-  /// Enters a view; the outermost one loads the bytes. A storage that does not exist reads as zero.
+  /// Enters a view. The outermost one loads the value; a value that does not exist reads as zero.
+  ///
+  /// Only in a slow path.
   func begin() throws(BPFError) -> UnsafeMutableRawPointer {
     if depth == 0 {
       try load()
@@ -40,28 +46,30 @@ final class CopiedValue {
     return bytes
   }
 
-  /// Leaves a view; the outermost one writes back the fields that changed, and only those.
+  /// Leaves a view. The outermost one writes back the fields that changed, and only those.
   func end() throws(BPFError) {
-    depth -= 1
-    guard depth == 0 else { return }
-    collectChanges()
-    if !changes.isEmpty {
-      try backend.store(
-        .callingThread,
-        changes,
-        of: UnsafeRawBufferPointer(start: bytes, count: size)
-      )
+    try registry.withSlowPath { () throws(BPFError) in
+      depth -= 1
+      guard depth == 0 else { return }
+      collectChanges()
+      if !changes.isEmpty {
+        try backend.storeOwn(changes, of: UnsafeRawBufferPointer(start: bytes, count: size))
+      }
     }
   }
 
-  /// Loads again and keeps what the views changed meanwhile.
+  /// Loads the value again and keeps what the views changed meanwhile.
   func reload() throws(BPFError) {
+    try registry.withSlowPath { () throws(BPFError) in try reloadInSlowPath() }
+  }
+
+  private func reloadInSlowPath() throws(BPFError) {
     collectChanges()
     let mine = pieces(of: bytes), before = pieces(of: loaded)
     do {
       try load()
     } catch {
-      // Whatever was loaded must not be taken for a change at the end of the view.
+      // What was loaded must not be written back as a change at the end of the view.
       loaded.copyMemory(from: bytes, byteCount: size)
       put(before, into: loaded)
       throw error
@@ -83,7 +91,7 @@ final class CopiedValue {
 
   private func load() throws(BPFError) {
     let buffer = UnsafeMutableRawBufferPointer(start: loaded, count: size)
-    if try !backend.load(.callingThread, into: buffer) {
+    if try !backend.loadOwn(into: buffer) {
       buffer.initializeMemory(as: UInt8.self, repeating: 0)
     }
   }

@@ -1,13 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
+internal import LibBPF
 
-/// A lock for many at once, or for one alone, who goes before any who come later. It may be held
-/// alone across `fork`, and is made new in the child.
+/// A reader-writer lock that prefers writers. A forking thread may hold it for writing across
+/// `fork`; the child calls ``reset()`` instead of ``unlock()``.
 final class ForkSafeSharedLock: Sendable {
   private nonisolated(unsafe) let rwlock: UnsafeMutablePointer<pthread_rwlock_t>
 
   init() {
     rwlock = .allocate(capacity: 1)
-    makeNew()
+    reset()
   }
 
   deinit {
@@ -15,8 +17,8 @@ final class ForkSafeSharedLock: Sendable {
     rwlock.deallocate()
   }
 
-  /// Also for the child of a `fork`: the lock knows its owner by a thread id that the child has not.
-  func makeNew() {
+  /// Makes the lock new. In the child of a `fork` it still contains the parent's thread id.
+  func reset() {
     var attributes = pthread_rwlockattr_t()
     pthread_rwlockattr_init(&attributes)
     pthread_rwlockattr_setkind_np(
@@ -28,17 +30,17 @@ final class ForkSafeSharedLock: Sendable {
     pthread_rwlockattr_destroy(&attributes)
   }
 
-  func lockAlone() { pthread_rwlock_wrlock(rwlock) }
+  func writeLock() { pthread_rwlock_wrlock(rwlock) }
 
   func unlock() { pthread_rwlock_unlock(rwlock) }
 
-  func withLockAlone<R>(_ body: () -> R) -> R {
-    lockAlone()
+  func withWriteLock<R>(_ body: () -> R) -> R {
+    writeLock()
     defer { unlock() }
     return body()
   }
 
-  func withLockShared<R>(_ body: () -> R) -> R {
+  func withReadLock<R>(_ body: () -> R) -> R {
     pthread_rwlock_rdlock(rwlock)
     defer { unlock() }
     return body()

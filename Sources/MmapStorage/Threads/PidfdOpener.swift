@@ -1,44 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 internal import Glibc
 internal import LibBPF
 internal import Synchronization
 
-/// Opens pidfds, and keeps one descriptor of the process to give up when it has no others left.
+/// Opens pidfds, and reserves one descriptor of the process for when it has no others left.
 ///
-/// Whoever gives that one up gets it back: no other thread opens a pidfd between the two system
-/// calls. The program's own threads may open something else, and then it is lost until there are
-/// descriptors again.
+/// While the reserved descriptor is given up, no other thread of the library opens a pidfd, so it can
+/// be had back. The program's own threads may open something else meanwhile; then the reserve is
+/// lost until there are descriptors again.
 final class PidfdOpener: Sendable {
   static let shared = PidfdOpener()
 
   private let reserve = Atomic<Int32>(-1)
   /// Held while the reserve is filled or given up.
   private let reserveLock = ForkSafeLock()
-  /// Shared by those who open a pidfd, and held alone between giving up the reserve and having it.
+  /// Held for reading while a pidfd is opened, and for writing from when the reserve is given up until
+  /// its number is in use again.
   private let opening = ForkSafeSharedLock()
+  /// Whether the kernel knows `PIDFD_THREAD` (Linux 6.9). True until it refuses it.
+  private let hasThreadFlag = Atomic<Bool>(true)
 
-  private init() {
-    pthread_atfork(
-      {
-        PidfdOpener.shared.reserveLock.lock()
-        PidfdOpener.shared.opening.lockAlone()
-      },
-      {
-        PidfdOpener.shared.opening.unlock()
-        PidfdOpener.shared.reserveLock.unlock()
-      },
-      {
-        PidfdOpener.shared.closeReserve()
-        PidfdOpener.shared.opening.makeNew()
-        PidfdOpener.shared.reserveLock.unlock()
-      }
-    )
-  }
+  private init() { ForkParticipants.add(self, rank: .pidfds) }
 
-  /// A descriptor of the thread, which the caller closes, or -errno.
+  /// A descriptor of the thread, which the caller closes, or -errno. One system call, and one more
+  /// when the process opens its first.
   func open(_ id: ThreadID) -> Int32 {
     if reserve.load(ordering: .relaxed) < 0 { fillReserve() }
-    return opening.withLockShared { pidfd(of: id) }
+    return opening.withReadLock { pidfd(of: id) }
   }
 
   /// Runs `body` with a descriptor of the thread, or -errno, in the place of the reserve; nil if
@@ -46,7 +35,7 @@ final class PidfdOpener: Sendable {
   func withReserve<R>(for id: ThreadID, _ body: (Int32) -> R) -> R? {
     reserveLock.withLock {
       guard reserve.load(ordering: .relaxed) >= 0 else { return nil }
-      let descriptor = opening.withLockAlone {
+      let descriptor = opening.withWriteLock {
         closeReserve()
         return pidfd(of: id)
       }
@@ -70,9 +59,29 @@ final class PidfdOpener: Sendable {
   }
 
   private func pidfd(of id: ThreadID) -> Int32 {
-    if id.rawValue == getpid() { return mms_pidfd_open(id.rawValue, false) }
+    guard hasThreadFlag.load(ordering: .relaxed) else { return mms_pidfd_open(id.rawValue, false) }
     let descriptor = mms_pidfd_open(id.rawValue, true)
-    // Before Linux 6.9 the flag is unknown; another process's leader needs none.
-    return descriptor == -EINVAL ? mms_pidfd_open(id.rawValue, false) : descriptor
+    guard descriptor == -EINVAL, id.rawValue > 0 else { return descriptor }
+    // The flag is unknown; a thread that leads its process needs none.
+    hasThreadFlag.store(false, ordering: .relaxed)
+    return mms_pidfd_open(id.rawValue, false)
+  }
+}
+
+extension PidfdOpener: ForkParticipant {
+  func prepareForFork() {
+    reserveLock.lock()
+    opening.writeLock()
+  }
+
+  func resumeInParent() {
+    opening.unlock()
+    reserveLock.unlock()
+  }
+
+  func resumeInChild() {
+    closeReserve()
+    opening.reset()
+    reserveLock.unlock()
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 internal import Glibc
 internal import LibBPF
@@ -27,9 +28,13 @@ extension TaskReference {
     case .callingThread where !isKept:
       return try TaskReference.thread(.current).withPidfd(for: attempt, isKept: false, body)
     case .callingThread:
-      return try withCachedPidfd(of: try ThreadRecord.currentOrNew(), for: attempt, body)
+      return try withCachedPidfd(
+        of: try ThreadRegistry.shared.currentOrNewRecord(),
+        for: attempt,
+        body
+      )
     case .thread(let id):
-      if isKept, let record = ThreadRecord.current, record.id == id {
+      if isKept, let record = ThreadRegistry.shared.currentRecord, record.id == id {
         return try withCachedPidfd(of: record, for: attempt, body)
       }
       let descriptor = PidfdOpener.shared.open(id)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
 /// Says which task's storage is meant.
@@ -23,7 +24,7 @@ public enum TaskReference: Sendable, Hashable, CustomStringConvertible {
   var isCallingThread: Bool {
     switch self {
     case .callingThread: true
-    case .thread(let id): id == ThreadRecord.current?.id ?? .current
+    case .thread(let id): id == ThreadRegistry.shared.currentRecord?.id ?? .current
     case .pidfd: false
     }
   }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 
 /// The id of a Linux task, that is, of one thread, as `gettid(2)` gives it in the calling process's

@@ -5,13 +5,13 @@ import TestSupport
 import Testing
 
 /// How the two ways of ``LookupBackend`` differ, and that they do not in what they read and write.
-@Suite(.liveKernel) struct RoadTests {
+@Suite(.liveKernel) struct LookupBackendTests {
   @Test(arguments: [1, 2, 7, 24, 1008, 1015, 1016, 2023, 8001])
   func bothReachTheSameBytes(_ size: Int) throws {
     let map = try loadedMap("sized_\(size)", of: .sizes)
-    let program = try LookupBackend(map, road: .program)
+    let program = try LookupBackend(map, accessPath: .program)
     let pidfd =
-      LiveKernel.mayOpenThreadPidfds ? try LookupBackend(map, road: .pidfd) : program
+      LiveKernel.mayOpenThreadPidfds ? try LookupBackend(map, accessPath: .pidfd) : program
     #expect(try bytes(program) == nil)
 
     // No two words of it are alike.
@@ -39,10 +39,10 @@ import Testing
     #expect(try bytes(program) == nil)
   }
 
-  @Test(arguments: LookupBackend.Road.allCases)
-  func rangesOutsideOfTheValueAreRefused(_ road: LookupBackend.Road) throws {
-    if road == .pidfd { try LiveKernel.skipCase(unless: LiveKernel.mayOpenThreadPidfds) }
-    let backend = try LookupBackend(loadedMap("sized_24", of: .sizes), road: road)
+  @Test(arguments: LookupBackend.AccessPath.allCases)
+  func rangesOutsideOfTheValueAreRefused(_ accessPath: LookupBackend.AccessPath) throws {
+    if accessPath == .pidfd { try LiveKernel.skipCase(unless: LiveKernel.mayOpenThreadPidfds) }
+    let backend = try LookupBackend(loadedMap("sized_24", of: .sizes), accessPath: accessPath)
     let wide = [UInt8](repeating: 1, count: 32)
     for range in [0..<33, -8..<8, 24..<32, 20..<28] {
       let error = #expect(throws: BPFError.self) {
@@ -61,7 +61,7 @@ import Testing
     let map = try loadedMap("tags", of: .values)
     let backend = try LookupBackend(map)
     #expect(backend.choice.explanation.contains("with BPF programs that run in the thread"))
-    let other = try LookupBackend(map, road: .pidfd)
+    let other = try LookupBackend(map, accessPath: .pidfd)
     #expect(other.choice.explanation.contains("by its pidfd"))
   }
 
@@ -69,10 +69,10 @@ import Testing
     await #expect(processExitsWith: .success) {
       let map = try loadedMap("tags", of: .values)
       // Whatever is opened once for the process.
-      _ = try LookupBackend(map, road: .program)
+      _ = try LookupBackend(map, accessPath: .program)
       let before = try libraryDescriptors()
       do {
-        let backend = try LookupBackend(map, road: .program)
+        let backend = try LookupBackend(map, accessPath: .program)
         let storage = try TaskLocalStorage<Tag>(backend: backend)
         #expect(try libraryDescriptors() == before + 3)
         let threads = try (0..<10).map { _ in
@@ -98,7 +98,7 @@ import Testing
     let map = try loadedMap("tags", of: .values)
     #expect(try map.withDescriptor { test_freeze_map($0.rawValue) } == 0)
     #expect(try !map.info.isWritable)
-    let refusal = #expect(throws: BPFError.self) { try LookupBackend(map, road: .program) }
+    let refusal = #expect(throws: BPFError.self) { try LookupBackend(map, accessPath: .program) }
     #expect(refusal?.kind == .permissionDenied && refusal?.advice.contains("frozen") == true)
 
     let storage = try TaskLocalStorage<Tag>(map: map, allowing: [.lookup])
@@ -116,11 +116,11 @@ import Testing
       try object.load()
       let map = try object.map("tags")
       let earlier = try loadedMap("tags", of: .values)
-      let loaded = try TaskLocalStorage<Tag>(backend: LookupBackend(earlier, road: .program))
+      let loaded = try TaskLocalStorage<Tag>(backend: LookupBackend(earlier, accessPath: .program))
       try #require(test_drop_rights() == 0)
 
       let error = #expect(throws: BPFError.self) {
-        try LookupBackend(map, layout: layout, road: .program)
+        try LookupBackend(map, layout: layout, accessPath: .program)
       }
       #expect(error?.kind == .permissionDenied)
       #expect(error?.advice.contains("CAP_BPF") == true)
@@ -139,7 +139,7 @@ import Testing
         try loaded.withCurrent { $0.requestID = 4 }
         #expect(try loaded.withCurrent { $0.requestID } == 4)
       }.join()
-      _ = try LookupBackend(earlier, layout: layout, road: .program)
+      _ = try LookupBackend(earlier, layout: layout, accessPath: .program)
       for descriptor in mine { try descriptor.close() }
     }
   }
@@ -147,7 +147,7 @@ import Testing
   @Test func threadsThatInterruptEachOtherFindTheirValues() throws {
     // A kernel with preemption, before 6.2, finds no value while another thread on the same processor
     // was interrupted within the very same function.
-    let backend = try LookupBackend(loadedMap("tags", of: .values), road: .program)
+    let backend = try LookupBackend(loadedMap("tags", of: .values), accessPath: .program)
     let storage = try TaskLocalStorage<Tag>(backend: backend)
     let threads = try (0..<4).map { _ in
       try TestThread {

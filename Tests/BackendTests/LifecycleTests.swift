@@ -9,7 +9,7 @@ import Testing
 
 /// Threads end, processes fork, descriptors run out. Each test has a process of its own, because it
 /// counts what belongs to the whole process.
-@Suite struct EndsTests {
+@Suite struct LifecycleTests {
   // MARK: Many threads, many storages
 
   @Test(.liveKernel) func tenThousandThreadsInSequenceLeakNothingWithLookups() async {
@@ -46,11 +46,11 @@ import Testing
     await #expect(processExitsWith: .success) { try threadsAtOnce(.fakeDirect, count: 500) }
   }
 
-  @Test(.mappableTaskStorage) func threadsInSequenceLeakNothingWithMappedPages() async {
+  @Test(.mmapableTaskStorage) func threadsInSequenceLeakNothingWithMappedPages() async {
     await #expect(processExitsWith: .success) { try threadsInSequence(.mapped, count: 2_000) }
   }
 
-  @Test(.mappableTaskStorage) func threadsAtOnceLeakNothingWithMappedPages() async {
+  @Test(.mmapableTaskStorage) func threadsAtOnceLeakNothingWithMappedPages() async {
     await #expect(processExitsWith: .success) { try threadsAtOnce(.mapped, count: 200) }
   }
 
@@ -72,7 +72,7 @@ import Testing
     await #expect(processExitsWith: .success) { try storagesComeAndGo(.userPage, count: 10_000) }
   }
 
-  @Test(.mappableTaskStorage) func tenThousandStoragesWithMappedPagesComeAndGo() async {
+  @Test(.mmapableTaskStorage) func tenThousandStoragesWithMappedPagesComeAndGo() async {
     await #expect(processExitsWith: .success) { try storagesComeAndGo(.mapped, count: 10_000) }
   }
 
@@ -128,14 +128,14 @@ import Testing
 
   // MARK: No memory left
 
-  @Test(.mappableTaskStorage) func aMappedPageStaysWhereItsRenewalFails() async {
+  @Test(.mmapableTaskStorage) func aMappedPageStaysWhereItsRenewalFails() async {
     await #expect(processExitsWith: .success) {
       // The map's values are charged to the cgroup that it is created in.
       try write("+memory", to: "/sys/fs/cgroup/cgroup.subtree_control")
       let cgroup = "/sys/fs/cgroup/no-memory-left-\(getpid())"
       guard mkdir(cgroup, 0o755) == 0 else { throw Errno(rawValue: errno) }
       try write("0", to: "\(cgroup)/cgroup.procs")
-      let storage = try BackendUnderTest.mapped.bench(Tag.self, map: "tags").storage
+      let storage = try BackendUnderTest.mapped.fixture(Tag.self, map: "tags").storage
       try write("0", to: "/sys/fs/cgroup/cgroup.procs")
 
       // Each processor puts some memory by for the cgroup, and what the kernel frees late comes to
@@ -186,7 +186,7 @@ import Testing
 
   @Test(.liveKernel, .threadPidfds) func allDescriptorsAreTheProgramsOwn() async {
     await #expect(processExitsWith: .success) {
-      let storage = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").storage
+      let storage = try BackendUnderTest.lookupByPidfd.fixture(Tag.self, map: "tags").storage
       // From here on the library has its reserve.
       try storage.withCurrent { $0.requestID = 1 }
       let mine = try takeAllDescriptors()
@@ -204,7 +204,7 @@ import Testing
 
   @Test(.liveKernel, .threadPidfds) func noDescriptorFromTheStart() async {
     await #expect(processExitsWith: .success) {
-      let storage = try BackendUnderTest.lookupByPidfd.bench(Tag.self, map: "tags").storage
+      let storage = try BackendUnderTest.lookupByPidfd.fixture(Tag.self, map: "tags").storage
       let mine = try takeAllDescriptors()
       let error = #expect(throws: BPFError.self) {
         try storage.withCurrent { $0.requestID = 1 }
@@ -234,13 +234,13 @@ import Testing
     await #expect(processExitsWith: .success) { try forkWithOneView(.userPage) }
   }
 
-  @Test(.mappableTaskStorage) func theChildOfAForkStartsUnattachedWithMappedPages() async {
+  @Test(.mmapableTaskStorage) func theChildOfAForkStartsUnattachedWithMappedPages() async {
     await #expect(processExitsWith: .success) { try forkWithOneView(.mapped) }
   }
 
   @Test(.threadPidfds, .liveKernel) func aForkAmidBusyThreads() async {
     await #expect(processExitsWith: .success) {
-      let storage = try BackendUnderTest.lookup.bench(Tag.self, map: "tags").storage
+      let storage = try BackendUnderTest.lookup.fixture(Tag.self, map: "tags").storage
       let useStorage = {
         try storage.removeValue(of: .current)
         try storage.withCurrent { tag in
@@ -272,10 +272,10 @@ import Testing
 // MARK: What the tests do
 
 private func threadsInSequence(_ backend: BackendUnderTest, count: Int) throws {
-  let bench = try backend.bench(Tag.self, map: "tags")
+  let fixture = try backend.fixture(Tag.self, map: "tags")
   func run(_ count: Int) throws {
     for _ in 0..<count {
-      try TestThread { try bench.storage.withCurrent { $0.requestID += 1 } }.join()
+      try TestThread { try fixture.storage.withCurrent { $0.requestID += 1 } }.join()
     }
   }
   try run(100)
@@ -286,23 +286,23 @@ private func threadsInSequence(_ backend: BackendUnderTest, count: Int) throws {
   // One page a thread would be 40 MB, or a mapping each.
   #expect(after.1 - before.1 < 256 * 1024, "\(after.1 - before.1) bytes")
   #expect(after.2 - before.2 < 50)
-  if let fake = bench.backend as? FakeBackend {
+  if let fake = fixture.fake {
     #expect(fake.attachedThreads == 0)
     #expect(fake.storageCount == 0)
   }
 }
 
 private func threadsAtOnce(_ backend: BackendUnderTest, count: Int) throws {
-  let bench = try backend.bench(Tag.self, map: "tags")
+  let fixture = try backend.fixture(Tag.self, map: "tags")
   func run() throws {
     let attached = Gate(), ready = Box(0)
     let threads = try (0..<count).map { number in
       try TestThread {
-        try bench.storage.withCurrent { $0.requestID = UInt64(number) }
+        try fixture.storage.withCurrent { $0.requestID = UInt64(number) }
         ready.change { $0 += 1 }
         if ready.get() == count { attached.open() }
         attached.wait()
-        try bench.storage.withCurrent { #expect($0.requestID == UInt64(number)) }
+        try fixture.storage.withCurrent { #expect($0.requestID == UInt64(number)) }
       }
     }
     for thread in threads { try thread.join() }
@@ -313,7 +313,7 @@ private func threadsAtOnce(_ backend: BackendUnderTest, count: Int) throws {
   let after = try (libraryDescriptors(), heapBytes())
   #expect(after.0 == before.0)
   #expect(after.1 - before.1 < 256 * 1024, "\(after.1 - before.1) bytes")
-  if let fake = bench.backend as? FakeBackend {
+  if let fake = fixture.fake {
     #expect(fake.attachedThreads == 0)
     #expect(fake.storageCount == 0)
   }
@@ -340,7 +340,7 @@ private func comeAndGo(_ count: Int, _ make: () throws -> TaskLocalStorage<Tag>)
 }
 
 private func forkWithOneView(_ backend: BackendUnderTest) throws {
-  let storage = try backend.bench(Tag.self, map: "tags").storage
+  let storage = try backend.fixture(Tag.self, map: "tags").storage
   try storage.withCurrent { $0.requestID = 1 }
   let parent = ThreadID.current
   try inChild {
@@ -372,7 +372,7 @@ private func forkWithOneView(_ backend: BackendUnderTest) throws {
 
 /// Two descriptors are left for a hundred threads at once.
 private func moreThreadsThanDescriptors(_ backend: BackendUnderTest) throws {
-  let storage = try backend.bench(Tag.self, map: "tags").storage
+  let storage = try backend.fixture(Tag.self, map: "tags").storage
   try limitDescriptors(leaving: 2)
   let attached = Gate()
   let ready = Box(0)

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+
+/// Something whose lock must be free and whose state must be consistent in the child of a `fork`.
+package protocol ForkParticipant: AnyObject, Sendable {
+  /// Acquires the lock. Runs on the forking thread, before `fork`.
+  func prepareForFork()
+
+  /// Releases the lock in the parent.
+  func resumeInParent()
+
+  /// Drops what the child does not have, and releases the lock. Runs on the child's only thread.
+  func resumeInChild()
+}
+
+/// The order in which `fork` acquires the locks of participants. It is also the lock order: a thread
+/// that holds a lock may acquire only locks of a later rank. Locks of one rank are never nested.
+package enum ForkRank: Int, CaseIterable, Sendable {
+  /// The programs that are loaded once for each map. Loads objects.
+  case programs
+  /// One BPF object.
+  case object
+  /// Threads, storages and attachments.
+  case registry
+  /// The reserved descriptor for pidfds, and then the lock for opening one.
+  case pidfds
+  /// One fake of the test library.
+  case fake
+}
+
+/// The only `pthread_atfork` handlers of the package.
+///
+/// Before `fork` they acquire the locks of all participants, rank by rank, so that no other thread is
+/// inside of a guarded section when the child is made. Afterwards they release them in reverse order,
+/// in the parent and in the child.
+package enum ForkParticipants {
+  private struct State {
+    var participants = ForkRank.allCases.map { _ in [any ForkParticipant]() }
+    /// How many participants were ever added.
+    var additions = 0
+    /// Those whose locks the forking thread holds.
+    var held: [any ForkParticipant] = []
+    /// What `pthread_atfork` returned; not 0 before the first call.
+    var installation: Int32 = -1
+  }
+
+  /// No other lock is acquired while this one is held, so a participant may be added and removed
+  /// under any of the others.
+  private static let lock = ForkSafeLock()
+  private nonisolated(unsafe) static var state = State()
+
+  /// Adds a participant. The caller removes it before it is deallocated.
+  ///
+  /// - Returns: Whether the handlers are installed. If the process has no memory for them, the
+  ///   next call tries again.
+  @discardableResult
+  package static func add(_ participant: any ForkParticipant, rank: ForkRank) -> Bool {
+    let (isFirst, isInstalled) = lock.withLock {
+      state.participants[rank.rawValue].append(participant)
+      state.additions += 1
+      return (state.additions == 1, install())
+    }
+    // The caller holds no lock of a participant: there was none.
+    if isFirst { rehearse() }
+    return isInstalled
+  }
+
+  /// Removes a participant.
+  package static func remove(_ participant: any ForkParticipant, rank: ForkRank) {
+    lock.withLock {
+      let last = state.participants[rank.rawValue].endIndex - 1
+      guard
+        let index = state.participants[rank.rawValue].lastIndex(where: { $0 === participant })
+      else { return }
+      state.participants[rank.rawValue].swapAt(index, last)
+      state.participants[rank.rawValue].removeLast()
+    }
+  }
+
+  /// Whether the handlers are installed. Tries again if they are not.
+  package static var isInstalled: Bool { lock.withLock { install() } }
+
+  /// Only with the lock held.
+  private static func install() -> Bool {
+    if state.installation != 0 {
+      state.installation = pthread_atfork(
+        { ForkParticipants.prepare() },
+        { ForkParticipants.resumeInParent() },
+        { ForkParticipants.resumeInChild() }
+      )
+    }
+    return state.installation == 0
+  }
+
+  private static func prepare() {
+    while true {
+      let additions = lock.withLock { state.additions }
+      var held: [any ForkParticipant] = []
+      for rank in ForkRank.allCases {
+        let participants = lock.withLock { state.participants[rank.rawValue] }
+        for participant in participants {
+          participant.prepareForFork()
+          held.append(participant)
+        }
+      }
+      lock.lock()
+      // Nobody can add one from here on.
+      if state.additions == additions {
+        state.held = held
+        return
+      }
+      lock.unlock()
+      for participant in held.reversed() { participant.resumeInParent() }
+    }
+  }
+
+  private static func resumeInParent() {
+    for participant in heldParticipants().reversed() { participant.resumeInParent() }
+  }
+
+  private static func resumeInChild() {
+    for participant in heldParticipants().reversed() { participant.resumeInChild() }
+  }
+
+  private static func heldParticipants() -> [any ForkParticipant] {
+    let held = state.held
+    state.held = []
+    lock.unlock()
+    return held
+  }
+
+  /// Runs the parent's half once. In debug builds the Swift runtime creates metadata on first use,
+  /// under a lock that it does not release in a child.
+  private static func rehearse() {
+    prepare()
+    resumeInParent()
+  }
+}

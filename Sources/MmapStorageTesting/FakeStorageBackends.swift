@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+public import LibBPF
+public import MmapStorage
+internal import SystemPackage
+
+extension TaskLocalStorage {
+  /// Creates a storage over a fake backend, and checks the layout of `Value` against the fake's.
+  ///
+  /// - Parameters:
+  ///   - fake: Stands for the map.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  /// - Throws: ``/MmapStorage/BPFError``:
+  ///   ``/MmapStorage/BPFError/Kind-swift.enum/layoutMismatch`` with the table in
+  ///   ``/MmapStorage/BPFError/details``, or that the type has no layout.
+  public convenience init(
+    backend fake: FakeBackend,
+    policy: LayoutPolicy = .exact
+  ) throws(BPFError) {
+    try self.init(backend: fake.storageBackend, policy: policy)
+  }
+}
+
+extension FakeBackend {
+  /// What a storage over the fake uses.
+  package var storageBackend: any StorageBackend {
+    switch access {
+    case .direct: DirectFake(self)
+    case .copying: CopyingFake(self)
+    }
+  }
+}
+
+/// A fake whose threads use their pages in place.
+private final class DirectFake: FakeStorageBackend, DirectBackend, @unchecked Sendable {
+  func attach(_ thread: ThreadRecord) throws(BPFError) -> UnsafeMutableRawPointer {
+    guard let page = fake.page(of: thread.id, create: true) else {
+      throw BPFError(
+        errno: .badFileDescriptor,
+        attempt: "attach the calling thread",
+        on: fake.describedMap
+      )
+    }
+    fake.state.withLock { $0.attachedPages[page.address] = page }
+    return page.address
+  }
+
+  func renew(_ address: UnsafeMutableRawPointer, of thread: ThreadRecord) throws(BPFError) {
+    try fake.record(.attach, "attach the calling thread again", .callingThread)
+    fake.state.withLock { state in
+      guard let page = state.attachedPages[address] else { return }
+      let current = state.pages[thread.id]
+      if current === page { return }
+      let bytes = UnsafeMutableRawBufferPointer(start: address, count: valueSize)
+      if let current {
+        bytes.copyMemory(from: UnsafeRawBufferPointer(start: current.address, count: valueSize))
+      } else {
+        bytes.initializeMemory(as: UInt8.self, repeating: 0)
+      }
+      state.pages[thread.id] = page
+    }
+  }
+
+  func detach(
+    _ address: UnsafeMutableRawPointer,
+    of thread: ThreadRecord,
+    because reason: DetachReason
+  ) {
+    _ = fake.state.withLock { $0.attachedPages.removeValue(forKey: address) }
+  }
+}
+
+/// A fake whose threads work on copies.
+private final class CopyingFake: FakeStorageBackend, CopyingBackend, @unchecked Sendable {
+  func loadOwn(into bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Bool {
+    try fake.load(.callingThread, into: bytes)
+  }
+
+  func storeOwn(_ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer) throws(BPFError) {
+    try fake.store(.callingThread, ranges, of: bytes)
+  }
+}
+
+private class FakeStorageBackend: @unchecked Sendable {
+  final let fake: FakeBackend
+
+  init(_ fake: FakeBackend) { self.fake = fake }
+}
+
+/// What both do.
+extension StorageBackend where Self: FakeStorageBackend {
+  var choice: BackendChoice { fake.choice }
+  var mapName: String { fake.mapName }
+  var valueSize: Int { fake.valueSize }
+  var observer: (any AttachmentObserver)? { fake }
+
+  func valueLayout() throws(BPFError) -> ValueLayout { fake.layout }
+
+  func load(
+    _ task: TaskReference,
+    into bytes: UnsafeMutableRawBufferPointer
+  ) throws(BPFError) -> Bool {
+    try fake.load(task, into: bytes)
+  }
+
+  func store(
+    _ task: TaskReference,
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer
+  ) throws(BPFError) {
+    try check(ranges, of: bytes, for: "update the value")
+    try fake.store(task, ranges, of: bytes)
+  }
+
+  func remove(_ task: TaskReference) throws(BPFError) -> Bool { try fake.remove(task) }
+}
+
+extension FakeBackend: AttachmentObserver {
+  package func willAttach() throws(BPFError) {
+    try record(.attach, "attach the calling thread", .callingThread)
+    state.withLock { $0.attached += 1 }
+  }
+
+  package func didDetach(_ thread: ThreadID, because reason: DetachReason) {
+    state.withLock {
+      $0.attached -= 1
+      if reason == .threadEnds { $0.pages.removeValue(forKey: thread) }
+    }
+  }
+}
