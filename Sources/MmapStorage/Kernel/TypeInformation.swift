@@ -1,12 +1,12 @@
 import CLibBPFShim
 
-/// Type information (BTF) on its own, apart from an object.
+/// Type information (BTF) that does not belong to an object.
 package struct TypeInformation: ~Copyable {
   private let btf: OpaquePointer
   private let attempt: String
   private let subject: String
 
-  /// Asks the kernel for the type information that a map was created with.
+  /// Reads the type information that a map was created with from the kernel.
   init(kernelID id: UInt32, attempt: String, on subject: String) throws(BPFError) {
     var btf: OpaquePointer?
     var warnings = ""
@@ -17,8 +17,8 @@ package struct TypeInformation: ~Copyable {
         code: code,
         attempt: attempt,
         on: subject,
-        advice: "the kernel shows type information only to CAP_SYS_ADMIN; take the layout from "
-          + "the object file instead, with BPFObject.layout(ofMap:), which needs no rights",
+        advice: "the kernel shows type information only to a process with CAP_SYS_ADMIN; take the "
+          + "layout from the object file, with BPFObject.layout(ofMap:), which needs no rights",
         details: warnings
       )
     }
@@ -27,7 +27,7 @@ package struct TypeInformation: ~Copyable {
     self.subject = subject
   }
 
-  /// Takes the bytes of a ".BTF" section.
+  /// Reads the contents of a ".BTF" section.
   package init(bytes: [UInt8], name: String) throws(BPFError) {
     attempt = "read type information"
     subject = "'\(name)'"
@@ -44,7 +44,7 @@ package struct TypeInformation: ~Copyable {
         code: code,
         attempt: attempt,
         on: subject,
-        advice: "it is cut short or no BTF",
+        advice: "it is truncated, or not BTF",
         details: warnings
       )
     }
@@ -55,7 +55,7 @@ package struct TypeInformation: ~Copyable {
     mms_btf_free(btf)
   }
 
-  /// What the value of a map is whose value type is `id` and whose values have `size` bytes.
+  /// Returns the layout of a map whose value type is `id` and whose values have `size` bytes.
   package func valueLayout(ofType id: UInt32, size: Int) throws(BPFError) -> ValueLayout {
     var reader = BTFReader(btf: btf, attempt: attempt, subject: subject)
     return try reader.valueLayout(ofType: id, size: size)
