@@ -1,4 +1,5 @@
 import CTestSupport
+import Glibc
 import MmapStorage
 import MmapStorageTesting
 import TestSupport
@@ -28,6 +29,28 @@ private struct Everything: MapValue {
   var grid: InlineArray<2, InlineArray<3, UInt16>>
   var points: InlineArray<2, Corner>
   let fixed: UInt32
+}
+
+/// Swift leaves out the padding behind the second element.
+private struct Tuples: MapValue {
+  struct In3: MapValue {
+    var x: UInt32
+    var y: UInt8
+  }
+  var p: (In3, In3)
+}
+
+private struct Bytes: MapValue {
+  var bytes: (UInt8, UInt8)
+}
+
+private enum Choice: UInt8, MapValue { case one, two }
+
+private enum ScalarChoice: UInt8, MapScalar { case one, two }
+
+private struct Switches: MapValue {
+  var on: Bool
+  var rest: InlineArray<3, Bool>
 }
 
 /// 44 bytes: what a copy in the largest pieces, the last one overlapping, would tear.
@@ -122,6 +145,40 @@ private struct Pair: MapValue {
     let storage = try TaskLocalStorage<Everything>(backend: fake)
     fake.write([0x80], at: 9, into: .current)
     #expect(try storage.withCurrent { $0.flag })
+  }
+
+  @Test func aCopyHasNoBoolOtherThanTrueAndFalse() throws {
+    let fake = try FakeBackend(layoutOf: Switches.self)
+    let storage = try TaskLocalStorage<Switches>(backend: fake)
+    fake.write([0x80, 2, 0, 0xff], at: 0, into: .current)
+    var copy = try storage.withCurrent { $0.copyValue() }
+    let bytes = withUnsafeBytes(of: &copy) { Array($0) }
+    #expect(bytes == [1, 1, 0, 1])
+  }
+
+  @Test func aTupleOfStructuresIsAnArray() throws {
+    let fake = try FakeBackend(layoutOf: Tuples.self)
+    let storage = try TaskLocalStorage<Tuples>(backend: fake)
+    try storage.withCurrent { view in
+      let count = view[\.p, arrayOf: Tuples.In3.self].count
+      #expect(count == 2)
+      view[\.p, arrayOf: Tuples.In3.self][1].y = 7
+    }
+    let value = try #require(try storage.value(of: .current))
+    #expect(value.p.1.y == 7)
+    #expect(try storage.withCurrent { $0[\.p, arrayOf: Tuples.In3.self][1].copyValue().y } == 7)
+  }
+
+  /// A type that is valid for some bytes only cannot be read out of others.
+  @Test func anElementThatIsNotValidForAllBytesTraps() async {
+    await #expect(processExitsWith: .signal(SIGILL)) {
+      let fake = try FakeBackend(layoutOf: Bytes.self)
+      let storage = try TaskLocalStorage<Bytes>(backend: fake)
+      try storage.withCurrent { _ = $0[\.bytes, arrayOf: Choice.self][0].copyValue() }
+    }
+    await #expect(processExitsWith: .signal(SIGILL)) {
+      _ = ScalarChoice(mapBits: 7)
+    }
   }
 
   @Test(arguments: BackendUnderTest.allCases)
@@ -220,33 +277,32 @@ private struct Pair: MapValue {
     let fixture = try backend.fixture(Everything.self, map: "everythings")
     let storage = fixture.storage
     try storage.withCurrent { view in
-      let counter = view.atomic(\.sequence)
-      counter.store(5, ordering: .sequentiallyConsistent)
-      let stored = counter.load(ordering: .acquiring)
+      view.atomic.sequence.store(5, ordering: .sequentiallyConsistent)
+      let stored = view.atomic.sequence.load(ordering: .acquiring)
       #expect(stored == 5)
-      var before = counter.wrappingAdd(.max)
+      var before = view.atomic.sequence.wrappingAdd(.max)
       #expect(before == 5)
-      let wrapped = counter.load(ordering: .relaxed)
+      let wrapped = view.atomic.sequence.load(ordering: .relaxed)
       #expect(wrapped == 4)
-      before = counter.bitwiseOr(3)
+      before = view.atomic.sequence.bitwiseOr(3)
       #expect(before == 4)
-      before = counter.bitwiseAnd(6)
+      before = view.atomic.sequence.bitwiseAnd(6)
       #expect(before == 7)
-      before = counter.exchange(9)
+      before = view.atomic.sequence.exchange(9)
       #expect(before == 6)
-      let refused = counter.compareExchange(expected: 1, desired: 2)
+      let refused = view.atomic.sequence.compareExchange(expected: 1, desired: 2)
       #expect(!refused.exchanged && refused.original == 9)
-      let granted = counter.compareExchange(expected: 9, desired: 2)
+      let granted = view.atomic.sequence.compareExchange(expected: 9, desired: 2)
       #expect(granted.exchanged && granted.original == 9)
-      counter.store(3, ordering: .releasing)
-      let last = counter.load(ordering: .sequentiallyConsistent)
+      view.atomic.sequence.store(3, ordering: .releasing)
+      let last = view.atomic.sequence.load(ordering: .sequentiallyConsistent)
       #expect(last == 3)
-      let phase = view.atomic(\.phase).exchange(.running)
+      let phase = view.atomic.phase.exchange(.running)
       #expect(phase == RunPhase(rawValue: 0))
       // The neighbours of a narrow field stay as they are.
-      view.atomic(\.u8).wrappingAdd(255)
-      view.atomic(\.u8).wrappingAdd(1)
-      view.atomic(\.i16).wrappingAdd(-1)
+      view.atomic.u8.wrappingAdd(255)
+      view.atomic.u8.wrappingAdd(1)
+      view.atomic.i16.wrappingAdd(-1)
       #expect(view.i16 == -1)
       let flag = view.flag
       #expect(flag == false)

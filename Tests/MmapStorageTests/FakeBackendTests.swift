@@ -144,7 +144,7 @@ private struct Oops: Error {}
     try storage.withCurrent { choice in
       choice.head = 7
       choice.number = 0x0403_0201
-      choice.key.point.x += 5
+      choice[\.key.point.x] += 5
     }
     #expect(try storage.withCurrent { $0.number } == 0x0403_0201)
     #expect(fake.bytes(of: .current).map { Array($0.prefix(8)) } == [7, 0, 0, 0, 1, 2, 3, 4])

@@ -20,19 +20,19 @@ import Testing
   @Test func aTypedefOfItself() {
     var types = RawTypes()
     let typedef = types.add("loop", kind: 8, sizeOrType: 1)
-    expectRefusal(of: typedef, in: types, size: 4, because: "endless")
+    expectRefusal(of: typedef, in: types, size: 4, because: "itself")
   }
 
   @Test func aStructureInsideItself() {
     var types = RawTypes()
     let structure = types.addStructure("self", size: 4, [("self", 1, 0)])
-    expectRefusal(of: structure, in: types, size: 4, because: "without end")
+    expectRefusal(of: structure, in: types, size: 4, because: "contains itself")
   }
 
   @Test func anArrayOfItself() {
     var types = RawTypes()
     let array = types.addArray(of: 1, count: 1)
-    expectRefusal(of: array, in: types, size: 4, because: "without end")
+    expectRefusal(of: array, in: types, size: 4, because: "contains itself")
   }
 
   @Test func emptyStructuresThatDoubleAtEveryLevel() {
@@ -41,7 +41,7 @@ import Testing
     for _ in 0..<50 {
       last = types.addStructure("twice", size: 0, [("a", last, 0), ("b", last, 0)])
     }
-    expectRefusal(of: last, in: types, size: 0, because: "endless")
+    expectRefusal(of: last, in: types, size: 0, because: "too many parts")
   }
 
   @Test func arraysThatOverflow() {
@@ -106,6 +106,41 @@ import Testing
     }
   }
 
+  /// Reading the name of the tagged type did not end.
+  @Test func aUserPointerTagOfItself() {
+    var types = RawTypes()
+    let tag: UInt32 = 1
+    #expect(types.add("uptr", kind: 18, sizeOrType: tag) == tag)
+    let pointer = types.add("", kind: 2, sizeOrType: tag)
+    let page = types.addStructure("page", size: 8, [("value", pointer, 0)])
+    expectRefusal(of: page, in: types, size: 8, because: "itself")
+  }
+
+  @Test func aUserPointerTagOfItselfThroughAConst() {
+    var types = RawTypes()
+    let tag = types.add("uptr", kind: 18, sizeOrType: 2)
+    #expect(types.add("", kind: 10, sizeOrType: tag) == 2)
+    let pointer = types.add("", kind: 2, sizeOrType: tag)
+    let page = types.addStructure("page", size: 8, [("value", pointer, 0)])
+    expectRefusal(of: page, in: types, size: 8, because: "itself")
+  }
+
+  @Test func aUnionAlternativeBehindItsStart() {
+    var types = RawTypes()
+    let int = types.addInteger("int", size: 4)
+    let union = types.addStructure("either", kind: 5, size: 8, [("a", int, 0), ("b", int, 32)])
+    expectRefusal(of: union, in: types, size: 8, because: "'b' of union 'either'")
+  }
+
+  @Test func deepNestingIsRead() throws {
+    var types = RawTypes()
+    var last = types.addInteger("int", size: 4)
+    for level in 0..<200 { last = types.addStructure("level\(level)", size: 4, [("a", last, 0)]) }
+    #expect(try types.valueLayout(of: last, size: 4).name == "level199")
+    for level in 200..<300 { last = types.addStructure("level\(level)", size: 4, [("a", last, 0)]) }
+    expectRefusal(of: last, in: types, size: 4, because: "256 levels deep")
+  }
+
   private func expectRefusal(
     of type: UInt32,
     in types: RawTypes,
@@ -155,11 +190,12 @@ private struct RawTypes {
 
   mutating func addStructure(
     _ name: String,
+    kind: UInt32 = 4,
     size: UInt32,
     _ members: [(name: String, type: UInt32, bits: UInt32)]
   ) -> UInt32 {
     let extra = members.flatMap { [place($0.name), $0.type, $0.bits] }
-    return add(name, kind: 4, count: members.count, sizeOrType: size, extra: extra)
+    return add(name, kind: kind, count: members.count, sizeOrType: size, extra: extra)
   }
 
   func valueLayout(of type: UInt32, size: Int) throws -> ValueLayout {

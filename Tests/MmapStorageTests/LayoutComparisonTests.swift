@@ -43,6 +43,31 @@ import Testing
       map: one(.array(.array(.u16, 3), 2))
     ),
     Case(what: "array of one", swift: one(.u32), map: one(.array(.u32, 1))),
+    Case(
+      what: "dimensions of one element, as Swift imports them",
+      swift: one(.array(.u32, 3)),
+      map: one(.array(.array(.u32, 3), 1))
+    ),
+    Case(
+      what: "dimensions of one element, inside and outside",
+      swift: one(.array(.u32, 3)),
+      map: one(.array(.array(.array(.u32, 1), 3), 1))
+    ),
+    Case(
+      what: "one element in all dimensions",
+      swift: one(.u32),
+      map: one(.array(.array(.u32, 1), 1))
+    ),
+    Case(
+      what: "a structure with the member rawValue",
+      swift: one(.structure("Raw", 4, [member("rawValue", 0, .u32)])),
+      map: one(.structure("raw", 4, [member("rawValue", 0, .u32)]))
+    ),
+    Case(
+      what: "an imported enumeration",
+      swift: one(.array(.structure("Color", 4, [member("rawValue", 0, .u32)]), 2)),
+      map: one(.array(.enumeration(name: "color", size: 4, signed: false), 2))
+    ),
     Case(what: "array of one structure", swift: one(point), map: one(.array(point, 1))),
     Case(what: "arrays of structures", swift: one(.array(point, 4)), map: one(.array(point, 4))),
     Case(
@@ -172,6 +197,18 @@ import Testing
       swift: one(.u16),
       map: one(.character),
       expected: ["f: size", "whole: size"]
+    ),
+    Case(
+      what: "an imported enumeration, sign",
+      swift: one(.structure("Color", 4, [member("rawValue", 0, .u32)])),
+      map: one(.enumeration(name: "color", size: 4, signed: true)),
+      expected: ["f: sign"]
+    ),
+    Case(
+      what: "array dimensions, one of one element",
+      swift: one(.array(.u32, 3)),
+      map: one(.array(.array(.u32, 2), 1)),
+      expected: ["f: length, size", "whole: size"]
     ),
     Case(what: "kind: structure", swift: one(.u64), map: one(point), expected: ["f: kind"]),
     Case(
@@ -514,5 +551,17 @@ import Testing
     )
     #expect(error.details == comparison.table)
     try compare(Self.one(.u32), Self.one(.u32)).check()
+  }
+
+  /// Some milliseconds. With a time that grows with the square of the fields this would take hours.
+  @Test func manyFieldsAreCompared() {
+    let count = 200_000
+    let left = (0..<count).map { member("field\($0)", 4 * $0, .u32) }
+    let right = (0..<count).map { member("other\($0)", 4 * $0 + 4, .s32) }
+    let rows = compare(
+      .structure("many", 4 * count, left),
+      .structure("many", 4 * count + 4, right)
+    ).rows
+    #expect(rows.count == 2 * count + 1)
   }
 }

@@ -1,5 +1,6 @@
 import CTestValues
 import MmapStorage
+import Synchronization
 import Testing
 
 @Suite struct LayoutDeclarationTests {
@@ -185,7 +186,7 @@ import Testing
     #expect(
       compare(try test_bits.fieldType(), map).mismatches.map(\.hint)
         == ["low", "high"].map {
-          "'\($0)' is bit-field in the map, and not in Swift: use whole bytes"
+          "'\($0)' is a bit-field in the map, and is not in Swift: use whole bytes"
         }
     )
   }
@@ -213,5 +214,98 @@ import Testing
       return
     }
     #expect(layout.members.map(\.offset) == [0, 8, 16])
+  }
+
+  @Test func theWholeValueIsNoField() throws {
+    struct Own: MapValue {
+      var a: UInt32
+      static var fields: Fields<Self> { Field("a", \.self) }
+    }
+    let error = try #require(throws: BPFError.self) { try Own.fieldType() }
+    #expect(error.kind == .layoutUndescribed)
+    #expect(error.advice.contains("whole value"))
+  }
+
+  /// The advice in the error for padding that no property explains can be followed.
+  @Test func paddingOfAnImportedStructureIsDeclaredByItsBytes() throws {
+    let error = try #require(throws: BPFError.self) { try test_aligned_undeclared.fieldType() }
+    #expect(error.advice.contains("Field.padding(bytes: 4..<16)"), "\(error)")
+    let type = try test_aligned.fieldType()
+    let map = FieldType.structure(
+      "test_aligned",
+      32,
+      [member("a", 0, .u32), member("b", 16, .u32)]
+    )
+    #expect(differences(type, map) == [])
+    let used = FieldType.structure(
+      "test_aligned",
+      32,
+      [member("a", 0, .u32), member("low", 4, .u32), member("b", 16, .u32)]
+    )
+    #expect(differences(type, used) == ["low: missing"])
+  }
+
+  @Test(arguments: [-1..<2, 30..<40, 4..<4])
+  func paddingIsInsideOfTheValue(_ bytes: Range<Int>) throws {
+    PaddedElsewhere.bytes.withLock { $0 = bytes }
+    #expect(throws: BPFError.self) { try PaddedElsewhere.fieldType() }
+  }
+
+  struct PaddedElsewhere: MapValue {
+    static let bytes = Mutex(0..<1)
+    var a: UInt64
+    static var fields: Fields<Self> {
+      Field("a", \.a)
+      Field.padding(bytes: bytes.withLock { $0 })
+    }
+  }
+
+  enum State: UInt8, Sendable { case idle, busy }
+
+  struct OpaqueEnum: MapValue {
+    var state: State
+    static var fields: Fields<Self> { Field.opaque("state", \.state) }
+  }
+
+  struct OpaqueReference: MapValue, @unchecked Sendable {
+    unowned(unsafe) var object: AnyObject
+    static var fields: Fields<Self> { Field.opaque("object", \.object) }
+  }
+
+  struct PlainReference: MapValue, @unchecked Sendable {
+    unowned(unsafe) var object: AnyObject
+    static var fields: Fields<Self> { .reflected }
+  }
+
+  struct ArrayOfEnums: MapValue {
+    var states: (State, State)
+    static var fields: Fields<Self> { Field("states", \.states, arrayOf: UInt8.self, count: 2) }
+  }
+
+  /// A program may store bytes that are no valid value of these types.
+  @Test(
+    arguments: [
+      OpaqueEnum.self, OpaqueReference.self, PlainReference.self, ArrayOfEnums.self,
+    ] as [any MapField.Type]
+  )
+  func refusesTypesThatAreNotValidForAllBytes(_ type: any MapField.Type) {
+    let error = #expect(throws: BPFError.self) { try type.fieldType() }
+    #expect(error?.kind == .layoutUndescribed)
+  }
+
+  @Test func opaqueBooleansAreKnown() throws {
+    struct Inner {
+      var a: UInt16
+      var on: Bool
+    }
+    struct Outer: MapValue {
+      var id: UInt32
+      var inner: (Inner, Inner)
+      static var fields: Fields<Self> {
+        Field("id", \.id)
+        Field.opaque("inner", \.inner)
+      }
+    }
+    #expect(booleanOffsets(of: try Outer.fieldType()) == [6, 10])
   }
 }

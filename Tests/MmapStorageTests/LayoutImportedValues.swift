@@ -27,3 +27,17 @@ extension test_bits: MapValue {
     Field("end", \.end)
   }
 }
+
+extension test_aligned_undeclared: MapValue {
+  public static var fields: Fields<Self> { .reflected }
+}
+extension test_dimensions: MapValue {}
+
+extension test_aligned: MapValue {
+  /// With the padding that the alignment of `b` makes.
+  public static var fields: Fields<Self> {
+    Field("a", \.a)
+    Field.padding(bytes: 4..<16)
+    Field("b", \.b)
+  }
+}

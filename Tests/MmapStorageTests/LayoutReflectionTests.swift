@@ -104,7 +104,9 @@ private struct TailFirst: MapValue {
     #expect(byName["points"] == member("points", 24, .array(point, 3)))
     #expect(byName["grid"]?.type == .array(.array(.u16, 3), 2))
     #expect(byName["color"]?.type == .u32)
-    #expect(byName["balance"]?.type == .s32)
+    #expect(
+      byName["balance"]?.type == .structure("test_balance", 4, [member("rawValue", 0, .s32)])
+    )
     #expect(byName["name"]?.type.size == 16)
     #expect(byName["on"]?.type == .boolean)
     #expect(byName["ratio"]?.type == .f32)
@@ -118,6 +120,19 @@ private struct TailFirst: MapValue {
     ] {
       #expect(byName[name]?.offset == offset)
     }
+  }
+
+  @Test func importedArraysOfOneElementAndRawValues() throws {
+    let map = FieldType.structure(
+      "test_dimensions",
+      28,
+      [
+        member("flat", 0, .array(.array(.u32, 3), 1)),
+        member("tall", 12, .array(.array(.u32, 1), 3)),
+        member("raw", 24, .structure("test_raw", 4, [member("rawValue", 0, .u32)])),
+      ]
+    )
+    #expect(differences(try test_dimensions.fieldType(), map) == [])
   }
 
   @Test func readsAPageOfBytes() throws {
@@ -202,7 +217,7 @@ private struct TailFirst: MapValue {
   }
 
   @Test(arguments: [
-    Refused(type: HasOptional.self, object: "field 'a' of type HasOptional", advice: "integers"),
+    Refused(type: HasOptional.self, object: "field 'a' of type HasOptional", advice: "Swift enum"),
     Refused(type: HasEnum.self, object: "field 'a' of type HasEnum", advice: "Swift enum"),
     Refused(type: HasMixedTuple.self, object: "field 'a' of type HasMixedTuple", advice: "equal"),
     Refused(
@@ -214,8 +229,8 @@ private struct TailFirst: MapValue {
     Refused(type: HasString.self, object: "type HasString", advice: "references"),
     Refused(type: HasArrayOfStrings.self, object: "HasArrayOfStrings", advice: "references"),
     Refused(type: LayoutExamples.SwiftEnum.self, object: "type SwiftEnum", advice: "Swift enum"),
-    Refused(type: Wide.self, object: "type Wide", advice: "raw value"),
-    Refused(type: Reference.self, object: "type Reference", advice: "raw value"),
+    Refused(type: Wide.self, object: "type Wide", advice: "rawValue"),
+    Refused(type: Reference.self, object: "type Reference", advice: "references"),
   ])
   func refusesWhatCannotStandInAMap(_ refused: Refused) throws {
     let error = try #require(throws: BPFError.self) { try refused.type.fieldType() }

@@ -137,8 +137,8 @@ import Testing
     (
       "packed", .structure(8, [member("a", 0, .u8), member("b", 4, .u32)]),
       .structure(8, [member("a", 0, .u8), member("b", 1, .u32)]),
-      "'b' is at byte 4 in Swift and at byte 1 in the map: Swift has bytes before it that C has "
-        + "not, as in a packed C structure"
+      "'b' is at byte 4 in Swift and at byte 1 in the map: Swift has bytes before it that C does "
+        + "not have, as in a packed C structure"
     ),
     (
       "follows", .structure(12, [member("a", 0, .u32), member("b", 4, .u32)]),
@@ -162,7 +162,7 @@ import Testing
         ]
       ),
       "'n.b' is at byte 12 in Swift and at byte 16 in the map: Swift puts it into the padding at "
-        + "the end of 't'; end Tail with a property that fills it, declared with Field.padding"
+        + "the end of 't'; end Tail with a property that fills the padding, declared with Field.padding"
     ),
     (
       "length", .structure(16, [member("a", 0, .array(.s8, 8))]),
@@ -185,15 +185,29 @@ import Testing
       "unsupported", .structure(8, [member("lock", 0, .u32)]),
       .structure(
         8,
-        [member("lock", 0, .unsupported(name: "a spin lock", size: 4, advice: "keep it apart"))]
+        [member("lock", 0, .unsupported(name: "spin lock", size: 4, advice: "keep it apart"))]
       ),
       "'lock' is a spin lock in the map: keep it apart"
     ),
     (
+      "structure that is unsupported", .structure(8, [member("t", 0, .u64)]),
+      .structure(
+        8,
+        [member("t", 0, .unsupported(name: "struct bpf_timer", size: 8, advice: "keep it apart"))]
+      ),
+      "'t' has the type 'struct bpf_timer' in the map: keep it apart"
+    ),
+    (
+      "opaque of another size", .structure(16, [member("last", 0, .opaque(size: 11))]),
+      .structure(16, [member("last", 0, .structure("s", 12, [member("x", 0, .u32)]))]),
+      "'last' is declared opaque with 11 bytes, and is struct s with 12 bytes in the map: give the "
+        + "property 12 bytes"
+    ),
+    (
       "padding at the end", .structure(4, [member("a", 0, .u32)]),
       .structure(8, [member("a", 0, .u32)]),
-      "the value has 4 bytes in Swift and 8 in the map, though all fields match: one side has "
-        + "padding at its end that the other has not"
+      "the value has 4 bytes in Swift and 8 in the map, although all fields match: one side "
+        + "has more padding at its end"
     ),
   ])
   func hintsAtTheLineToChange(

@@ -49,7 +49,7 @@ func opening() throws {
         ours: { count in
           for _ in 0..<count {
             let layout = try layouts.layout(ofMap: map)
-            try LayoutComparison(of: type, map: layout.type, mapName: map).check()
+            try layout.check(type)
           }
         },
         baseline: withLibbpf,

@@ -113,7 +113,7 @@ private func copyAll(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws
 @inline(never)
 private func addAtomically(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws -> UInt64 {
   try storage.withCurrent { view in
-    for _ in 0..<count { view.atomic(\.b).wrappingAdd(1) }
+    for _ in 0..<count { view.atomic.b.wrappingAdd(1) }
     return view.b
   }
 }

@@ -12,7 +12,7 @@ enum Wrong {
   }
 }
 
-struct Header {
+struct Header: MapValue {
   var kind: UInt16
   var length: UInt16
 }
@@ -33,6 +33,23 @@ struct Message: MapValue {
   }
 }
 
+/// What the map has for `Message`.
+private struct MessageInC: MapValue {
+  var message_id: UInt64
+  var header: Header
+  var unused: UInt32
+  var samples: InlineArray<4, UInt32>
+  var digest: InlineArray<16, CChar>
+
+  static var fields: Fields<Self> {
+    Field("message_id", \.message_id)
+    Field("header", \.header)
+    Field.padding(\.unused)
+    Field("samples", \.samples)
+    Field("digest", \.digest)
+  }
+}
+
 /// Bits that the program sets.
 struct RequestFlags: OptionSet, MapScalar {
   var rawValue: UInt32
@@ -45,60 +62,25 @@ extension wait_time: @retroactive MapValue {}
 
 @Suite struct Layouts {
   @Test func message() throws {
-    let message = ValueLayout(
-      name: "message",
-      type: .structure(
-        CompositeLayout(
-          name: "message",
-          size: 48,
-          members: [
-            .init(name: "message_id", offset: 0, type: .integer(size: 8, signed: false)),
-            .init(
-              name: "header",
-              offset: 8,
-              type: .structure(
-                CompositeLayout(
-                  name: "header",
-                  size: 4,
-                  members: [
-                    .init(name: "kind", offset: 0, type: .integer(size: 2, signed: false)),
-                    .init(name: "length", offset: 2, type: .integer(size: 2, signed: false)),
-                  ]
-                )
-              )
-            ),
-            .init(
-              name: "samples",
-              offset: 16,
-              type: .array(of: .integer(size: 4, signed: false), count: 4)
-            ),
-            .init(name: "digest", offset: 32, type: .array(of: .character, count: 16)),
-          ]
-        )
-      )
-    )
-    let comparison = try LayoutComparison(of: Message.self, map: message.type, mapName: "messages")
-    #expect(comparison.isMatch, "\(comparison)")
+    let fake = try FakeBackend(layoutOf: MessageInC.self)
+    let messages = try TaskLocalStorage<Message>(backend: fake)
+    try messages.withCurrent { $0.header.length = 3 }
+    #expect(try messages.withCurrent { $0.header.length } == 3)
   }
 
   @Test func importedStructure() throws {
     let object = try BPFObject(.waitTimes)
     let layout = try object.layout(ofMap: "wait_times")
-    let comparison = try LayoutComparison(
-      of: wait_time.self,
-      map: layout.type,
-      mapName: "wait_times"
-    )
-    #expect(comparison.isMatch, "\(comparison)")
+    try layout.check(wait_time.self)
 
     let fake = try FakeBackend(map: "wait_times", of: object)
     let waits = try TaskLocalStorage<wait_time>(backend: fake)
     try waits.withCurrent { wait in
       wait.total += 1_000
       wait.reason = WAIT_LOCK
-      _ = wait.array(\.name, of: CChar.self).replaceString(with: "worker")
+      _ = wait[\.name, arrayOf: CChar.self].replaceString(with: "worker")
     }
-    #expect(try waits.withCurrent { $0.array(\.name, of: CChar.self).copyString() } == "worker")
+    #expect(try waits.withCurrent { $0[\.name, arrayOf: CChar.self].copyString() } == "worker")
   }
 
   @Test func olderClient() throws {

@@ -3,7 +3,7 @@ import MmapStorageTesting
 import Testing
 
 struct Work: MapValue {
-  struct Span {
+  struct Span: MapValue {
     var start: UInt64
     var end: UInt64
   }
@@ -57,9 +57,9 @@ private func next() async {}
 
   @Test func atomics() throws {
     try work.withCurrent { work in
-      work.atomic(\.hits).wrappingAdd(1)
-      work.atomic(\.flags).bitwiseOr(0b100)
-      let pending = work.atomic(\.flags).exchange(0)
+      work.atomic.hits.wrappingAdd(1)
+      work.atomic.flags.bitwiseOr(0b100)
+      let pending = work.atomic.flags.exchange(0)
       if pending & 0b100 != 0 { work.hits += 1 }
     }
     #expect(try work.withCurrent { $0.hits } == 2)

@@ -1,16 +1,21 @@
 internal import LibBPF
 
-/// Turns type information into descriptions. It trusts none of it: libbpf 1.1 checks the section's
-/// frame and the strings, but not that sizes fit or that types end.
+/// Reads the descriptions of types from BTF.
+///
+/// The BTF may be damaged or hostile. libbpf 1.1 checks the section's header and the strings, but not
+/// whether sizes fit or whether references form cycles.
 struct BTFReader {
   let btf: BTF
   let attempt: String
   let subject: String
 
-  /// Types that may be visited for one layout; without a limit, a few empty structures that hold
-  /// each other twice would take forever.
+  /// The number of types that may still be visited for one layout. Without a limit, a few empty
+  /// structures that each contain the next one twice would take forever.
   private var budget = 1 << 16
-  private static let deepest = 64
+  /// Limits the recursion here and in all users of a description, for small stacks.
+  private static let deepest = 256
+  /// The types that enclose the current one.
+  private var enclosing: Set<UInt32> = []
 
   init(btf: BTF, attempt: String, subject: String) {
     self.btf = btf
@@ -18,8 +23,8 @@ struct BTFReader {
     self.subject = subject
   }
 
-  /// What a map's value of the type `id` is; `size` is the map's own idea of its bytes. A value in a
-  /// user page is what the pointer points to.
+  /// Returns the layout of a map whose value type is `id` and whose values have `size` bytes. For a
+  /// value in a user page, it is the layout of the page's contents.
   mutating func valueLayout(ofType id: UInt32, size: Int) throws(BPFError) -> ValueLayout {
     let type = try fieldType(id)
     guard type.size == size else {
@@ -28,11 +33,13 @@ struct BTFReader {
     guard let page = try userPage(id) else {
       return ValueLayout(name: try name(of: id), type: type)
     }
-    return ValueLayout(name: try name(of: page), type: try fieldType(page), isInUserPage: true)
+    let pageType = try fieldType(page)
+    return ValueLayout(name: try name(of: page), type: pageType, isInUserPage: true)
   }
 
-  /// The type of the value in a user page, where the type `id` is a structure of one `__uptr`.
-  private func userPage(_ id: UInt32) throws(BPFError) -> UInt32? {
+  /// Returns the type of the value in a user page, or nil if the type `id` is not a structure with one
+  /// `__uptr`.
+  private mutating func userPage(_ id: UInt32) throws(BPFError) -> UInt32? {
     guard let (_, pointer) = try onlyMember(of: id) else { return nil }
     let type = try read(pointer)
     guard type.kind == .ptr, type.referencedType != 0 else { return nil }
@@ -58,12 +65,18 @@ struct BTFReader {
   }
 
   mutating func fieldType(_ id: UInt32, depth: Int = 0) throws(BPFError) -> FieldType {
-    guard depth < Self.deepest else { throw malformed("type \(id) is nested without end") }
+    guard depth < Self.deepest else {
+      throw malformed("type \(id) is nested more than \(Self.deepest) levels deep")
+    }
+    guard enclosing.insert(id).inserted else { throw malformed("type \(id) contains itself") }
+    defer { enclosing.remove(id) }
     var id = id
     var alias = ""
     while true {
       budget -= 1
-      guard budget > 0 else { throw malformed("type \(id) is part of an endless description") }
+      guard budget > 0 else {
+        throw malformed("the type has too many parts, or a reference to itself at type \(id)")
+      }
       let type = try read(id)
       switch type.kind {
       case .typedef:
@@ -161,6 +174,7 @@ struct BTFReader {
     if let advice = kernelOwnedStructures[type.name] {
       return .unsupported(name: "struct \(type.name)", size: size, advice: advice)
     }
+    let isUnion = type.kind == .union
     var members: [CompositeLayout.Member] = []
     members.reserveCapacity(Int(type.count))
     for index in 0..<type.count {
@@ -178,10 +192,15 @@ struct BTFReader {
       guard from.bitSize != 0 || from.bitOffset % 8 == 0,
         member.offset + member.type.size <= size
       else { throw malformed("member '\(from.name)' does not fit into '\(name)' (type \(id))") }
+      guard !isUnion || from.bitOffset == 0 else {
+        throw malformed(
+          "alternative '\(from.name)' of union '\(name)' (type \(id)) is not at offset 0"
+        )
+      }
       members.append(member)
     }
     let layout = CompositeLayout(name: name, size: size, members: members)
-    return type.kind == .union ? .union(layout) : .structure(layout)
+    return isUnion ? .union(layout) : .structure(layout)
   }
 
   private func bitField(_ from: BTF.Member) -> CompositeLayout.Member {
@@ -200,7 +219,7 @@ struct BTFReader {
 
   private mutating func pointer(_ type: BTF.TypeInfo) throws(BPFError) -> FieldType {
     var name = "pointer"
-    var advice = "an address means nothing on the other side; store a number or an index instead"
+    var advice = "an address has no meaning on the other side; store a number or an index instead"
     if type.referencedType != 0 {
       let target = try read(type.referencedType)
       if target.kind == .typeTag {
@@ -211,10 +230,12 @@ struct BTFReader {
     return .unsupported(name: name, size: Int(type.size), advice: advice)
   }
 
-  /// The name of a type that has been read whole: the outermost typedef's, or the tag.
-  private func name(of id: UInt32) throws(BPFError) -> String {
+  /// Returns the name of a type: the outermost typedef's, or the tag.
+  private mutating func name(of id: UInt32) throws(BPFError) -> String {
     var type = try read(id)
     while type.name.isEmpty || type.kind == .typeTag {
+      budget -= 1
+      guard budget > 0 else { throw malformed("type \(id) refers to itself") }
       switch type.kind {
       case .volatile, .const, .restrict, .typeTag, .array:
         type = try read(type.referencedType)
@@ -234,14 +255,14 @@ struct BTFReader {
       .invalidObject,
       attempt: attempt,
       on: subject,
-      advice: "the type information makes no sense: \(reason); compile the program again"
+      advice: "the type information is damaged: \(reason); compile the program again"
     )
   }
 }
 
-private let bitFieldAdvice = "give it a whole integer, or set and test bits of one by masks"
+private let bitFieldAdvice = "use a whole integer, and masks to set and test its bits"
 
-/// Structures in which the kernel keeps state of its own.
+/// Structures that hold the kernel's own state, with advice.
 private let kernelOwnedStructures: [String: String] = [
   "bpf_spin_lock": "only BPF programs can take it; use a sequence counter or atomic operations",
   "bpf_res_spin_lock": "only BPF programs can take it; use a sequence counter or atomic operations",
@@ -256,12 +277,12 @@ private let kernelOwnedStructures: [String: String] = [
   "bpf_dynptr": "only BPF programs can use it; keep it in another map",
 ]
 
-/// Pointers that the kernel tells apart by a tag.
+/// Kinds of pointers that a tag distinguishes, with advice.
 private let taggedPointers: [String: String] = {
   let kernel = "it points into the kernel; keep it in another map"
   return [
     "kptr": kernel, "kptr_ref": kernel, "kptr_untrusted": kernel, "percpu_kptr": kernel,
-    "uptr": "it is a page that the thread shares; use it through the user-page backend, with the "
-      + "type it points to as the value",
+    "uptr": "it points to a page of the thread; use the user-page backend, with the type it points "
+      + "to as the value",
   ]
 }()

@@ -1,8 +1,8 @@
-/// The offsets of every `bool` in a value of type `type`, array elements one by one.
+/// Returns the offsets of every `bool` in a value of type `type`, array elements one by one.
 ///
-/// A C program may leave any byte there, and every one but 0 means true. Swift relies on 0 and 1, and
-/// uses the others as its own marks, so such a byte must not get into a Swift value as it is.
-func booleanOffsets(of type: FieldType, at offset: Int = 0) -> [Int] {
+/// A C program may store any byte in a `bool`, and all except 0 mean true. A Swift `Bool` has to be 0
+/// or 1, so other bytes must not get into a Swift value.
+package func booleanOffsets(of type: FieldType, at offset: Int = 0) -> [Int] {
   switch type {
   case .boolean: [offset]
   case .array(let element, let count):
@@ -11,6 +11,7 @@ func booleanOffsets(of type: FieldType, at offset: Int = 0) -> [Int] {
     }
   case .structure(let layout), .union(let layout):
     layout.members.flatMap { booleanOffsets(of: $0.type, at: offset + $0.offset) }
-  case .integer, .character, .floatingPoint, .enumeration, .opaque, .unsupported: []
+  case .opaque(_, let booleans): booleans.map { offset + $0 }
+  case .integer, .character, .floatingPoint, .enumeration, .unsupported: []
   }
 }

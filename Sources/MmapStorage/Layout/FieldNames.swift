@@ -1,12 +1,13 @@
-/// Whether one name is likely a slip for the other: they differ in capitals and underscores only.
-func fieldName(_ swift: String, resembles c: String) -> Bool {
-  swift.lowercased().filter { $0 != "_" } == c.lowercased().filter { $0 != "_" }
-}
+/// Returns the name in lower case and without underscores. If two names are equal in this form, one
+/// is probably a misspelling of the other.
+func looseName(_ name: String) -> String { name.lowercased().filter { $0 != "_" } }
 
-/// `requestID` → `request_id`, `urlPath` → `url_path`, `requestIDs` → `request_ids`.
+/// Converts a Swift name to C's style: `requestID` to `request_id`, `urlPath` to `url_path`,
+/// `requestIDs` to `request_ids`.
 ///
-/// An underscore goes before a capital that follows a small letter or a digit, and before the last
-/// capital of a run that is followed by a small letter, unless that letter is a plural 's'.
+/// An underscore is inserted before a capital letter that follows a lower-case letter or a digit, and
+/// before the last one of several capital letters if a lower-case letter other than a plural 's'
+/// follows.
 func snakeCase(_ name: String) -> String {
   let hasCapitals = !name.utf8.allSatisfy { $0 < 0x80 && !(0x41...0x5a).contains($0) }
   guard hasCapitals else { return name }

@@ -1,15 +1,15 @@
 extension MemoryLayout {
   /// The offset in bytes of the field that `keyPath` names, from the start of `T`.
   ///
-  /// For a stored property the optimiser turns this into a constant. The members of an anonymous
-  /// C structure or union are imported as computed properties; for those the offset is found by
-  /// writing the field into a scratch value and looking which bytes changed.
+  /// For a stored property the optimizer turns this into a constant. The members of an anonymous C
+  /// structure or union are imported as computed properties. Their offset is found at each call, by
+  /// storing the field into a scratch value and looking at the bytes that change.
   ///
   /// - Precondition: The key path names a field: a stored property, or a member of an anonymous C
   ///   structure or union.
   @inlinable
   @inline(__always)
-  public static func fieldOffset<Field>(of keyPath: KeyPath<T, Field>) -> Int {
+  package static func fieldOffset<Field>(of keyPath: KeyPath<T, Field>) -> Int {
     offset(of: keyPath) ?? probedFieldOffset(of: keyPath)
   }
 
@@ -24,8 +24,10 @@ extension MemoryLayout {
   /// The offset of the field, or nil if `keyPath` is not a field's.
   package static func findFieldOffset<Field>(of keyPath: KeyPath<T, Field>) -> Int? {
     if let offset = offset(of: keyPath) { return offset }
+    // A computed property may also interpret the bytes as a type that is not valid for all of them,
+    // such as an enum.
     guard let writable = keyPath as? WritableKeyPath<T, Field>, MemoryLayout<Field>.size > 0,
-      _isPOD(T.self), _isPOD(Field.self)
+      _isPOD(T.self), (try? booleansOfOpaque(Field.self)) != nil
     else { return nil }
     let field = UnsafeMutablePointer<Field>.allocate(capacity: 1)
     let value = UnsafeMutablePointer<T>.allocate(capacity: 1)
@@ -35,7 +37,7 @@ extension MemoryLayout {
     }
     let fieldBytes = UnsafeMutableRawBufferPointer(start: field, count: MemoryLayout<Field>.size)
     let valueBytes = UnsafeMutableRawBufferPointer(start: value, count: size)
-    // Two passes, so that a bit that is the same in both patterns is not taken for an untouched one.
+    // Two passes, because a byte that is stored as it was does not show as changed.
     var changed = Set<Int>()
     for (background, foreground) in [(UInt8(0x00), UInt8(0x01)), (0x01, 0x00)] {
       fieldBytes.copyBytes(from: repeatElement(foreground, count: fieldBytes.count))

@@ -1,5 +1,5 @@
 extension FieldType {
-  /// Whether this has members.
+  /// Whether the type has members.
   var isComposite: Bool {
     switch self {
     case .structure, .union: true
@@ -7,10 +7,35 @@ extension FieldType {
     }
   }
 
-  /// In what the Swift type differs from the map's, members of structures aside.
+  /// Pairs two types in the way that Swift imports C types.
+  ///
+  /// A C array of one element is imported as the element itself, in each dimension. A C enumeration
+  /// is imported as a structure with the property `rawValue`.
+  static func aligned(_ swift: FieldType, _ map: FieldType) -> (swift: FieldType, map: FieldType) {
+    switch (swift, map) {
+    case (.array(_, let count), .array(.array, 1)) where count != 1:
+      guard case .array(let element, _) = map else { return (swift, map) }
+      return aligned(swift, element)
+    case (.array, .array):
+      return (swift, map)
+    case (_, .array(let element, 1)):
+      return aligned(swift, element)
+    case (.structure(let layout), _) where !map.isComposite:
+      guard layout.members.count == 1, layout.members[0].name == "rawValue",
+        layout.members[0].type.isScalar, layout.members[0].type.size == layout.size
+      else { return (swift, map) }
+      return (layout.members[0].type, map)
+    default:
+      return (swift, map)
+    }
+  }
+
+  /// Returns the differences between the Swift type and the map's, apart from those between the
+  /// members of structures.
   func differences(from map: FieldType) -> Set<LayoutComparison.Difference> {
     var differences: Set<LayoutComparison.Difference> = []
-    switch (self, map) {
+    let (swift, map) = FieldType.aligned(self, map)
+    switch (swift, map) {
     case (.opaque, _):
       break
     case (_, .unsupported):
@@ -28,21 +53,20 @@ extension FieldType {
     case (.array(let left, let leftCount), .array(let right, let rightCount)):
       differences = left.differences(from: right).subtracting([.size])
       if leftCount != rightCount { differences.insert(.length) }
-    case (_, .array(let element, 1)):
-      return self.differences(from: element)
     default:
       differences.insert(.kind)
     }
-    if size != map.size { differences.insert(.size) }
+    if swift.size != map.size { differences.insert(.size) }
     return differences
   }
 
-  /// What the arrays on both sides hold, unwrapped in step as `differences(from:)` does.
+  /// Returns the innermost elements of the arrays on both sides, unwrapped as in
+  /// `differences(from:)`.
   static func elements(_ swift: FieldType, _ map: FieldType) -> (FieldType, FieldType) {
-    switch (swift, map) {
-    case (.array(let left, _), .array(let right, _)): elements(left, right)
-    case (_, .array(let element, 1)): elements(swift, element)
-    default: (swift, map)
+    let (swift, map) = aligned(swift, map)
+    guard case .array(let left, _) = swift, case .array(let right, _) = map else {
+      return (swift, map)
     }
+    return elements(left, right)
   }
 }

@@ -1,5 +1,5 @@
 extension FieldType {
-  /// The type as a Swift declaration would spell it.
+  /// The type as in a Swift declaration.
   var swiftWords: String {
     switch self {
     case .integer(let size, let signed): "\(signed ? "Int" : "UInt")\(size * 8)"
@@ -17,7 +17,7 @@ extension FieldType {
     }
   }
 
-  /// The type as a C declaration would spell it.
+  /// The type as in a C declaration.
   var cWords: String {
     switch self {
     case .integer(let size, let signed): return "\(signed ? "s" : "u")\(size * 8)"
@@ -42,7 +42,7 @@ extension FieldType {
     }
   }
 
-  /// What a Swift structure would say for this type of the map, as far as there is a word for it.
+  /// The Swift type for this type of the map, or nil if it has no name.
   var suggestedSwift: String? {
     switch self {
     case .integer(let size, _) where size > 8, .floatingPoint(let size) where size > 8: nil

@@ -1,57 +1,59 @@
-/// What a field is, on either side: what the Swift compiler or the map's BTF says about it.
-public indirect enum FieldType: Sendable, Hashable {
-  /// A whole number of `size` bytes.
+internal import LibBPF
+
+/// The type of a field, as the Swift compiler or the map's BTF describes it.
+package indirect enum FieldType: Sendable, Hashable {
+  /// An integer of `size` bytes.
   case integer(size: Int, signed: Bool)
-  /// C's `char`: one byte of text. Matches a signed and an unsigned Swift byte alike.
+  /// C's `char`. Matches a signed and an unsigned Swift byte.
   case character
   /// C's `bool`: one byte.
   case boolean
-  /// An IEEE number of `size` bytes.
+  /// An IEEE 754 number of `size` bytes.
   case floatingPoint(size: Int)
-  /// A C enumeration of `size` bytes; matches a whole number of the same size and sign.
+  /// A C enumeration of `size` bytes. Matches an integer of the same size and sign.
   case enumeration(name: String, size: Int, signed: Bool)
-  /// `count` elements behind each other. An array of arrays is an array whose element is one.
+  /// An array of `count` elements.
   case array(of: FieldType, count: Int)
   /// A structure with its members.
   case structure(CompositeLayout)
   /// A union with its alternatives, all at offset 0.
   case union(CompositeLayout)
-  /// Bytes that the Swift side declares on purpose without saying what they are; matches anything
-  /// of the same size.
-  case opaque(size: Int)
-  /// Something in the map's BTF that a value cannot hold in Swift.
+  /// Bytes that the Swift side does not describe. Matches anything of the same size. `booleans` are
+  /// the offsets of the `Bool` properties in the Swift type.
+  case opaque(size: Int, booleans: [Int] = [])
+  /// A type in the map's BTF that Swift has no field for.
   case unsupported(name: String, size: Int, advice: String)
 }
 
 /// The members of a structure or union.
-public struct CompositeLayout: Sendable, Hashable {
+package struct CompositeLayout: Sendable, Hashable {
   /// A member of a structure or union.
-  public struct Member: Sendable, Hashable {
-    /// The C name; empty for an anonymous structure or union. On the Swift side it may be the
-    /// property's name, or a dotted path such as "header.kind" into a structure or union.
-    public var name: String
-    /// Bytes from the start of the structure that the member stands in.
-    public var offset: Int
-    /// What the member is.
-    public var type: FieldType
+  package struct Member: Sendable, Hashable {
+    /// The C name; empty for an anonymous structure or union. On the Swift side it is the property's
+    /// name, or a dotted path such as "header.kind" into a structure or union.
+    package var name: String
+    /// The offset in bytes from the start of the structure.
+    package var offset: Int
+    /// The type.
+    package var type: FieldType
 
     /// Creates a member.
-    public init(name: String, offset: Int, type: FieldType) {
+    package init(name: String, offset: Int, type: FieldType) {
       self.name = name
       self.offset = offset
       self.type = type
     }
   }
 
-  /// The tag, such as "request_tag"; empty for an anonymous one.
-  public var name: String
-  /// Bytes, trailing padding included.
-  public var size: Int
+  /// The tag, such as "request_tag"; empty if there is none.
+  package var name: String
+  /// The size in bytes, trailing padding included.
+  package var size: Int
   /// The members in order of declaration.
-  public var members: [Member]
+  package var members: [Member]
 
   /// Creates a description.
-  public init(name: String, size: Int, members: [Member]) {
+  package init(name: String, size: Int, members: [Member]) {
     self.name = name
     self.size = size
     self.members = members

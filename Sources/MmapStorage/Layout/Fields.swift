@@ -1,6 +1,6 @@
 internal import LibBPF
 
-/// The fields of a map's value, in the words of a ``MapValue``.
+/// The fields of a map's value, as a ``MapValue`` declares them.
 ///
 /// Written as a list in `static var fields: Fields<Self>`; see ``MapValue``.
 public struct Fields<Value: MapValue> {
@@ -14,40 +14,40 @@ public struct Fields<Value: MapValue> {
   /// The stored properties under their own names, by reflection.
   public static var reflected: Fields { Fields(source: .reflection) }
 
-  func fieldType() throws(BPFError) -> FieldType {
+  func description() throws(BPFError) -> FieldType {
     switch source {
     case .reflection: try describeStructure(Value.self)
     case .declaration(let fields): try describeDeclared(fields)
     }
   }
 
-  /// Collects the fields that are declared one a line.
+  /// Collects the declared fields.
   @resultBuilder
   public enum Builder {
-    /// Takes one declared field.
+    /// Adds a field.
     public static func buildExpression(_ field: Field) -> [Field] { [field] }
 
-    /// Takes a ready list, such as ``Fields/reflected``.
+    /// Takes a complete list, such as ``Fields/reflected``.
     public static func buildExpression(_ fields: Fields) -> Fields { fields }
 
     /// Joins the declared fields.
     public static func buildBlock(_ fields: [Field]...) -> [Field] { fields.flatMap { $0 } }
 
-    /// Passes a ready list on.
+    /// Passes a complete list on.
     public static func buildBlock(_ fields: Fields) -> Fields { fields }
 
-    /// Makes the list.
+    /// Creates the list.
     public static func buildFinalResult(_ fields: [Field]) -> Fields {
       Fields(source: .declaration(fields))
     }
 
-    /// Passes a ready list on.
+    /// Passes a complete list on.
     public static func buildFinalResult(_ fields: Fields) -> Fields { fields }
   }
 }
 
 extension Fields {
-  /// One field of a value: its C name and the property that it stands in.
+  /// One field of a value: its C name and the property that holds it.
   public struct Field {
     fileprivate enum Role {
       case field(name: String, describe: () throws(BPFError) -> FieldType)
@@ -55,24 +55,35 @@ extension Fields {
     }
 
     fileprivate var role: Role
-    fileprivate var keyPath: AnyKeyPath
-    fileprivate var offset: Int?
-    fileprivate var size: Int
+    /// What an error calls the property.
+    fileprivate var subject: String
+    fileprivate var isWholeValue = false
+    fileprivate var range: Range<Int>?
     fileprivate var alignment: Int
 
     private init<F>(_ role: Role, _ keyPath: KeyPath<Value, F>) {
       self.role = role
-      self.keyPath = keyPath
-      offset = MemoryLayout<Value>.findFieldOffset(of: keyPath)
-      size = MemoryLayout<F>.size
+      subject = "\(keyPath)"
+      isWholeValue = F.self == Value.self
       alignment = MemoryLayout<F>.alignment
+      if !isWholeValue, let offset = MemoryLayout<Value>.findFieldOffset(of: keyPath) {
+        range = offset..<offset + MemoryLayout<F>.size
+      }
+    }
+
+    private init(paddingAt bytes: Range<Int>) {
+      role = .padding
+      subject = "padding at bytes \(bytes.lowerBound) to \(bytes.upperBound - 1)"
+      alignment = 1
+      let size = MemoryLayout<Value>.stride
+      range = bytes.lowerBound >= 0 && bytes.upperBound <= size && !bytes.isEmpty ? bytes : nil
     }
 
     /// Declares a property that is the C field `name`.
     ///
-    /// The property may be anything that reflection can describe: a ``MapField``, a homogeneous
-    /// tuple, or a structure of those. The key path may lead into nested structures and to a member
-    /// of an anonymous C structure or union.
+    /// The type of the property is a ``MapField``, a homogeneous tuple, or a structure of those. The
+    /// key path may lead through nested structures, and to a member of an anonymous C structure or
+    /// union.
     ///
     /// - Parameters:
     ///   - name: The C name, or a dotted path such as "header.kind" for a member of a nested
@@ -82,14 +93,14 @@ extension Fields {
       self.init(.field(name: name) { () throws(BPFError) in try describe(F.self) }, keyPath)
     }
 
-    /// Declares a property that is the C array `name` of `count` elements, whatever Swift has it
-    /// imported as.
+    /// Declares a property that is the C array `name` of `count` elements, regardless of the type
+    /// that Swift imports it as.
     ///
     /// - Parameters:
     ///   - name: The C name, or a dotted path.
     ///   - keyPath: The stored property, or imported member, of the value.
-    ///   - element: What each element is; itself an `InlineArray` for an array of arrays.
-    ///   - count: How many there are. Together they take as many bytes as the property does.
+    ///   - element: The type of each element. It is an `InlineArray` for an array of arrays.
+    ///   - count: The number of elements. Together they have the size of the property.
     public init<F, Element: MapField>(
       _ name: String,
       _ keyPath: KeyPath<Value, F>,
@@ -97,7 +108,9 @@ extension Fields {
       count: Int
     ) {
       let role = Role.field(name: name) { () throws(BPFError) in
-        let type = FieldType.array(of: try element.fieldType(), count: max(0, count))
+        // The whole property is loaded as an F, which has to be valid for all bytes.
+        _ = try booleansOfOpaque(F.self)
+        let type = FieldType.array(of: try describe(element), count: max(0, count))
         guard type.size == MemoryLayout<F>.size, count > 0 else {
           throw .undescribed(
             "type \(F.self)",
@@ -110,16 +123,19 @@ extension Fields {
       self.init(role, keyPath)
     }
 
-    /// Declares a property whose bytes are not described, on purpose: the map's field `name` may be
-    /// anything of the same size.
+    /// Declares a property whose contents are not described: the map's field `name` may be anything
+    /// of the same size.
     ///
     /// - Parameters:
     ///   - name: The C name, or a dotted path.
-    ///   - keyPath: The stored property of the value.
+    ///   - keyPath: The stored property of the value. Every bit pattern has to be valid for its
+    ///     type, so it cannot be a Swift `enum`, for instance.
     /// - Returns: The field, for the list in ``MapValue/fields-swift.type.property``.
     public static func opaque<F>(_ name: String, _ keyPath: KeyPath<Value, F>) -> Field {
       Field(
-        .field(name: name) { () throws(BPFError) in .opaque(size: MemoryLayout<F>.size) },
+        .field(name: name) { () throws(BPFError) in
+          .opaque(size: MemoryLayout<F>.size, booleans: try booleansOfOpaque(F.self))
+        },
         keyPath
       )
     }
@@ -131,39 +147,50 @@ extension Fields {
     public static func padding<F>(_ keyPath: KeyPath<Value, F>) -> Field {
       Field(.padding, keyPath)
     }
+
+    /// Declares bytes of an imported C structure that belong to no property: padding, or an unnamed
+    /// bit-field.
+    ///
+    /// - Parameter bytes: The offsets of the bytes, from the start of the value.
+    /// - Returns: The padding, for the list in ``MapValue/fields-swift.type.property``.
+    public static func padding(bytes: Range<Int>) -> Field { Field(paddingAt: bytes) }
   }
 
   private func describeDeclared(_ fields: [Field]) throws(BPFError) -> FieldType {
-    guard _isPOD(Value.self) else {
-      throw .undescribed(
-        "type \(Value.self)",
-        "it holds references; a map's value is plain bytes of a fixed size"
-      )
-    }
     var members: [CompositeLayout.Member] = []
-    var covered: [(range: Range<Int>, alignment: Int)] = []
+    var names: Set<String> = []
+    var coverage = Coverage(
+      size: MemoryLayout<Value>.size,
+      alignment: MemoryLayout<Value>.alignment
+    )
     for field in fields {
-      guard let offset = field.offset else {
+      guard !field.isWholeValue else {
         throw .undescribed(
-          "\(field.keyPath)",
-          "it is a computed property or a bit-field and has no bytes of its own; name a stored "
-            + "property"
+          "\(field.subject)",
+          "it is the whole value and not a field of it; name its properties one by one"
         )
       }
-      covered.append((offset..<offset + field.size, field.alignment))
+      guard let range = field.range else {
+        throw .undescribed(
+          "\(field.subject)",
+          "it is a computed property, a bit-field, or outside of the value, and has no bytes of its "
+            + "own; name a stored property"
+        )
+      }
+      coverage.add(range, alignment: field.alignment)
       guard case .field(let name, let describe) = field.role else { continue }
       guard !name.isEmpty,
         !name.split(separator: ".", omittingEmptySubsequences: false).contains("")
       else {
-        throw .undescribed("\(field.keyPath)", "'\(name)' is not the name of a C field")
+        throw .undescribed("\(field.subject)", "'\(name)' is not the name of a C field")
       }
-      guard !members.contains(where: { $0.name == name }) else {
+      guard names.insert(name).inserted else {
         throw .undescribed("type \(Value.self)", "field '\(name)' is declared twice")
       }
       let type = try naming("field '\(name)' of type \(Value.self)", describe)
-      members.append(.init(name: name, offset: offset, type: type))
+      members.append(.init(name: name, offset: range.lowerBound, type: type))
     }
-    try checkCompleteness(of: covered)
+    try checkCompleteness(of: coverage)
     return .structure(
       CompositeLayout(
         name: "\(Value.self)",
@@ -173,40 +200,42 @@ extension Fields {
     )
   }
 
-  /// Every stored byte must be declared. What reflection shows is looked up by name; the rest must
-  /// be holes that alignment explains.
-  private func checkCompleteness(
-    of covered: [(range: Range<Int>, alignment: Int)]
-  ) throws(BPFError) {
+  /// Checks that every stored byte is declared. Properties that reflection shows are reported by
+  /// name. The other bytes must be holes that alignment explains.
+  private func checkCompleteness(of declared: Coverage) throws(BPFError) {
     var parts = StoredParts()
     for property in storedProperties(of: Value.self) { parts.add(property, base: 0, path: "") }
-    let declared = covered.map(\.range)
     for part in parts.scalars {
-      guard let byte = part.range.first(where: { byte in !declared.contains { $0 ~= byte } })
-      else { continue }
+      guard let byte = part.range.first(where: { !declared.covers($0) }) else { continue }
       throw .undescribed(
         "type \(Value.self)",
         "byte \(byte), which belongs to the property '\(part.path)', is not declared; add it to "
-          + "'fields', or Field.padding if C has no field there"
+          + "'fields', or declare it with Field.padding if C has no field there"
       )
     }
+    var coverage = declared
+    for hole in parts.holes { coverage.addHole(hole) }
     // Of a union one alternative is enough.
-    let unions = parts.unions.filter { union in declared.contains { $0.overlaps(union) } }
-    if let gap = firstGap(in: Value.self, covered: covered, holes: parts.holes + unions) {
+    for union in parts.unions where union.contains(where: declared.covers) {
+      coverage.addHole(union)
+    }
+    if let gap = coverage.firstGap() {
       throw .undescribed(
         "type \(Value.self)",
-        "bytes \(gap.lowerBound) to \(gap.upperBound - 1) are not declared; add their property to "
-          + "'fields', or Field.padding if C has no field there"
+        "bytes \(gap.lowerBound) to \(gap.upperBound - 1) are not declared; add the members of the "
+          + "C union or the anonymous C structure there to 'fields', or "
+          + "Field.padding(bytes: \(gap.lowerBound)..<\(gap.upperBound)) if C has padding or an "
+          + "unnamed bit-field there"
       )
     }
   }
 }
 
-/// What a structure is made of, as far as reflection shows it.
+/// The parts of a structure that reflection shows.
 private struct StoredParts {
   var scalars: [(path: String, range: Range<Int>)] = []
   var holes: [Range<Int>] = []
-  /// Properties that have bytes and show nothing of what is in them.
+  /// Properties that have bytes but no visible parts.
   var unions: [Range<Int>] = []
 
   mutating func add(_ property: StoredProperty, base: Int, path: String) {
@@ -221,10 +250,10 @@ private struct StoredParts {
     let ranges = scalarRanges(of: type).map { start + $0.lowerBound..<start + $0.upperBound }
     var end = start
     for range in ranges {
-      holes.append(end..<range.lowerBound)
-      end = range.upperBound
+      if end < range.lowerBound { holes.append(end..<range.lowerBound) }
+      end = max(end, range.upperBound)
     }
-    holes.append(end..<max(end, start + property.size))
+    if end < start + property.size { holes.append(end..<start + property.size) }
     if case .structure = type, !inner.isEmpty {
       for part in inner { add(part, base: start, path: path) }
     } else {

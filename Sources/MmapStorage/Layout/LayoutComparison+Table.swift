@@ -1,16 +1,17 @@
 extension LayoutComparison: CustomStringConvertible {
-  /// The table.
-  public var description: String { table }
+  package var description: String { table }
 
-  /// Both sides next to each other, a line a field, and below it what to change.
+  /// Both sides next to each other with one line for each field, followed by the changes to make.
   ///
-  /// A line with a difference starts with "!", and the cells that differ stand between ">" and "<".
-  public var table: String {
+  /// A line with a difference starts with "!", and the cells that differ are enclosed in ">" and "<".
+  package var table: String { table(of: rows) }
+
+  func table(of rows: [Row]) -> String {
     let titles = [" Swift type \(swiftName)", " map \(mapName): \(mapTypeName)"]
     let header = ["field", "offset", "size", "type"].map { TableCell($0) }
     let lines = [TableLine(mark: " ", cells: header + header)] + rows.map(line)
     var widths = (0..<8).map { column in lines.map { $0.cells[column].text.count }.max() ?? 0 }
-    // Three spaces stand between the four columns of a side.
+    // There are three spaces between the four columns of a side.
     let side = widths[..<4].reduce(3, +)
     widths[3] += max(0, titles[0].count - side)
     let sides = [widths[..<4].reduce(3, +), max(widths[4...].reduce(3, +), titles[1].count)]
@@ -57,7 +58,7 @@ extension LayoutComparison: CustomStringConvertible {
 }
 
 private struct TableCell {
-  /// With a character on each side for the mark, so that marks do not move the columns.
+  /// Has a character on each side for the mark, so that marks do not move the columns.
   var text: String
 
   init(_ text: String, isMarked: Bool = false) {

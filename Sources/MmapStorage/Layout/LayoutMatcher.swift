@@ -1,24 +1,24 @@
-/// Pairs the fields of two descriptions and makes a row of each pair.
+/// Pairs the fields of two descriptions, and makes a row of each pair.
 struct LayoutMatcher {
   typealias Row = LayoutComparison.Row
   typealias Side = LayoutComparison.Side
   typealias Difference = LayoutComparison.Difference
 
-  /// A row with the fields that it was made of.
-  private struct Match {
+  /// A row with the fields that it is made of.
+  struct Match {
     var swift: PlacedField?
     var map: PlacedField?
     var differences: Set<Difference>
     /// The Swift field before this one in the same structure, or before that structure.
     var before: PlacedField?
-    /// The path of the structure in Swift or in the map that offsets count from.
+    /// The path of the structure, in Swift or in the map, that offsets count from.
     var scope: String
   }
 
   let swift: FieldType
   let map: FieldType
   let policy: LayoutPolicy
-  /// The first byte behind everything that Swift knows.
+  /// The offset after the last field of the Swift type.
   let swiftEnd: Int
 
   init(swift: FieldType, map: FieldType, policy: LayoutPolicy) {
@@ -33,8 +33,9 @@ struct LayoutMatcher {
     let right = PlacedField(name: "", path: "", offset: 0, type: map)
     let matches = match(left, right, before: nil, isRenamed: false, scope: nil)
     var rows = matches.map(row)
+    let hints = LayoutHints(matches: matches, policy: policy, swiftEnd: swiftEnd)
     for index in rows.indices where !rows[index].differences.isEmpty {
-      rows[index].hint = hint(at: index, in: matches)
+      rows[index].hint = hints.hint(at: index)
     }
     if swift.isComposite, map.isComposite {
       rows.append(wholeValue(isExplained: !rows.allSatisfy(\.hint.isEmpty)))
@@ -60,8 +61,8 @@ struct LayoutMatcher {
     var hint = ""
     if !matches, !isExplained {
       hint =
-        "the value has \(swift.size) bytes in Swift and \(map.size) in the map, though all fields "
-        + "match: one side has padding at its end that the other has not"
+        "the value has \(swift.size) bytes in Swift and \(map.size) in the map, although all fields "
+        + "match: one side has more padding at its end"
     }
     return Row(
       swift: Side(name: "", offset: 0, size: swift.size, type: ""),
@@ -73,9 +74,9 @@ struct LayoutMatcher {
 
   // MARK: Pairing
 
-  /// A row for the pair itself, unless it is a structure, and one for each member.
+  /// Returns a row for the pair itself, unless it is a structure, and one for each member.
   ///
-  /// Offsets in array elements count from the element; `scope` is the array's path there.
+  /// Offsets in array elements count from the element. There, `scope` is the path of the array.
   private func match(
     _ left: PlacedField,
     _ right: PlacedField,
@@ -125,32 +126,44 @@ struct LayoutMatcher {
     var openLeft = Array(left.indices)
     var openRight = Array(right.indices)
 
-    func pair(isRenamed: Bool, _ belongTogether: (PlacedField, PlacedField) -> Bool) {
+    /// Pairs the first fields with equal keys for which `condition` holds.
+    func pair<Key: Hashable>(
+      isRenamed: Bool,
+      left leftKey: (PlacedField) -> Key,
+      right rightKey: (PlacedField) -> Key,
+      where condition: (PlacedField, PlacedField) -> Bool = { _, _ in true }
+    ) {
+      if openLeft.isEmpty || openRight.isEmpty { return }
+      let candidates = Dictionary(grouping: openRight) { rightKey(right[$0]) }
+      var taken: Set<Int> = []
       openLeft.removeAll { index in
-        guard let match = openRight.first(where: { belongTogether(left[index], right[$0]) }) else {
-          return false
+        let match = candidates[leftKey(left[index])]?.first {
+          !taken.contains($0) && condition(left[index], right[$0])
         }
+        guard let match else { return false }
         pairs.append((index, match, isRenamed))
-        openRight.removeAll { $0 == match }
+        taken.insert(match)
         return true
       }
+      openRight.removeAll { taken.contains($0) }
     }
-    pair(isRenamed: false) { $0.name == $1.name }
-    pair(isRenamed: false) { snakeCase($0.name) == $1.name }
-    pair(isRenamed: true) { fieldName($0.name, resembles: $1.name) }
-    pair(isRenamed: true) { $0.offset == $1.offset && $0.type.differences(from: $1.type).isEmpty }
+    pair(isRenamed: false, left: \.name, right: \.name)
+    pair(isRenamed: false, left: { snakeCase($0.name) }, right: \.name)
+    pair(isRenamed: true, left: { looseName($0.name) }, right: { looseName($0.name) })
+    pair(isRenamed: true, left: \.offset, right: \.offset) {
+      $0.type.differences(from: $1.type).isEmpty
+    }
 
+    let before = fieldsBefore(left, outer)
     var groups: [(offset: Int, matches: [Match])] = []
-    let byOffset = left.sorted { $0.offset < $1.offset }
     for (index, match, isRenamed) in pairs {
-      let before = byOffset.last { $0.offset < left[index].offset } ?? outer
       groups.append(
         (
           right[match].offset,
           self.match(
             left[index],
             right[match],
-            before: before,
+            before: before[left[index].offset] ?? outer,
             isRenamed: isRenamed,
             scope: scope
           )
@@ -176,113 +189,36 @@ struct LayoutMatcher {
     return groups.flatMap(\.matches)
   }
 
-  /// Fields of the map that Swift ought to have. Of a union one alternative is enough; where none
-  /// is there, the first stands for all.
+  /// For each offset, the field before it.
+  private func fieldsBefore(
+    _ fields: [PlacedField],
+    _ outer: PlacedField?
+  ) -> [Int: PlacedField] {
+    var before: [Int: PlacedField] = [:]
+    var last = outer
+    var current: PlacedField?
+    for field in fields.sorted(by: { $0.offset < $1.offset }) {
+      if let current, current.offset < field.offset { last = current }
+      before[field.offset] = last
+      current = field
+    }
+    return before
+  }
+
+  /// Returns the fields of the map that the Swift type lacks. Of a union one alternative is enough. If
+  /// the Swift type has none, the first one is returned.
   private func missing(
     _ fields: [PlacedField],
     chosen: Set<PlacedField.Branch>
   ) -> [PlacedField] {
     var chosen = chosen
+    var unions = Set(chosen.map(\.union))
     return fields.filter { field in
       for branch in field.branches {
-        if !chosen.contains(where: { $0.union == branch.union }) { chosen.insert(branch) }
+        if unions.insert(branch.union).inserted { chosen.insert(branch) }
         if !chosen.contains(branch) { return false }
       }
       return true
     }
-  }
-
-  // MARK: Hints
-
-  private func hint(at index: Int, in matches: [Match]) -> String {
-    let match = matches[index]
-    guard let left = match.swift else { return match.map.map(missingHint) ?? "" }
-    guard let right = match.map else {
-      return "'\(left.path)' is not in the map: remove it, correct its name, or, if C has padding "
-        + "there, declare it with Field.padding"
-    }
-    if case .unsupported(let name, _, let advice) = right.type,
-      match.differences.contains(.unsupported)
-    {
-      return "'\(right.path)' is \(name) in the map: \(advice)"
-    }
-    var texts: [String] = []
-    if match.differences.contains(.name) {
-      texts.append(
-        "is '\(right.path)' in the map: rename it, or declare Field(\"\(right.name)\", "
-          + "\\.\(left.name))"
-      )
-    }
-    if match.differences.contains(.offset) {
-      texts.append(
-        "is at byte \(left.offset) in Swift and at byte \(right.offset) in the map"
-          + offsetReason(at: index, in: matches, left, right)
-      )
-    }
-    if !match.differences.isDisjoint(with: [.kind, .sign, .length, .size]) {
-      texts.append(typeHint(left.type, right))
-    }
-    let name = left.path.isEmpty ? "the value" : "'\(left.path)'"
-    return "\(name) " + texts.joined(separator: "; and ")
-  }
-
-  private func missingHint(_ field: PlacedField) -> String {
-    if case .unsupported(let name, _, let advice) = field.type {
-      return "'\(field.path)' is \(name) in the map, and not in Swift: \(advice)"
-    }
-    let end = field.offset + field.type.size
-    var text =
-      "'\(field.path)' (\(field.type.cWords), bytes \(field.offset) to \(end - 1)) is not in Swift: "
-      + "add it"
-    if let word = field.type.suggestedSwift { text += " as \(word)" }
-    if policy == .exact, field.offset >= swiftEnd {
-      text += ", or use the policy .compatible, which leaves trailing fields aside"
-    }
-    return text
-  }
-
-  private func typeHint(_ left: FieldType, _ right: PlacedField) -> String {
-    var text =
-      "is \(left.swiftWords) (\(left.size) bytes) in Swift and \(right.type.cWords) "
-      + "(\(right.type.size) bytes) in the map"
-    switch (left.isComposite, right.type) {
-    case (false, .union):
-      text += ": declare one alternative, as in Field(\"\(right.path).NAME\", \\.property)"
-    case (true, _), (_, .structure):
-      text += ": one side has a structure there and the other has not"
-    default:
-      if let word = right.type.suggestedSwift { text += ": make it \(word)" }
-    }
-    return text
-  }
-
-  private func offsetReason(
-    at index: Int,
-    in matches: [Match],
-    _ left: PlacedField,
-    _ right: PlacedField
-  ) -> String {
-    let match = matches[index]
-    if let before = match.before, before.type.isComposite, left.offset < right.offset,
-      before.offset + before.type.size > left.offset
-    {
-      return ": Swift puts it into the padding at the end of '\(before.path)'; end "
-        + "\(before.type.swiftWords) with a property that fills it, declared with Field.padding"
-    }
-    let isSwapped = matches.contains {
-      guard let otherLeft = $0.swift, let otherRight = $0.map, $0.scope == match.scope else {
-        return false
-      }
-      return (otherLeft.offset - left.offset).signum()
-        * (otherRight.offset - right.offset).signum() < 0
-    }
-    if isSwapped { return ": the fields are in another order" }
-    let isFollowUp = matches[..<index].contains {
-      !$0.differences.isDisjoint(with: [.offset, .size, .length, .missing, .extra])
-    }
-    if isFollowUp { return ": see the differences above it" }
-    return left.offset < right.offset
-      ? ": C has padding before it; fill it with a property declared with Field.padding"
-      : ": Swift has bytes before it that C has not, as in a packed C structure"
   }
 }

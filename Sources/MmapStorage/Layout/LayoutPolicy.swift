@@ -2,7 +2,7 @@
 public enum LayoutPolicy: Sendable, Hashable {
   /// Both sides have the same fields and the same size.
   case exact
-  /// The map may have more fields behind the last one that Swift knows, so that an old client
-  /// survives a newer program. Everything that Swift knows must match.
+  /// The map may have more fields after the last one of the Swift type, so that an older client works
+  /// with a newer program. All fields of the Swift type must match.
   case compatible
 }

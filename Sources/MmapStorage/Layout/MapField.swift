@@ -1,16 +1,23 @@
-public import LibBPF
+internal import LibBPF
 
-/// Anything that may stand in a map's value: a number, an array, or a structure of those.
+/// A type that may be in a map's value: a scalar, an array, or a structure of those.
 ///
-/// A field is plain bytes: no references, a fixed size, and all bytes zero is a value, because
-/// that is what the kernel hands out for storage that nobody has written. Layouts are checked for
-/// this when they are described. The protocol does not refine `BitwiseCopyable`, because Swift
-/// does not let a structure from a C header conform to a protocol that does, and does not see a
-/// structure with a C union as `BitwiseCopyable` at all.
+/// Do not conform to this protocol itself. Conform scalars to ``MapScalar`` and structures to
+/// ``MapValue``.
+///
+/// A field consists of plain bytes. It holds no references, it has a fixed size, and zero bytes are a
+/// valid value, because the kernel fills new storage with zeroes. This is checked when the layout
+/// is described, for instance when a ``TaskLocalStorage`` is created.
 public protocol MapField: Sendable {
-  /// What the field is, for comparison with the map's BTF.
+  // The protocol does not refine BitwiseCopyable: Swift does not let a type from a C header conform
+  // to a protocol that does, and a C structure with a union is not BitwiseCopyable.
+}
+
+extension MapField {
+  /// Describes the type, for the comparison with the map's BTF.
   ///
-  /// - Throws: ``BPFError`` of kind ``BPFError/Kind/layoutUndescribed`` if the type cannot
-  ///   be described.
-  static func fieldType() throws(BPFError) -> FieldType
+  /// - Throws: ``BPFError`` of kind ``BPFError/Kind/layoutUndescribed`` if the type cannot be
+  ///   described.
+  /// - Complexity: O(*n*) in the number of fields and array elements.
+  package static func fieldType() throws(BPFError) -> FieldType { try describe(Self.self) }
 }

@@ -1,10 +1,33 @@
-public import LibBPF
+/// A scalar of the standard library. Other scalars wrap one of these.
+protocol StandardScalar: MapScalar {
+  static var scalarType: FieldType { get }
+}
 
-extension MapScalar where Self: FixedWidthInteger {
-  /// A whole number of this width and sign.
-  public static func fieldType() throws(BPFError) -> FieldType {
-    .integer(size: MemoryLayout<Self>.size, signed: isSigned)
-  }
+extension StandardScalar where Self: FixedWidthInteger {
+  static var scalarType: FieldType { .integer(size: MemoryLayout<Self>.size, signed: isSigned) }
+}
+
+extension UInt8: StandardScalar {}
+extension Int8: StandardScalar {}
+extension UInt16: StandardScalar {}
+extension Int16: StandardScalar {}
+extension UInt32: StandardScalar {}
+extension Int32: StandardScalar {}
+extension UInt64: StandardScalar {}
+extension Int64: StandardScalar {}
+extension UInt: StandardScalar {}
+extension Int: StandardScalar {}
+
+extension Float: StandardScalar {
+  static var scalarType: FieldType { .floatingPoint(size: 4) }
+}
+
+extension Double: StandardScalar {
+  static var scalarType: FieldType { .floatingPoint(size: 8) }
+}
+
+extension Bool: StandardScalar {
+  static var scalarType: FieldType { .boolean }
 }
 
 extension UInt8: MapScalar {
@@ -88,9 +111,6 @@ extension Int64: MapScalar {
 }
 
 extension Float: MapScalar {
-  /// A floating-point number of 4 bytes.
-  public static func fieldType() throws(BPFError) -> FieldType { .floatingPoint(size: 4) }
-
   /// The number with this IEEE bit pattern.
   @inlinable @inline(__always)
   public init(mapBits: UInt32) { self.init(bitPattern: mapBits) }
@@ -101,9 +121,6 @@ extension Float: MapScalar {
 }
 
 extension Double: MapScalar {
-  /// A floating-point number of 8 bytes.
-  public static func fieldType() throws(BPFError) -> FieldType { .floatingPoint(size: 8) }
-
   /// The number with this IEEE bit pattern.
   @inlinable @inline(__always)
   public init(mapBits: UInt64) { self.init(bitPattern: mapBits) }
@@ -114,9 +131,6 @@ extension Double: MapScalar {
 }
 
 extension Bool: MapScalar {
-  /// C's `bool`.
-  public static func fieldType() throws(BPFError) -> FieldType { .boolean }
-
   /// False for 0, true for every other byte, as in C.
   @inlinable @inline(__always)
   public init(mapBits: UInt8) { self = mapBits != 0 }
@@ -124,39 +138,6 @@ extension Bool: MapScalar {
   /// 1 for true, 0 for false.
   @inlinable @inline(__always)
   public var mapBits: UInt8 { self ? 1 : 0 }
-}
-
-extension MapScalar where Self: RawRepresentable, RawValue: MapScalar {
-  /// The wrapped type's.
-  public static func fieldType() throws(BPFError) -> FieldType {
-    guard _isPOD(Self.self), MemoryLayout<Self>.size == MemoryLayout<RawValue>.size,
-      !isSwiftEnum(Self.self)
-    else {
-      throw BPFError(
-        .layoutUndescribed,
-        attempt: "describe a field",
-        on: "type \(Self.self)",
-        advice: "it does not store its raw value as it is (a Swift enum does not); use a structure "
-          + "with the single stored property 'var rawValue: \(RawValue.self)'"
-      )
-    }
-    return try RawValue.fieldType()
-  }
-
-  /// The value with these bits, known to Swift or not.
-  @inlinable @inline(__always)
-  public init(mapBits: RawValue.Bits) {
-    self = withUnsafeBytes(of: mapBits) { $0.load(as: Self.self) }
-  }
-
-  /// The raw value's bits.
-  @inlinable @inline(__always)
-  public var mapBits: RawValue.Bits { rawValue.mapBits }
-}
-
-/// Whether the type is an `enum` to Swift, whose memory holds a case number and not a raw value.
-private func isSwiftEnum<T>(_ type: T.Type) -> Bool {
-  displayStyle(of: type) == .enum
 }
 
 extension UInt: MapScalar {

@@ -1,7 +1,8 @@
-/// A field that the machine reads and writes in one piece: a whole number, a floating-point
-/// number, a `Bool`, or a type that wraps one of those (a C enumeration, an option set).
+/// A field that is loaded and stored in one piece: an integer, a floating-point number, a `Bool`, or
+/// a type that wraps one of those, such as an imported C enumeration or an option set.
 ///
-/// A wrapper conforms by naming the protocol; the implementation comes with `RawRepresentable`:
+/// A wrapper is a structure with one stored property. If it is `RawRepresentable`, it needs no
+/// implementation:
 ///
 /// ```swift
 /// struct Phase: RawRepresentable, MapScalar {
@@ -10,47 +11,47 @@
 /// }
 /// ```
 ///
-/// A Swift `enum` cannot be a field: the program may write a number that is none of its cases, and
+/// A Swift `enum` cannot be a field. A program may store a number that is none of its cases, and
 /// Swift does not store the raw value. Use a wrapper structure as above.
 public protocol MapScalar: MapField {
-  /// The unsigned number of the same width that goes to and from memory.
-  associatedtype Bits: ScalarBits
+  /// The unsigned integer with the same size: `UInt8`, `UInt16`, `UInt32` or `UInt64`.
+  associatedtype Bits: FixedWidthInteger & UnsignedInteger
 
-  /// The value that these bits stand for.
+  /// Creates the value that is stored as `mapBits`.
   init(mapBits: Bits)
 
-  /// The bits that stand for this value.
+  /// The value as it is stored.
   var mapBits: Bits { get }
 }
 
-/// The four unsigned widths that a scalar field goes to and from memory in.
+extension MapScalar where Self: RawRepresentable, RawValue: MapScalar {
+  /// Creates the value with these bits. It need not be one of those that Swift has a name for.
+  @inlinable @inline(__always)
+  public init(mapBits: RawValue.Bits) {
+    if let value = Self(rawValue: RawValue(mapBits: mapBits)) {
+      self = value
+    } else {
+      self = unlistedValue(RawValue(mapBits: mapBits))
+    }
+  }
+
+  /// The bits of the raw value.
+  @inlinable @inline(__always)
+  public var mapBits: RawValue.Bits { rawValue.mapBits }
+}
+
+/// Creates a value that `init(rawValue:)` rejects.
 ///
-/// Only `UInt8`, `UInt16`, `UInt32` and `UInt64` conform.
-public protocol ScalarBits: FixedWidthInteger, UnsignedInteger, MapScalar where Bits == Self {
-  /// Loads once, with volatile semantics.
-  static func _load(_ address: UnsafeRawPointer) -> Self
-  /// Stores once, with volatile semantics.
-  static func _store(_ address: UnsafeMutableRawPointer, _ value: Self)
-  /// Loads atomically, ordered before what follows.
-  static func _loadAcquire(_ address: UnsafeRawPointer) -> Self
-  /// Loads atomically, in one order with all such accesses.
-  static func _loadSequentiallyConsistent(_ address: UnsafeRawPointer) -> Self
-  /// Stores atomically, ordered after what went before.
-  static func _storeRelease(_ address: UnsafeMutableRawPointer, _ value: Self)
-  /// Stores atomically, in one order with all such accesses.
-  static func _storeSequentiallyConsistent(_ address: UnsafeMutableRawPointer, _ value: Self)
-  /// Adds atomically, wrapping around; gives the number from before.
-  static func _fetchAdd(_ address: UnsafeMutableRawPointer, _ value: Self) -> Self
-  /// Clears bits atomically; gives the number from before.
-  static func _fetchAnd(_ address: UnsafeMutableRawPointer, _ value: Self) -> Self
-  /// Sets bits atomically; gives the number from before.
-  static func _fetchOr(_ address: UnsafeMutableRawPointer, _ value: Self) -> Self
-  /// Replaces the number atomically; gives the one from before.
-  static func _exchange(_ address: UnsafeMutableRawPointer, _ value: Self) -> Self
-  /// Replaces the number atomically if it is `expected`; otherwise puts it into `expected`.
-  static func _compareExchange(
-    _ address: UnsafeMutableRawPointer,
-    _ expected: inout Self,
-    _ desired: Self
-  ) -> Bool
+/// - Precondition: `Wrapper` stores its raw value and nothing else, so a Swift `enum` traps. Creating
+///   a storage rejects other types with an error.
+@usableFromInline
+func unlistedValue<Wrapper: MapScalar & RawRepresentable>(_ rawValue: Wrapper.RawValue) -> Wrapper {
+  precondition(
+    MemoryLayout<Wrapper>.size == MemoryLayout<Wrapper.RawValue>.size
+      && (try? describe(Wrapper.self)) != nil,
+    "\(Wrapper.self) has no value for \(rawValue), and does not store its raw value as it is"
+  )
+  // The description found one stored property of the raw value's size, and every bit pattern of a
+  // described scalar is valid, Bool aside, whose initializer normalized it.
+  return unsafe withUnsafeBytes(of: rawValue) { unsafe $0.load(as: Wrapper.self) }
 }

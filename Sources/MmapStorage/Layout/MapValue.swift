@@ -1,9 +1,8 @@
-public import LibBPF
+internal import LibBPF
 
-/// A structure that stands in a map: as the whole value, or as a field of one.
+/// A structure in a map: the whole value, or a field of one.
 ///
-/// A structure of plain fields needs nothing but the name of the protocol; its layout is read by
-/// reflection:
+/// A structure of plain fields needs no implementation. Its layout is read by reflection:
 ///
 /// ```swift
 /// struct RequestTag: MapValue {
@@ -14,19 +13,20 @@ public import LibBPF
 /// }
 /// ```
 ///
-/// A property stands for the C field of the same name, or of its snake_case form: `requestID` is
-/// `requestID` or `request_id`. Properties may be scalars (``MapScalar``), an `InlineArray`,
-/// a homogeneous tuple, and other structures of those, whether or not they conform themselves.
+/// A property stands for the C field with the same name, or with its snake_case form: `requestID` is
+/// `requestID` or `request_id`. Properties may be scalars (``MapScalar``), `InlineArray`s,
+/// homogeneous tuples, and structures of those. A nested structure has to conform as well if it is to
+/// be reached as a view, as in `view.header.attempts`; otherwise use a key path, as in
+/// `view[\.header.attempts]`.
 ///
-/// A structure imported from a C header conforms in the same way; the names are then C's. Fixed
-/// arrays, enumerations and nested structures are followed:
+/// A structure imported from a C header conforms in the same way. Its names are C's:
 ///
 /// ```swift
 /// extension request_tag: @retroactive MapValue {}
 /// ```
 ///
-/// Reflection does not see the inside of a C union, nor the members of an anonymous C structure,
-/// and it does not know other names. ``fields-swift.type.property`` declares them with key paths:
+/// Reflection does not show the members of a C union or of an anonymous C structure. Declare those,
+/// and fields with other names, with key paths in ``fields-swift.type.property``:
 ///
 /// ```swift
 /// struct Sample: MapValue {
@@ -42,35 +42,17 @@ public import LibBPF
 /// }
 /// ```
 ///
-/// The default is there for types that are `BitwiseCopyable`. Swift infers that for structures of
-/// plain fields, but not for `public` ones, which have to say `MapValue, BitwiseCopyable`.
+/// The default implementation is available to types that are `BitwiseCopyable`. Swift infers that
+/// for structures of plain fields, but not for `public` ones. Declare those as
+/// `MapValue, BitwiseCopyable`.
 public protocol MapValue: MapField {
-  /// The fields of the structure; read by reflection unless declared.
+  /// The fields of the structure. The default reads them by reflection.
   @Fields<Self>.Builder static var fields: Fields<Self> { get }
 }
 
 extension MapValue {
-  /// One declared field; see ``MapValue/fields-swift.type.property``.
+  /// A declared field; see ``MapValue/fields-swift.type.property``.
   public typealias Field = Fields<Self>.Field
-
-  /// The structure with its members.
-  ///
-  /// - Throws: ``BPFError`` of kind ``BPFError/Kind/layoutUndescribed`` if a field cannot
-  ///   be described, if bytes are left over that no field covers, or if a scalar is not aligned.
-  /// - Complexity: O(*n*) in the number of fields and array elements; meant for opening a storage,
-  ///   not for each access. May be called from any thread.
-  public static func fieldType() throws(BPFError) -> FieldType {
-    let type = try fields.fieldType()
-    if let field = type.misalignedScalar() {
-      throw .undescribed(
-        "field '\(field.path)' of type \(Self.self)",
-        "it stands at byte \(field.offset), which is not a multiple of its \(field.size) bytes, "
-          + "so that no single load or store reaches it; align it on both sides, "
-          + "or declare it with Field.opaque"
-      )
-    }
-    return type
-  }
 }
 
 extension MapValue where Self: BitwiseCopyable {
@@ -79,7 +61,7 @@ extension MapValue where Self: BitwiseCopyable {
 }
 
 extension FieldType {
-  /// The first scalar whose offset is not a multiple of its size, if there is one.
+  /// Returns the first scalar whose offset is not a multiple of its size.
   func misalignedScalar(
     at offset: Int = 0,
     path: String = ""
@@ -88,7 +70,7 @@ extension FieldType {
     case .integer, .character, .boolean, .floatingPoint, .enumeration:
       return size > 0 && offset % size != 0 ? (path, offset, size) : nil
     case .array(let element, let count):
-      // The second element shows a stride that does not fit.
+      // The second element shows whether the stride is a multiple of the alignment.
       for index in 0..<min(count, 2) {
         let found = element.misalignedScalar(
           at: offset + index * element.size,
@@ -111,7 +93,7 @@ extension FieldType {
 }
 
 extension BPFError {
-  /// The type cannot be described as a layout.
+  /// Creates the error for a type that cannot be described as a layout.
   static func undescribed(_ object: String, _ advice: String) -> BPFError {
     BPFError(.layoutUndescribed, attempt: "describe the layout", on: object, advice: advice)
   }

@@ -1,4 +1,5 @@
-/// A named field with its place in the whole value, anonymous structures and unions dissolved.
+/// A named field with its offset in the whole value. The members of anonymous structures and unions
+/// belong to the enclosing structure.
 struct PlacedField {
   /// An alternative of a union that the field belongs to.
   struct Branch: Hashable {
@@ -10,17 +11,17 @@ struct PlacedField {
   var path: String
   var offset: Int
   var type: FieldType
-  /// The unions around the field that have no name, outermost first.
+  /// The anonymous unions that enclose the field, outermost first.
   var branches: [Branch] = []
 
-  /// The members of a structure, or the alternatives of a union.
+  /// Returns the members of a structure, or the alternatives of a union.
   static func members(of composite: PlacedField) -> [PlacedField] {
     var collector = MemberCollector(path: composite.path)
     collector.collect(composite.type, base: composite.offset, branches: [])
     return collector.fields
   }
 
-  /// The first element of an array, on its own: its members' offsets count from it.
+  /// Returns the first element of an array. The offsets of its members count from the element.
   func element(_ element: FieldType) -> PlacedField {
     var field = self
     if case .array = type { field.path += "[]" }
@@ -74,7 +75,7 @@ private struct MemberCollector {
     }
   }
 
-  /// A dotted name becomes a member of a structure that is made for the purpose.
+  /// Adds a field. A dotted name becomes a member of a structure that is created for it.
   private mutating func insert(_ field: PlacedField) {
     guard let dot = field.name.firstIndex(of: ".") else {
       fields.append(field)
@@ -110,7 +111,7 @@ private struct MemberCollector {
 }
 
 extension FieldType {
-  /// Whether there is anything to compare: bytes, or something that Swift cannot hold.
+  /// Whether there is anything to compare: bytes, or a type that Swift has no field for.
   fileprivate var takesPart: Bool {
     if case .unsupported = self { return true }
     return size > 0

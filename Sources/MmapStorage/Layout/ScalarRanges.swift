@@ -1,7 +1,7 @@
-/// The bytes of every scalar in a value of type `type`, in order, array elements one by one.
+/// Returns the bytes of every scalar in a value of type `type`, in order, array elements one by one.
 ///
-/// Padding and whatever Swift cannot hold are left out. Opaque bytes are one range. The ranges are
-/// disjoint: where alternatives of a union overlap, the bytes they share are one range.
+/// Leaves out padding and types that Swift has no field for. Opaque bytes are one range. The ranges
+/// are disjoint: overlapping alternatives of a union are one range.
 package func scalarRanges(of type: FieldType) -> [Range<Int>] {
   var ranges: [Range<Int>] = []
   collectScalarRanges(of: type, at: 0, into: &ranges)

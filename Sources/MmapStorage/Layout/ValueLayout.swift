@@ -1,17 +1,17 @@
-/// What a map's value is, as its type information says.
+/// The layout of a map's values, from the map's type information.
 public struct ValueLayout: Sendable, Hashable {
   /// The C name: a structure's tag or a typedef's name, such as "request_tag".
-  public var name: String
-  /// What the value is.
-  public var type: FieldType
+  package var name: String
+  /// The type of the value.
+  package var type: FieldType
   /// Whether the map has a pointer (`__uptr`) to a page with the value, instead of the value itself.
-  public var isInUserPage: Bool
+  package var isInUserPage: Bool
   /// The number that a map's value type has where the map has the values in user pages instead:
   /// how a process that may not read a map's type information tells which one it was handed.
   package var userPageTypeID: UInt32?
 
-  /// Creates a description.
-  public init(name: String, type: FieldType, isInUserPage: Bool = false) {
+  /// Creates a layout.
+  package init(name: String, type: FieldType, isInUserPage: Bool = false) {
     self.name = name
     self.type = type
     self.isInUserPage = isInUserPage

@@ -1,10 +1,12 @@
-/// An array inside a value, as a view: elements are reached one by one, each access as in
-/// ``StorageView``.
+/// An array in a value. Each access to an element is as for a field of ``StorageView``.
 ///
-/// - Precondition: Every index is in `0..<count`; another one traps, as with `Swift.Array`.
-public struct ArrayView<Element>: ~Copyable, ~Escapable {
+/// Like a ``StorageView``, it is always borrowed and cannot leave the closure.
+///
+/// - Precondition: Every index is in `0..<count`. Other indices trap, as in `Swift.Array`.
+@safe
+public struct ArrayView<Element: MapField>: ~Copyable, ~Escapable {
   @usableFromInline
-  let address: UnsafeMutableRawPointer
+  let address: FieldAddress
 
   @usableFromInline
   let copy: ViewedCopy?
@@ -14,57 +16,41 @@ public struct ArrayView<Element>: ~Copyable, ~Escapable {
 
   @inlinable
   @inline(__always)
-  @_lifetime(copy parent)
-  init<Parent>(
-    _ address: UnsafeMutableRawPointer,
-    count: Int,
-    inside parent: borrowing StorageView<Parent>
-  ) {
+  @_lifetime(immortal)
+  init(at address: FieldAddress, count: Int, copy: ViewedCopy?) {
     self.address = address
     self.count = count
-    copy = parent.copy
+    self.copy = copy
   }
 
-  @inlinable
-  @inline(__always)
-  @_lifetime(copy parent)
-  init<Parent>(
-    _ address: UnsafeMutableRawPointer,
-    count: Int,
-    inside parent: borrowing ArrayView<Parent>
-  ) {
-    self.address = address
-    self.count = count
-    copy = parent.copy
-  }
-
-  /// All indices.
+  /// The range of all indices.
   @inlinable
   public var indices: Range<Int> { 0..<count }
 
   @inlinable
   @inline(__always)
-  func address(of index: Int) -> UnsafeMutableRawPointer {
+  func address(of index: Int) -> FieldAddress {
     precondition(index >= 0 && index < count, "array index out of range")
-    return address + index * MemoryLayout<Element>.stride
+    return address.advanced(by: index * MemoryLayout<Element>.stride)
   }
 
-  /// An element that is a structure, as a view of its own.
-  @inlinable
-  @_disfavoredOverload  // A scalar is meant by the others.
-  public subscript(index: Int) -> StorageView<Element> {
-    @inline(__always)
-    @_lifetime(copy self)
-    get { StorageView(address(of: index), inside: self) }
-  }
-
-  /// An element that is an array itself.
+  /// An element that is an array, as a borrowed view.
   @inlinable
   public subscript<let inner: Int, Inner: MapField>(index: Int) -> ArrayView<Inner>
   where Element == InlineArray<inner, Inner> {
-    @inline(__always)
-    @_lifetime(copy self)
-    get { ArrayView<Inner>(address(of: index), count: inner, inside: self) }
+    @inline(__always) @_lifetime(borrow self) _read {
+      yield ArrayView<Inner>(at: address(of: index), count: inner, copy: copy)
+    }
+  }
+}
+
+extension ArrayView where Element: MapValue {
+  /// An element that is a structure, as a borrowed view.
+  @inlinable
+  public subscript(index: Int) -> StorageView<Element> {
+    @inline(__always) @_lifetime(borrow self) _read {
+      yield StorageView<Element>(at: address(of: index), copy: copy)
+    }
   }
 }
 
@@ -72,17 +58,16 @@ extension ArrayView where Element: MapScalar {
   /// A scalar element: one volatile load or store of its width.
   @inlinable
   public subscript(index: Int) -> Element {
-    @inline(__always) get { Element(mapBits: Element.Bits._load(address(of: index))) }
-    @inline(__always) nonmutating set {
-      Element.Bits._store(address(of: index), newValue.mapBits)
-    }
+    @inline(__always) get { address(of: index).load(as: Element.self) }
+    @inline(__always) nonmutating set { address(of: index).store(newValue) }
   }
 }
 
 extension ArrayView where Element: MapScalar & FixedWidthInteger {
-  /// The text of a C `char` array, up to its NUL or its end; bytes that are not UTF-8 are replaced.
+  /// Returns the text of a C `char` array, up to its NUL or its end. Replaces bytes that are not
+  /// UTF-8.
   ///
-  /// - Precondition: The elements are bytes.
+  /// - Precondition: An element has one byte.
   public func copyString() -> String {
     precondition(MemoryLayout<Element>.size == 1, "a C string consists of bytes")
     var bytes: [UInt8] = []
@@ -94,10 +79,10 @@ extension ArrayView where Element: MapScalar & FixedWidthInteger {
     return String(decoding: bytes, as: UTF8.self)
   }
 
-  /// Writes text as a C string, NUL-terminated, and zeroes what is left of the array.
+  /// Stores text as a NUL-terminated C string, and sets the rest of the array to zero.
   ///
-  /// - Returns: False, with nothing written, if the text and its NUL do not fit.
-  /// - Precondition: The elements are bytes.
+  /// - Returns: False if the text and its NUL do not fit. Nothing is stored then.
+  /// - Precondition: An element has one byte.
   public func replaceString(with text: String) -> Bool {
     precondition(MemoryLayout<Element>.size == 1, "a C string consists of bytes")
     guard text.utf8.count < count else { return false }

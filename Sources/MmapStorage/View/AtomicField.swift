@@ -1,132 +1,155 @@
-/// A scalar field for atomic operations, because a BPF program may use `__sync_*` on the same
-/// bytes.
+/// The scalar fields of a value, for atomic operations.
 ///
-/// The operations that read and write in one step are sequentially consistent, as the kernel's are.
-/// With a backend that copies (``BackendKind/lookup``) they are atomic on the copy only: what the
-/// program does to the same field while the view is in use is overwritten if the view changed it.
-public struct AtomicField<Scalar: MapScalar>: ~Copyable, ~Escapable {
+/// ```swift
+/// try work.withCurrent { work in
+///   work.atomic.hits.wrappingAdd(1)
+/// }
+/// ```
+///
+/// Like a ``StorageView``, it is always borrowed and cannot leave the closure.
+@dynamicMemberLookup
+@safe
+public struct AtomicFields<Value: MapField>: ~Copyable, ~Escapable {
   @usableFromInline
-  let address: UnsafeMutableRawPointer
+  let address: FieldAddress
 
   @inlinable
   @inline(__always)
-  @_lifetime(copy parent)
-  init<Parent>(_ address: UnsafeMutableRawPointer, inside parent: borrowing StorageView<Parent>) {
-    precondition(
-      UInt(bitPattern: address) % UInt(MemoryLayout<Scalar.Bits>.size) == 0,
-      "the field is not aligned to its width, so there are no atomic operations on it"
-    )
-    self.address = address
+  @_lifetime(immortal)
+  init(at address: FieldAddress) { self.address = address }
+
+  /// A scalar field for atomic operations. Adds no instructions.
+  ///
+  /// - Precondition: The field is aligned to its width, as in every C structure that is not packed.
+  @inlinable
+  public subscript<Field: MapScalar>(
+    dynamicMember field: WritableKeyPath<Value, Field>
+  ) -> AtomicField<Field> {
+    @inline(__always) @_lifetime(borrow self) _read { yield self[field] }
   }
 
-  /// One atomic load.
+  /// A scalar field by its key path, which may lead through nested structures.
+  ///
+  /// - Precondition: The field is aligned to its width, as in every C structure that is not packed.
+  @inlinable
+  public subscript<Field: MapScalar>(
+    field: WritableKeyPath<Value, Field>
+  ) -> AtomicField<Field> {
+    @inline(__always) @_lifetime(borrow self) _read {
+      let offset = MemoryLayout<Value>.fieldOffset(of: field)
+      let width = FieldAddress.width(of: Field.self)
+      precondition(
+        offset % width == 0 && address.isAligned(to: width),
+        "the field is not aligned to its width, so there are no atomic operations on it"
+      )
+      yield AtomicField<Field>(at: address.advanced(by: offset))
+    }
+  }
+}
+
+extension StorageView {
+  /// The scalar fields for atomic operations. Adds no instructions.
+  @inlinable
+  public var atomic: AtomicFields<Value> {
+    @inline(__always) @_lifetime(borrow self) _read { yield AtomicFields(at: address) }
+  }
+}
+
+/// A scalar field for atomic operations, for a field that a BPF program changes with `__sync_*`.
+///
+/// The operations that read and write in one step are sequentially consistent, like the kernel's.
+/// With a backend that copies (``BackendKind/lookup``) they are atomic on the copy only: if the view
+/// changes the field, a change by the program during the view is overwritten.
+///
+/// Like a ``StorageView``, it is always borrowed and cannot leave the closure.
+@safe
+public struct AtomicField<Scalar: MapScalar>: ~Copyable, ~Escapable {
+  @usableFromInline
+  let address: FieldAddress
+
+  @inlinable
+  @inline(__always)
+  @_lifetime(immortal)
+  init(at address: FieldAddress) { self.address = address }
+
+  /// Loads the field.
   @inlinable
   @inline(__always)
   public func load(ordering: AtomicFieldLoadOrdering) -> Scalar {
     switch ordering {
-    case .relaxed: Scalar(mapBits: Scalar.Bits._load(address))
-    case .acquiring: Scalar(mapBits: Scalar.Bits._loadAcquire(address))
-    case .sequentiallyConsistent:
-      Scalar(mapBits: Scalar.Bits._loadSequentiallyConsistent(address))
+    case .relaxed: address.load(as: Scalar.self)
+    case .acquiring: address.loadAcquire(as: Scalar.self)
+    case .sequentiallyConsistent: address.loadSequentiallyConsistent(as: Scalar.self)
     }
   }
 
-  /// One atomic store.
+  /// Stores the field.
   @inlinable
   @inline(__always)
   public func store(_ value: Scalar, ordering: AtomicFieldStoreOrdering) {
     switch ordering {
-    case .relaxed: Scalar.Bits._store(address, value.mapBits)
-    case .releasing: Scalar.Bits._storeRelease(address, value.mapBits)
-    case .sequentiallyConsistent: Scalar.Bits._storeSequentiallyConsistent(address, value.mapBits)
+    case .relaxed: address.store(value)
+    case .releasing: address.storeRelease(value)
+    case .sequentiallyConsistent: address.storeSequentiallyConsistent(value)
     }
   }
 
-  /// Stores a value and gives back the one that stood there.
+  /// Replaces the value, and returns the previous one.
   @inlinable
   @inline(__always)
-  public func exchange(_ value: Scalar) -> Scalar {
-    Scalar(mapBits: Scalar.Bits._exchange(address, value.mapBits))
-  }
+  public func exchange(_ value: Scalar) -> Scalar { address.exchange(value) }
 
-  /// Stores `desired` if `expected` stands there. Never fails spuriously. Gives back what stood
-  /// there, and whether it was replaced.
+  /// Replaces the value with `desired` if it equals `expected`. Never fails spuriously.
+  ///
+  /// - Returns: Whether the value was replaced, and the previous value.
   @inlinable
   @inline(__always)
   @discardableResult
   public func compareExchange(expected: Scalar, desired: Scalar)
     -> (exchanged: Bool, original: Scalar)
   {
-    var original = expected.mapBits
-    let exchanged = Scalar.Bits._compareExchange(address, &original, desired.mapBits)
-    return (exchanged, Scalar(mapBits: original))
+    address.compareExchange(expected: expected, desired: desired)
   }
 }
 
 extension AtomicField where Scalar: FixedWidthInteger {
-  /// Adds with wrap-around, as the kernel does; gives back what stood there before.
+  /// Adds with wraparound, as the kernel does, and returns the previous value.
   @inlinable
   @inline(__always)
   @discardableResult
-  public func wrappingAdd(_ operand: Scalar) -> Scalar {
-    Scalar(mapBits: Scalar.Bits._fetchAdd(address, operand.mapBits))
-  }
+  public func wrappingAdd(_ operand: Scalar) -> Scalar { address.fetchAdd(operand) }
 
-  /// Bitwise and; gives back what stood there before.
+  /// Applies a bitwise AND, and returns the previous value.
   @inlinable
   @inline(__always)
   @discardableResult
-  public func bitwiseAnd(_ operand: Scalar) -> Scalar {
-    Scalar(mapBits: Scalar.Bits._fetchAnd(address, operand.mapBits))
-  }
+  public func bitwiseAnd(_ operand: Scalar) -> Scalar { address.fetchAnd(operand) }
 
-  /// Bitwise or; gives back what stood there before.
+  /// Applies a bitwise OR, and returns the previous value.
   @inlinable
   @inline(__always)
   @discardableResult
-  public func bitwiseOr(_ operand: Scalar) -> Scalar {
-    Scalar(mapBits: Scalar.Bits._fetchOr(address, operand.mapBits))
-  }
+  public func bitwiseOr(_ operand: Scalar) -> Scalar { address.fetchOr(operand) }
 }
 
-/// What an atomic load orders.
+/// The ordering of an atomic load.
 @frozen
 public enum AtomicFieldLoadOrdering: Sendable {
-  /// Nothing but the field itself.
+  /// Orders nothing but accesses to the field itself.
   case relaxed
   /// Later accesses stay behind the load.
   case acquiring
-  /// One order of all such operations for all threads.
+  /// All such operations have one order, which all threads agree on.
   case sequentiallyConsistent
 }
 
-/// What an atomic store orders.
+/// The ordering of an atomic store.
 @frozen
 public enum AtomicFieldStoreOrdering: Sendable {
-  /// Nothing but the field itself.
+  /// Orders nothing but accesses to the field itself.
   case relaxed
   /// Earlier accesses stay before the store.
   case releasing
-  /// One order of all such operations for all threads.
+  /// All such operations have one order, which all threads agree on.
   case sequentiallyConsistent
-}
-
-extension StorageView {
-  /// A scalar field for atomic operations. Costs nothing by itself.
-  ///
-  /// - Precondition: The field is aligned to its width, as it is in every C structure that is not
-  ///   packed.
-  @inlinable
-  @inline(__always)
-  @_lifetime(copy self)
-  public func atomic<Field: MapScalar>(
-    _ field: WritableKeyPath<Value, Field>
-  ) -> AtomicField<Field> {
-    let offset = MemoryLayout<Value>.fieldOffset(of: field)
-    precondition(
-      offset % MemoryLayout<Field.Bits>.size == 0,
-      "the field is not aligned to its width, so there are no atomic operations on it"
-    )
-    return AtomicField(address + offset, inside: self)
-  }
 }

@@ -1,15 +1,18 @@
-public import CLibBPFShim
-
-/// What a thread holds while it reads and writes its own storage, or a structure inside it.
+/// The calling thread's access to its own value, or to a structure in it.
 ///
-/// A view lives only inside the closure of ``TaskLocalStorage/withCurrent(_:)-1jbdr``: it cannot be
-/// copied, returned, sent to another thread, or kept across an `await`; the compiler refuses that.
-/// (Swift 6.3 still lets a nested view be put into an `Optional` variable outside of the closure. Do
-/// not: the memory is not the thread's any more when the storage ends.)
+/// A view exists only while the closure of ``TaskLocalStorage/withCurrent(_:)-1jbdr`` runs. It is
+/// always borrowed: the compiler rejects code that copies it, stores it in a variable, an `Optional`
+/// or a type of your own, returns it, keeps it across an `await`, or sends it to another thread. The
+/// same holds for the views of nested structures and arrays and for atomic fields. To give one a
+/// name, pass it to a function that takes a `borrowing` parameter.
 ///
-/// Fields are reached by the names of the value's properties. Each read or write of a scalar field
-/// is one volatile access of the field's width: not torn, not elided, not invented, because a BPF
-/// program changes the same bytes.
+/// Use a view only during the closure in which it was borrowed, and only on its own thread. The
+/// compiler cannot enforce this for code that takes an unsafe pointer apart or that suspends the
+/// thread's stack by other means, such as `makecontext`.
+///
+/// Fields have the names of the value's properties. Each read or write of a scalar field is one
+/// volatile access of the field's width. It is not torn, elided, repeated or reordered with other
+/// volatile accesses, because a BPF program may change the same bytes at any time.
 ///
 /// ```swift
 /// try tags.withCurrent { tag in
@@ -19,14 +22,16 @@ public import CLibBPFShim
 /// }
 /// ```
 ///
-/// Cost: with a direct backend one machine instruction with a memory operand an access, in release
-/// mode; debug builds look the field up by its key path at run time.
+/// Cost: with a direct backend one instruction with a memory operand for each access in release
+/// builds. Debug builds look up each key path at run time. A member of an anonymous C structure or
+/// union is looked up at run time in release builds as well.
 @dynamicMemberLookup
-public struct StorageView<Value>: ~Copyable, ~Escapable {
+@safe
+public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
   @usableFromInline
-  let address: UnsafeMutableRawPointer
+  let address: FieldAddress
 
-  /// The storage that the view belongs to, when it is a copy: for reloading.
+  /// The copy that the view shows, with a backend that copies; for reloading.
   @usableFromInline
   let copy: ViewedCopy?
 
@@ -34,24 +39,16 @@ public struct StorageView<Value>: ~Copyable, ~Escapable {
   @inline(__always)
   @_lifetime(immortal)
   init(_ address: UnsafeMutableRawPointer, copy: ViewedCopy?) {
-    self.address = address
+    self.address = unsafe FieldAddress(address)
     self.copy = copy
   }
 
   @inlinable
   @inline(__always)
-  @_lifetime(copy parent)
-  init<Parent>(_ address: UnsafeMutableRawPointer, inside parent: borrowing StorageView<Parent>) {
+  @_lifetime(immortal)
+  init(at address: FieldAddress, copy: ViewedCopy?) {
     self.address = address
-    copy = parent.copy
-  }
-
-  @inlinable
-  @inline(__always)
-  @_lifetime(copy parent)
-  init<Parent>(_ address: UnsafeMutableRawPointer, inside parent: borrowing ArrayView<Parent>) {
-    self.address = address
-    copy = parent.copy
+    self.copy = copy
   }
 
   // MARK: Fields
@@ -69,120 +66,134 @@ public struct StorageView<Value>: ~Copyable, ~Escapable {
     @inline(__always) get { self[field] }
   }
 
-  /// A structure inside the value, as a view of its own. Costs nothing.
+  /// A structure in the value, as a borrowed view. Adds no instructions.
   @inlinable
-  @_disfavoredOverload  // A scalar is meant by the others.
-  public subscript<Field>(
-    dynamicMember field: KeyPath<Value, Field>
-  ) -> StorageView<Field> {
-    @inline(__always)
-    @_lifetime(copy self)
-    get { StorageView<Field>(address + MemoryLayout<Value>.fieldOffset(of: field), inside: self) }
+  public subscript<Field: MapValue>(dynamicMember field: KeyPath<Value, Field>) -> StorageView<
+    Field
+  >
+  {
+    @inline(__always) @_lifetime(borrow self) _read { yield self[field] }
   }
 
-  /// An array inside the value. Costs nothing.
+  /// An array in the value, as a borrowed view. Adds no instructions.
   @inlinable
   public subscript<let count: Int, Element: MapField>(
     dynamicMember field: KeyPath<Value, InlineArray<count, Element>>
   ) -> ArrayView<Element> {
-    @inline(__always)
-    @_lifetime(copy self)
-    get {
-      ArrayView(
-        address + MemoryLayout<Value>.fieldOffset(of: field),
-        count: count,
-        inside: self
+    @inline(__always) @_lifetime(borrow self) _read { yield self[field] }
+  }
+
+  // MARK: Fields by key path
+
+  /// A scalar field by its key path, which may lead through nested structures: one volatile load or
+  /// store of its width.
+  ///
+  /// Use a key path for a field whose name is also that of a member of this type, such as `\.atomic`,
+  /// and for a field in a structure that does not conform to ``MapValue``.
+  @inlinable
+  public subscript<Field: MapScalar>(field: WritableKeyPath<Value, Field>) -> Field {
+    @inline(__always) get { self.address(of: field).load(as: Field.self) }
+    @inline(__always) nonmutating set { self.address(of: field).store(newValue) }
+  }
+
+  /// A scalar field that is declared with `let`, by its key path: one volatile load of its width.
+  @inlinable
+  public subscript<Field: MapScalar>(field: KeyPath<Value, Field>) -> Field {
+    @inline(__always) get { self.address(of: field).load(as: Field.self) }
+  }
+
+  /// A structure in the value by its key path, as a borrowed view. Adds no instructions.
+  @inlinable
+  public subscript<Field: MapValue>(field: KeyPath<Value, Field>) -> StorageView<Field> {
+    @inline(__always) @_lifetime(borrow self) _read {
+      yield StorageView<Field>(at: self.address(of: field), copy: copy)
+    }
+  }
+
+  /// An array in the value by its key path, as a borrowed view. Adds no instructions.
+  @inlinable
+  public subscript<let count: Int, Element: MapField>(
+    field: KeyPath<Value, InlineArray<count, Element>>
+  ) -> ArrayView<Element> {
+    @inline(__always) @_lifetime(borrow self) _read {
+      yield ArrayView<Element>(at: self.address(of: field), count: count, copy: copy)
+    }
+  }
+
+  /// A C array that Swift imports as a tuple, as a borrowed view. Adds no instructions.
+  ///
+  /// ```swift
+  /// view[\.name, arrayOf: CChar.self][0] = 0
+  /// ```
+  ///
+  /// - Parameters:
+  ///   - field: The tuple.
+  ///   - element: The type of its elements. Their number follows from the sizes.
+  /// - Precondition: The tuple consists of a whole number of such elements, and is aligned for them.
+  @inlinable
+  public subscript<Tuple, Element: MapField>(
+    field: KeyPath<Value, Tuple>,
+    arrayOf element: Element.Type
+  ) -> ArrayView<Element> {
+    @inline(__always) @_lifetime(borrow self) _read {
+      // Swift leaves out the padding behind the last element of a tuple.
+      let (whole, rest) = MemoryLayout<Tuple>.size.quotientAndRemainder(
+        dividingBy: MemoryLayout<Element>.stride
+      )
+      precondition(
+        rest == 0 || rest == MemoryLayout<Element>.size,
+        "the field is not a whole number of these elements"
+      )
+      let offset = MemoryLayout<Value>.fieldOffset(of: field)
+      precondition(
+        offset % MemoryLayout<Element>.alignment == 0,
+        "the field is not aligned for these elements"
+      )
+      yield ArrayView<Element>(
+        at: address.advanced(by: offset),
+        count: rest == 0 ? whole : whole + 1,
+        copy: copy
       )
     }
   }
 
-  /// A scalar field by an explicit key path, however deep: one volatile load or store.
-  ///
-  /// Use it for a field whose name is that of a member of this type, such as `\.array`.
-  @inlinable
-  public subscript<Field: MapScalar>(field: WritableKeyPath<Value, Field>) -> Field {
-    @inline(__always) get {
-      Field(mapBits: Field.Bits._load(address + MemoryLayout<Value>.fieldOffset(of: field)))
-    }
-    @inline(__always) nonmutating set {
-      Field.Bits._store(address + MemoryLayout<Value>.fieldOffset(of: field), newValue.mapBits)
-    }
-  }
-
-  /// A scalar field by an explicit key path, read only: one volatile load.
-  @inlinable
-  public subscript<Field: MapScalar>(field: KeyPath<Value, Field>) -> Field {
-    @inline(__always) get {
-      Field(mapBits: Field.Bits._load(address + MemoryLayout<Value>.fieldOffset(of: field)))
-    }
-  }
-
-  /// A C array that Swift imported as a tuple, element by element.
-  ///
-  /// - Parameters:
-  ///   - field: The tuple.
-  ///   - element: The type of its elements; their number follows from the sizes.
-  /// - Returns: The elements. Costs nothing by itself.
-  /// - Precondition: The tuple is a whole number of such elements.
   @inlinable
   @inline(__always)
-  @_lifetime(copy self)
-  public func array<Tuple, Element>(
-    _ field: KeyPath<Value, Tuple>,
-    of element: Element.Type
-  ) -> ArrayView<Element> {
-    let (count, rest) = MemoryLayout<Tuple>.size.quotientAndRemainder(
-      dividingBy: MemoryLayout<Element>.stride
-    )
-    precondition(rest == 0, "the field is not a whole number of these elements")
-    let offset = MemoryLayout<Value>.fieldOffset(of: field)
-    precondition(
-      offset % MemoryLayout<Element>.alignment == 0,
-      "the field is not aligned for these elements"
-    )
-    return ArrayView(address + offset, count: count, inside: self)
+  func address<Field>(of field: KeyPath<Value, Field>) -> FieldAddress {
+    address.advanced(by: MemoryLayout<Value>.fieldOffset(of: field))
   }
 
   // MARK: The whole value
 
-  /// A copy of the whole value. Each byte is loaded once, and no field is torn.
+  /// Copies the whole value. Each byte is loaded once, and no field is torn.
   ///
-  /// Not atomic as a whole: a program that writes meanwhile may leave some fields old and some new. For
-  /// several fields that belong together see ``readConsistently(sequence:attempts:_:)``. A `Bool` in
-  /// the value has to be 0 or 1 in memory, as C's `bool` is; reading the field by itself takes any
-  /// byte.
+  /// The copy is not atomic: if a program writes at the same time, some fields may be old and others
+  /// new. For fields that belong together see ``readConsistently(sequence:attempts:_:)``. A `Bool`
+  /// is `true` for every byte other than 0, as in C.
   @inlinable
   @inline(__always)
-  public func copyValue() -> Value {
-    mms_compiler_barrier()
-    // The first load is only there because a variable needs a value; in release mode there is one.
-    var value = address.load(as: Value.self)
-    withUnsafeMutablePointer(to: &value) { mms_copy_once($0, address, MemoryLayout<Value>.size) }
-    return value
-  }
+  public func copyValue() -> Value { address.loadWhole(as: Value.self) }
 
-  /// Overwrites the whole value, padding included. Each byte is stored once, and no field is torn; not
-  /// atomic as a whole.
+  /// Overwrites the whole value, padding included. Each byte is stored once, and no field is torn.
+  /// The store is not atomic.
   @inlinable
   @inline(__always)
-  public func replaceValue(with newValue: Value) {
-    withUnsafePointer(to: newValue) { mms_copy_once(address, $0, MemoryLayout<Value>.size) }
-  }
+  public func replaceValue(with newValue: Value) { address.storeWhole(newValue) }
 }
 
 extension StorageView where Value: MapScalar {
-  /// The value of a map that holds a bare scalar: one volatile load or store of its width.
+  /// The value of a map that holds a scalar: one volatile load or store of its width.
   @inlinable
   public var value: Value {
-    @inline(__always) get { Value(mapBits: Value.Bits._load(address)) }
-    @inline(__always) nonmutating set { Value.Bits._store(address, newValue.mapBits) }
+    @inline(__always) get { address.load(as: Value.self) }
+    @inline(__always) nonmutating set { address.store(newValue) }
   }
 }
 
 extension StorageView {
-  /// A view for the test library's fake BPF programs; the caller keeps the memory alive.
+  /// A view for the test library's simulated BPF programs. The caller keeps the memory alive.
   @_lifetime(immortal)
   package init(storageAt address: UnsafeMutableRawPointer) {
-    self.init(address, copy: nil)
+    unsafe self.init(address, copy: nil)
   }
 }

@@ -1,22 +1,25 @@
 public import LibBPF
 
-/// Lets a view of a copied value load it again. Valid as long as the view.
+/// Reloads the value of a view that is a copy.
+///
+/// It holds no reference: the thread's attachment keeps the copy alive while the view exists.
 @usableFromInline
+@safe
 struct ViewedCopy {
   private let value: Unmanaged<CopiedValue>
 
-  init(_ value: Unmanaged<CopiedValue>) { self.value = value }
+  init(_ value: Unmanaged<CopiedValue>) { unsafe self.value = value }
 
-  /// Enters the view.
+  /// Begins the view, and returns the address of the value.
   func begin() throws(BPFError) -> UnsafeMutableRawPointer {
-    try value.takeUnretainedValue().begin()
+    try unsafe value.takeUnretainedValue().begin()
   }
 
-  /// Loads the storage again and keeps what the view changed.
+  /// Loads the value again and keeps the view's changes.
   @usableFromInline
-  func reload() throws(BPFError) { try value.takeUnretainedValue().reload() }
+  func reload() throws(BPFError) { try unsafe value.takeUnretainedValue().reload() }
 
-  /// Leaves the view: the outermost one writes back what changed.
+  /// Ends the view. The outermost one writes the changes back.
   @usableFromInline
-  func end() throws(BPFError) { try value.takeUnretainedValue().end() }
+  func end() throws(BPFError) { try unsafe value.takeUnretainedValue().end() }
 }

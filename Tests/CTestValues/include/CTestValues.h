@@ -96,6 +96,28 @@ struct test_packed_elements {
 	struct test_packed_element items[2];
 };
 
+struct test_aligned {
+	uint32_t a;
+	uint32_t b __attribute__((aligned(16)));
+};
+
+struct test_aligned_undeclared {
+	uint32_t a;
+	uint32_t : 32;
+	uint64_t : 64;
+	uint64_t b;
+};
+
+struct test_raw {
+	uint32_t rawValue;
+};
+
+struct test_dimensions {
+	uint32_t flat[1][3];
+	uint32_t tall[3][1];
+	struct test_raw raw;
+};
+
 struct test_page {
 	uint64_t head;
 	uint8_t bytes[4088];

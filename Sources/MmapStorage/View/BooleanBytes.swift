@@ -1,0 +1,78 @@
+internal import Synchronization
+
+/// The places of the `Bool` properties in values of one type.
+///
+/// A C program may store any byte in a `bool`, but a Swift `Bool` whose byte is not 0 or 1 is
+/// undefined behavior. A whole value is therefore normalized before it becomes a Swift value.
+@usableFromInline
+@safe
+struct BooleanBytes {
+  private let offsets: UnsafeBufferPointer<Int>
+
+  /// Returns the places of the `Bool` properties in `type`.
+  ///
+  /// - Precondition: `type` can be described as a layout. It can if it is the value of a storage or
+  ///   a part of one, as creating a storage checks that.
+  /// - Complexity: The first call for a type describes it. Later calls take a few nanoseconds and no
+  ///   lock.
+  @usableFromInline
+  init<Value: MapField>(of type: Value.Type) {
+    unsafe offsets = knownTypes.offsets(ofType: ObjectIdentifier(type)) {
+      do {
+        return booleanOffsets(of: try describe(type))
+      } catch {
+        preconditionFailure("\(type) cannot be loaded or stored as a whole: \(error)")
+      }
+    }
+  }
+
+  /// Sets each `Bool` byte of the value at `address` that is not 0 to 1.
+  @usableFromInline
+  func normalize(at address: FieldAddress) {
+    for index in 0..<offsets.count {
+      let flag = unsafe address.advanced(by: offsets[index])
+      flag.store(flag.load(as: Bool.self))
+    }
+  }
+}
+
+private let knownTypes = OffsetTable()
+
+/// Offsets by type. Entries are added and never removed, so that readers need no lock.
+private struct OffsetTable: ~Copyable, @unchecked Sendable {
+  @unsafe
+  private struct Entry {
+    let type: ObjectIdentifier
+    let offsets: UnsafeBufferPointer<Int>
+    let next: UnsafeMutablePointer<Entry>?
+  }
+
+  private let heads = InlineArray<64, Atomic<UnsafeMutablePointer<Entry>?>> { _ in Atomic(nil) }
+
+  func offsets(
+    ofType type: ObjectIdentifier,
+    find: () -> [Int]
+  ) -> UnsafeBufferPointer<Int> {
+    let bucket = (UInt(bitPattern: type) &* 0x9e37_79b9_7f4a_7c15) >> 58
+    var head = unsafe heads[Int(bucket)].load(ordering: .acquiring)
+    var entry = unsafe head
+    while let known = unsafe entry {
+      if unsafe known.pointee.type == type { return unsafe known.pointee.offsets }
+      unsafe entry = known.pointee.next
+    }
+    let found = find()
+    let offsets = UnsafeMutableBufferPointer<Int>.allocate(capacity: found.count)
+    _ = unsafe offsets.initialize(from: found)
+    let new = UnsafeMutablePointer<Entry>.allocate(capacity: 1)
+    while true {
+      unsafe new.initialize(to: Entry(type: type, offsets: .init(offsets), next: head))
+      let (added, current) = heads[Int(bucket)].compareExchange(
+        expected: head,
+        desired: new,
+        ordering: .acquiringAndReleasing
+      )
+      if added { return .init(offsets) }
+      unsafe head = current
+    }
+  }
+}

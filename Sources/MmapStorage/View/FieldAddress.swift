@@ -1,0 +1,293 @@
+public import CLibBPFShim
+
+/// The address of a field in a task's storage, with the accesses that the views are made of.
+///
+/// All unsafe code of the views is in this file. It relies on one invariant: `pointer` is the address
+/// of a value, or of a field in it, that stays mapped while the view exists which holds this address.
+/// `withCurrent` establishes it. Views cannot be copied or escape, and offsets come from key paths of
+/// the value's type or from checked indices.
+@usableFromInline
+@safe
+struct FieldAddress {
+  @usableFromInline
+  let pointer: UnsafeMutableRawPointer
+
+  @inlinable
+  @inline(__always)
+  init(_ pointer: UnsafeMutableRawPointer) {
+    unsafe self.pointer = pointer
+  }
+
+  @inlinable
+  @inline(__always)
+  func advanced(by offset: Int) -> FieldAddress {
+    unsafe FieldAddress(pointer + offset)
+  }
+
+  @inlinable
+  @inline(__always)
+  func isAligned(to size: Int) -> Bool {
+    unsafe UInt(bitPattern: pointer) % UInt(size) == 0
+  }
+}
+
+// MARK: Scalars
+
+// The width is a constant once the functions are specialized, so that one case of each is left.
+extension FieldAddress {
+  /// 1, 2, 4 or 8.
+  @inlinable
+  @inline(__always)
+  static func width<Scalar: MapScalar>(of type: Scalar.Type) -> Int {
+    let size = MemoryLayout<Scalar.Bits>.size
+    precondition(
+      size == MemoryLayout<Scalar>.size && (size == 1 || size == 2 || size == 4 || size == 8),
+      "a MapScalar has 1, 2, 4 or 8 bytes, and its Bits have the same size"
+    )
+    return size
+  }
+
+  /// One volatile load.
+  @inlinable
+  @inline(__always)
+  func load<Scalar: MapScalar>(as type: Scalar.Type) -> Scalar {
+    typealias Bits = Scalar.Bits
+    let bits: Bits =
+      switch Self.width(of: Scalar.self) {
+      case 1: unsafe Bits(truncatingIfNeeded: mms_load8(pointer))
+      case 2: unsafe Bits(truncatingIfNeeded: mms_load16(pointer))
+      case 4: unsafe Bits(truncatingIfNeeded: mms_load32(pointer))
+      default: unsafe Bits(truncatingIfNeeded: mms_load64(pointer))
+      }
+    return Scalar(mapBits: bits)
+  }
+
+  /// One volatile store.
+  @inlinable
+  @inline(__always)
+  func store<Scalar: MapScalar>(_ value: Scalar) {
+    let bits = value.mapBits
+    switch Self.width(of: Scalar.self) {
+    case 1: unsafe mms_store8(pointer, UInt8(truncatingIfNeeded: bits))
+    case 2: unsafe mms_store16(pointer, UInt16(truncatingIfNeeded: bits))
+    case 4: unsafe mms_store32(pointer, UInt32(truncatingIfNeeded: bits))
+    default: unsafe mms_store64(pointer, UInt64(truncatingIfNeeded: bits))
+    }
+  }
+
+  /// One atomic load with acquire ordering.
+  @inlinable
+  @inline(__always)
+  func loadAcquire<Scalar: MapScalar>(as type: Scalar.Type) -> Scalar {
+    typealias Bits = Scalar.Bits
+    let bits: Bits =
+      switch Self.width(of: Scalar.self) {
+      case 1: unsafe Bits(truncatingIfNeeded: mms_load_acquire8(pointer))
+      case 2: unsafe Bits(truncatingIfNeeded: mms_load_acquire16(pointer))
+      case 4: unsafe Bits(truncatingIfNeeded: mms_load_acquire32(pointer))
+      default: unsafe Bits(truncatingIfNeeded: mms_load_acquire64(pointer))
+      }
+    return Scalar(mapBits: bits)
+  }
+
+  /// One atomic load with sequentially consistent ordering.
+  @inlinable
+  @inline(__always)
+  func loadSequentiallyConsistent<Scalar: MapScalar>(as type: Scalar.Type) -> Scalar {
+    typealias Bits = Scalar.Bits
+    let bits: Bits =
+      switch Self.width(of: Scalar.self) {
+      case 1: unsafe Bits(truncatingIfNeeded: mms_load_seq_cst8(pointer))
+      case 2: unsafe Bits(truncatingIfNeeded: mms_load_seq_cst16(pointer))
+      case 4: unsafe Bits(truncatingIfNeeded: mms_load_seq_cst32(pointer))
+      default: unsafe Bits(truncatingIfNeeded: mms_load_seq_cst64(pointer))
+      }
+    return Scalar(mapBits: bits)
+  }
+
+  /// One atomic store with release ordering.
+  @inlinable
+  @inline(__always)
+  func storeRelease<Scalar: MapScalar>(_ value: Scalar) {
+    let bits = value.mapBits
+    switch Self.width(of: Scalar.self) {
+    case 1: unsafe mms_store_release8(pointer, UInt8(truncatingIfNeeded: bits))
+    case 2: unsafe mms_store_release16(pointer, UInt16(truncatingIfNeeded: bits))
+    case 4: unsafe mms_store_release32(pointer, UInt32(truncatingIfNeeded: bits))
+    default: unsafe mms_store_release64(pointer, UInt64(truncatingIfNeeded: bits))
+    }
+  }
+
+  /// One atomic store with sequentially consistent ordering.
+  @inlinable
+  @inline(__always)
+  func storeSequentiallyConsistent<Scalar: MapScalar>(_ value: Scalar) {
+    let bits = value.mapBits
+    switch Self.width(of: Scalar.self) {
+    case 1: unsafe mms_store_seq_cst8(pointer, UInt8(truncatingIfNeeded: bits))
+    case 2: unsafe mms_store_seq_cst16(pointer, UInt16(truncatingIfNeeded: bits))
+    case 4: unsafe mms_store_seq_cst32(pointer, UInt32(truncatingIfNeeded: bits))
+    default: unsafe mms_store_seq_cst64(pointer, UInt64(truncatingIfNeeded: bits))
+    }
+  }
+
+  /// Adds atomically with wraparound, and returns the previous value.
+  @inlinable
+  @inline(__always)
+  func fetchAdd<Scalar: MapScalar>(_ operand: Scalar) -> Scalar {
+    typealias Bits = Scalar.Bits
+    let bits = operand.mapBits
+    let previous: Bits =
+      switch Self.width(of: Scalar.self) {
+      case 1:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_add8(pointer, UInt8(truncatingIfNeeded: bits)))
+      case 2:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_add16(pointer, UInt16(truncatingIfNeeded: bits)))
+      case 4:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_add32(pointer, UInt32(truncatingIfNeeded: bits)))
+      default:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_add64(pointer, UInt64(truncatingIfNeeded: bits)))
+      }
+    return Scalar(mapBits: previous)
+  }
+
+  /// Applies a bitwise AND atomically, and returns the previous value.
+  @inlinable
+  @inline(__always)
+  func fetchAnd<Scalar: MapScalar>(_ operand: Scalar) -> Scalar {
+    typealias Bits = Scalar.Bits
+    let bits = operand.mapBits
+    let previous: Bits =
+      switch Self.width(of: Scalar.self) {
+      case 1:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_and8(pointer, UInt8(truncatingIfNeeded: bits)))
+      case 2:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_and16(pointer, UInt16(truncatingIfNeeded: bits)))
+      case 4:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_and32(pointer, UInt32(truncatingIfNeeded: bits)))
+      default:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_and64(pointer, UInt64(truncatingIfNeeded: bits)))
+      }
+    return Scalar(mapBits: previous)
+  }
+
+  /// Applies a bitwise OR atomically, and returns the previous value.
+  @inlinable
+  @inline(__always)
+  func fetchOr<Scalar: MapScalar>(_ operand: Scalar) -> Scalar {
+    typealias Bits = Scalar.Bits
+    let bits = operand.mapBits
+    let previous: Bits =
+      switch Self.width(of: Scalar.self) {
+      case 1:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_or8(pointer, UInt8(truncatingIfNeeded: bits)))
+      case 2:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_or16(pointer, UInt16(truncatingIfNeeded: bits)))
+      case 4:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_or32(pointer, UInt32(truncatingIfNeeded: bits)))
+      default:
+        unsafe Bits(truncatingIfNeeded: mms_fetch_or64(pointer, UInt64(truncatingIfNeeded: bits)))
+      }
+    return Scalar(mapBits: previous)
+  }
+
+  /// Replaces the value atomically, and returns the previous one.
+  @inlinable
+  @inline(__always)
+  func exchange<Scalar: MapScalar>(_ value: Scalar) -> Scalar {
+    typealias Bits = Scalar.Bits
+    let bits = value.mapBits
+    let previous: Bits =
+      switch Self.width(of: Scalar.self) {
+      case 1:
+        unsafe Bits(truncatingIfNeeded: mms_exchange8(pointer, UInt8(truncatingIfNeeded: bits)))
+      case 2:
+        unsafe Bits(truncatingIfNeeded: mms_exchange16(pointer, UInt16(truncatingIfNeeded: bits)))
+      case 4:
+        unsafe Bits(truncatingIfNeeded: mms_exchange32(pointer, UInt32(truncatingIfNeeded: bits)))
+      default:
+        unsafe Bits(truncatingIfNeeded: mms_exchange64(pointer, UInt64(truncatingIfNeeded: bits)))
+      }
+    return Scalar(mapBits: previous)
+  }
+
+  /// Replaces the value atomically if it equals `expected`, and returns the previous one.
+  @inlinable
+  @inline(__always)
+  func compareExchange<Scalar: MapScalar>(
+    expected: Scalar,
+    desired: Scalar
+  ) -> (exchanged: Bool, original: Scalar) {
+    typealias Bits = Scalar.Bits
+    let (expected, desired) = (expected.mapBits, desired.mapBits)
+    let exchanged: Bool
+    let previous: Bits
+    switch Self.width(of: Scalar.self) {
+    case 1:
+      var original = UInt8(truncatingIfNeeded: expected)
+      exchanged = unsafe mms_compare_exchange8(
+        pointer,
+        &original,
+        UInt8(truncatingIfNeeded: desired)
+      )
+      previous = Bits(truncatingIfNeeded: original)
+    case 2:
+      var original = UInt16(truncatingIfNeeded: expected)
+      exchanged = unsafe mms_compare_exchange16(
+        pointer,
+        &original,
+        UInt16(truncatingIfNeeded: desired)
+      )
+      previous = Bits(truncatingIfNeeded: original)
+    case 4:
+      var original = UInt32(truncatingIfNeeded: expected)
+      exchanged = unsafe mms_compare_exchange32(
+        pointer,
+        &original,
+        UInt32(truncatingIfNeeded: desired)
+      )
+      previous = Bits(truncatingIfNeeded: original)
+    default:
+      var original = UInt64(truncatingIfNeeded: expected)
+      exchanged = unsafe mms_compare_exchange64(
+        pointer,
+        &original,
+        UInt64(truncatingIfNeeded: desired)
+      )
+      previous = Bits(truncatingIfNeeded: original)
+    }
+    return (exchanged, Scalar(mapBits: previous))
+  }
+}
+
+// MARK: Whole values
+
+extension FieldAddress {
+  /// Copies a whole value out: each byte is loaded once, no field is torn, and each `Bool` becomes
+  /// 0 or 1.
+  ///
+  /// - Precondition: `Value` has a description, so that every bit pattern is a valid value once its
+  ///   `Bool` bytes are 0 or 1.
+  @inlinable
+  @inline(__always)
+  func loadWhole<Value: MapField>(as type: Value.Type) -> Value {
+    let booleans = BooleanBytes(of: type)
+    mms_compiler_barrier()
+    return unsafe withUnsafeTemporaryAllocation(of: Value.self, capacity: 1) { copy in
+      // A temporary allocation of one element has a base address.
+      let start = unsafe UnsafeMutableRawPointer(copy.baseAddress.unsafelyUnwrapped)
+      unsafe mms_copy_once(start, pointer, MemoryLayout<Value>.size)
+      unsafe booleans.normalize(at: FieldAddress(start))
+      return unsafe copy.moveElement(from: 0)
+    }
+  }
+
+  /// Copies a whole value in: each byte is stored once, and no field is torn.
+  @inlinable
+  @inline(__always)
+  func storeWhole<Value: MapField>(_ value: Value) {
+    unsafe withUnsafePointer(to: value) {
+      unsafe mms_copy_once(pointer, $0, MemoryLayout<Value>.size)
+    }
+  }
+}
