@@ -84,10 +84,7 @@ public final class BPFMap: Sendable {
     self.object = object
   }
 
-  /// Creates a map (`BPF_MAP_CREATE`).
-  ///
-  /// - Parameters:
-  ///   - types: The types of key and value, for maps that the kernel wants to know them of.
+  /// Creates a map (`BPF_MAP_CREATE`). Some types of map need the types of key and value.
   package init(
     creating type: BPFMapType,
     name: String,

@@ -30,6 +30,8 @@ public final class BPFObject: Sendable {
 
   /// Opens the object that `BPFPlugin` compiled into the program. Costs no system call.
   ///
+  /// - Parameter image: The compiled object.
+  /// - Returns: The object, not loaded.
   /// - Throws: ``BPFError/Kind/invalidObject``.
   public static func open(_ image: BPFObjectImage) throws(BPFError) -> BPFObject {
     try open(bytes: image.bytes, name: image.name)
@@ -40,6 +42,7 @@ public final class BPFObject: Sendable {
   /// - Parameters:
   ///   - bytes: What `clang -target bpf -O2 -g -c` wrote. The bytes are copied.
   ///   - name: The object's name.
+  /// - Returns: The object, not loaded.
   /// - Throws: ``BPFError/Kind/invalidObject``. libbpf 1.1 may crash on a file that was damaged on
   ///   purpose, so open only files that you would also execute.
   public static func open(bytes: [UInt8], name: String) throws(BPFError) -> BPFObject {
@@ -49,6 +52,7 @@ public final class BPFObject: Sendable {
   /// Opens an object file.
   ///
   /// - Parameter path: The file. Its name up to the first dot is the object's name.
+  /// - Returns: The object, not loaded.
   /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/permissionDenied``,
   ///   ``BPFError/Kind/invalidObject``, or another system error.
   public static func open(file path: FilePath) throws(BPFError) -> BPFObject {

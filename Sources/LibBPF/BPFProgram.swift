@@ -6,7 +6,7 @@ public import SystemPackage
 public final class BPFProgram: Sendable {
   /// The name of the program's function.
   public let name: String
-  private let descriptor: CInt
+  package let descriptor: CInt
 
   init(name: String, descriptor: CInt) {
     self.name = name
@@ -14,6 +14,34 @@ public final class BPFProgram: Sendable {
   }
 
   deinit { closeDescriptor(descriptor) }
+
+  /// Opens a program that is pinned on a BPF file system (`BPF_OBJ_GET`).
+  ///
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/permissionDenied``,
+  ///   ``BPFError/Kind/wrongType`` if it is not on a BPF file system. What is pinned there is not
+  ///   checked.
+  package init(pinnedAt path: FilePath) throws(BPFError) {
+    name = path.lastComponent?.string ?? ""
+    descriptor = try openPinned(
+      path,
+      readOnly: false,
+      attempt: "open the pinned program",
+      on: "path '\(path)'"
+    )
+  }
+
+  /// Duplicates a program's descriptor. The caller still owns the original. What it refers to is not
+  /// checked.
+  ///
+  /// - Throws: ``BPFError/Kind/wrongState`` if it is closed, ``BPFError/Kind/outOfResources``.
+  package init(duplicating descriptor: FileDescriptor) throws(BPFError) {
+    name = ""
+    self.descriptor = try copyDescriptor(
+      descriptor.rawValue,
+      attempt: "duplicate the program's descriptor",
+      on: "descriptor \(descriptor.rawValue)"
+    )
+  }
 
   /// Pins the program on a BPF file system (`BPF_OBJ_PIN`), so that it outlives this process.
   ///

@@ -8,13 +8,8 @@ import SystemPackage
 func resultCode(_ pointer: OpaquePointer?) -> CInt { pointer == nil ? -errno : 0 }
 
 extension BPFError {
-  /// Creates an error from a negative error number of the system or of libbpf.
-  ///
-  /// - Parameters:
-  ///   - kind: Replaces the kind that fits most calls.
-  ///   - code: The negative number. libbpf's own numbers start at 4000
-  ///     (`enum libbpf_errno`).
-  ///   - advice: Replaces the advice that fits most calls.
+  /// Creates an error from a negative error number of the system, or of libbpf, whose own numbers
+  /// start at 4000 (`enum libbpf_errno`). `kind` and `advice` replace those that fit most calls.
   package init(
     _ kind: Kind? = nil,
     code: CInt,

@@ -15,8 +15,8 @@ import Testing
             for _ in 0..<100 {
               await Task.yield()
               #expect(fake.program { $0.id } == id)
-              async let child: Void = { fake.program { _ = $0.atomic(\.calls).wrappingAdd(1) } }()
-              fake.program { _ = $0.atomic(\.calls).wrappingAdd(1) }
+              async let child: Void = { fake.program { _ = $0.atomic.calls.wrappingAdd(1) } }()
+              fake.program { _ = $0.atomic.calls.wrappingAdd(1) }
               await child
             }
           }

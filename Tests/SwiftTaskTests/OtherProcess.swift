@@ -21,9 +21,8 @@ func withPins(
 
 /// A descriptor of a pinned program.
 func openProgram(_ path: FilePath) throws -> FileDescriptor {
-  let number = path.withPlatformString { mms_open_pinned($0, false) }
-  guard number >= 0 else { throw Errno(rawValue: -number) }
-  return FileDescriptor(rawValue: number)
+  let program = try BPFProgram(pinnedAt: path)
+  return try FileDescriptor(rawValue: program.descriptor).duplicate()
 }
 
 /// A running swift-task-process.

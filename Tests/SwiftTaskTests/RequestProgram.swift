@@ -21,9 +21,8 @@ struct Seen: MapValue, Equatable {
 /// The programs of requests.bpf.c, attached as long as this lives.
 final class RequestProgram: Sendable {
   let object: BPFObject
-  private let links: [BPFLink]
   /// Tells this program's calls from those of others that run at the same time.
-  let magic = UInt.random(in: 1 << 32 ... 1 << 48)
+  let magic = UInt.random(in: 1 << 32...1 << 48)
 
   /// - Parameters:
   ///   - comparesThreads: Whether to compare with the request that the thread entered last.
@@ -34,7 +33,7 @@ final class RequestProgram: Sendable {
     try object.setGlobal("compares_threads", to: UInt32(comparesThreads ? 1 : 0))
     try object.setGlobal("expected_tgid", to: UInt64(allProcesses ? 0 : getpid()))
     try object.load()
-    links = try object.attach()
+    try object.attach()
   }
 
   func seen() throws -> InlineArray<64, Seen> { try object.global("seen") }

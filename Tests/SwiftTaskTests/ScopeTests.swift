@@ -25,7 +25,7 @@ import Testing
       await Task.yield()
       #expect(requests.withCurrent { $0.calls } == 1)
       requests.withCurrent { $0.flags = 5 }
-      requests.withCurrent { _ = $0.atomic(\.calls).wrappingAdd(10) }
+      requests.withCurrent { _ = $0.atomic.calls.wrappingAdd(10) }
       program.call(7, row: 0)
       return "done"
     }

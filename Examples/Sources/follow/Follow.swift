@@ -18,7 +18,7 @@ actor Log {
   static func main() async throws {
     let object = try BPFObject(.follow)
     try object.load()
-    let links = try object.attach()
+    try object.attach()
     let requests = try await SwiftTaskStorage<Request>(object, "requests")
 
     let log = Log()
@@ -35,7 +35,6 @@ actor Log {
     for request in totals.compactMap(\.self).sorted(by: { $0.id < $1.id }) {
       print("Request \(request.id): \(request.writes) writes")
     }
-    links.forEach { $0.detach() }
   }
 
   /// Knows nothing of the storage.

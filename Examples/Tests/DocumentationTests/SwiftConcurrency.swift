@@ -17,14 +17,13 @@ struct SwiftConcurrency {
   @Test func theFirstScope() async throws {
     let object = try BPFObject(.requests)
     try object.load()
-    let links = try object.attach()
+    try object.attach()
 
     let requests = try await SwiftTaskStorage<Request>(object, "requests")
     let (_, totals) = try await requests.withValue({ $0.id = 42 }) {
       try await handle()
     }
     #expect(totals?.calls == 1)
-    links.forEach { $0.detach() }
   }
 }
 
@@ -41,7 +40,7 @@ struct SwiftConcurrency {
     try await requests.withValue({ $0.id = 42 }) {
       try await handle()
       requests.withCurrent { request in
-        request.atomic(\.calls).wrappingAdd(1)
+        request.atomic.calls.wrappingAdd(1)
       }
       #expect(requests.withCurrent { $0.calls } == 1)
     }

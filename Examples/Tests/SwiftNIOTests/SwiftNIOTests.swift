@@ -15,13 +15,12 @@ struct Request: MapValue {
 @Suite(.enabled(if: geteuid() == 0, "loading BPF programs needs root"), .serialized)
 struct SwiftNIOTests {
   let object: BPFObject
-  let links: [BPFLink]
 
   init() throws {
     object = try BPFObject(.requests)
     try object.load()
     try object.setGlobal("expected_tgid", to: UInt64(getpid()))
-    links = try object.attach()
+    try object.attach()
   }
 
   private func withoutRequest() throws -> UInt64 { try object.global("without_request") }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package import LibBPF
 
-
 /// Makes the values of one map reachable.
 ///
 /// A backend knows bytes, sizes and threads, and nothing of the value's type. All its functions may

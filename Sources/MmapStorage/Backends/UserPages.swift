@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
-
 /// The pages that one thread shares with the kernel: one for each map, however many storages of the
 /// process use it.
 ///

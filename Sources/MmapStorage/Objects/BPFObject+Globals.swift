@@ -31,6 +31,7 @@ extension BPFObject {
   /// - Parameters:
   ///   - name: The C name.
   ///   - type: The Swift type, which is compared with the C type field by field.
+  /// - Returns: The value.
   /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/layoutMismatch``,
   ///   ``BPFError/Kind/layoutUnavailable``, or ``BPFError/Kind/wrongState``.
   public func global<Field: MapField>(

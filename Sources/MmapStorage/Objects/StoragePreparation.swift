@@ -35,12 +35,11 @@ final class StoragePreparation: BPFObjectPreparation {
       case .userPage:
         try requireUserPages(for: map, of: object)
       case .any, .direct:
-        if let rejection = rejectionOfMapping(map) {
-          reject(map, rejection)
-        } else {
+        guard let rejection = rejectionOfMapping(map) else {
           try object.setMapFlags(flags.union(.mmapable), of: map.name)
           continue
         }
+        reject(map, rejection)
         if declarations[map.name] == .any { try placeInUserPages(map, of: object) }
       case nil:
         // The source asks for the flag; a kernel without it has another backend.

@@ -1,3 +1,5 @@
+package import LibBPF
+
 /// Slots in the memory of the process, which no program sees: for unit tests.
 final class HeapSwiftTaskMemory: SwiftTaskMemory {
   nonisolated(unsafe) let base: UnsafeMutableRawPointer

@@ -1,11 +1,14 @@
 internal import CLibBPFShim
 internal import Glibc
+internal import LibBPF
 internal import SystemPackage
 
 /// Slots in a map of the kernel's, mapped into the process, and the registration of the process.
 final class MappedSwiftTaskMemory: SwiftTaskMemory {
   nonisolated(unsafe) let base: UnsafeMutableRawPointer
   let control: SwiftTaskControl
+  /// Keeps the object, and so its programs attached.
+  private let map: BPFMap
   private let registration: SwiftTaskRegistration
   private let seesAllProcesses: Bool
 
@@ -38,6 +41,7 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
       return address
     }
     self.control = control
+    self.map = map
     self.registration = registration
     // The owner has the number that the process has in the first namespace of process ids. Elsewhere
     // the numbers of other processes say nothing here.

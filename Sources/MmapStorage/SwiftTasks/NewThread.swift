@@ -1,4 +1,5 @@
 internal import Glibc
+internal import LibBPF
 internal import SystemPackage
 
 /// Starts a thread that runs `body`.

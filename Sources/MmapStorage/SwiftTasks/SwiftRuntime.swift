@@ -1,4 +1,5 @@
 internal import CLibBPFShim
+internal import LibBPF
 internal import SystemPackage
 
 /// The Swift runtime of this process, as far as errors and logs name it.
@@ -32,7 +33,8 @@ public struct SwiftRuntime: Sendable, Hashable {
       attempt: attempt,
       on: "\(SwiftRuntime.current)",
       errno: errno,
-      advice: "this step failed: \(step); BPF programs cannot find Swift tasks here, so the storage "
+      advice:
+        "this step failed: \(step); BPF programs cannot find Swift tasks here, so the storage "
         + "is not used; use a Swift release that the documentation names, or report this one",
       details: details
     )

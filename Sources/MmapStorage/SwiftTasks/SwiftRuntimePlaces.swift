@@ -1,4 +1,5 @@
 internal import CLibBPFShim
+internal import LibBPF
 internal import SystemPackage
 
 /// Where the Swift runtime of this process keeps its current Swift task and that task's bindings.

@@ -1,10 +1,11 @@
 internal import CLibBPFShim
+internal import LibBPF
 internal import SystemPackage
 
 /// The program that SWIFT_TASK_STORAGE() declares for processes to register themselves. It runs in
 /// the calling thread, and acts for the process that runs it and for no other.
 final class SwiftTaskControl: Sendable {
-  private let number: CInt
+  let program: BPFProgram
   private let object: String
 
   enum Answer {
@@ -27,23 +28,18 @@ final class SwiftTaskControl: Sendable {
     guard object.programNames.contains(map.name + Self.suffix) else {
       throw notDeclared(map.describedName)
     }
-    number = try object.duplicateProgram(map.name + Self.suffix)
+    program = try object.program(map.name + Self.suffix)
     self.object = map.describedName
   }
 
-  /// Takes the descriptor over.
-  init(adopting number: CInt, for object: String) {
-    self.number = number
+  init(_ program: BPFProgram, for object: String) {
+    self.program = program
     self.object = object
   }
 
-  deinit { closeNumber(number) }
-
-  var descriptor: CInt { number }
-
   /// Checks that it is a program, and one of the storage with the map.
   func check(uses map: UInt32) throws(BPFError) {
-    let answer = mms_program_uses_map(number, map)
+    let answer = mms_program_uses_map(program.descriptor, map)
     guard answer != 1 else { return }
     throw BPFError(
       .wrongType,
@@ -113,7 +109,9 @@ final class SwiftTaskControl: Sendable {
     words += Array(repeating: 0, count: 6 - words.count)
     var result: UInt32 = 0
     let code = words.withUnsafeMutableBufferPointer { words in
-      words.baseAddress.map { mms_raw_program_run(number, $0, UInt32(words.count), &result) } ?? 0
+      words.baseAddress.map {
+        mms_raw_program_run(program.descriptor, $0, UInt32(words.count), &result)
+      } ?? 0
     }
     guard code == 0 else {
       throw BPFError(

@@ -1,5 +1,6 @@
 internal import CLibBPFShim
 internal import Glibc
+internal import LibBPF
 internal import Synchronization
 
 /// The slots of one map that this process uses, and the task-local that leads a program to them.

@@ -1,3 +1,5 @@
+public import LibBPF
+
 extension SwiftTaskStorage {
   /// Opens a storage that a loaded object declares with `SWIFT_TASK_STORAGE`.
   ///
@@ -36,13 +38,13 @@ extension SwiftTaskStorage {
     let value = try slotValue(of: known, in: map.describedName)
     let stride = info.valueSize
     let count = info.maxEntries
-    guard info.type == .array, info.flags.contains(.mappable), stride == known.type.size,
+    guard info.type == .array, info.flags.contains(.mmapable), stride == known.type.size,
       (1...1 << 24).contains(count)
     else { throw notDeclared(map.describedName) }
     try Self.checkLayout(value, map: map.name, policy: policy)
     try control.check(uses: info.id)
     let places = if let places { places } else { try await SwiftRuntimePlaces.find(for: attempt) }
-    let slots = try SwiftTaskRegistration.slots(ofMap: info.id) { 
+    let slots = try SwiftTaskRegistration.slots(ofMap: info.id) {
       (registration) throws(BPFError) -> SwiftTaskSlots in
       let owner = try control.owner()
       let memory = try MappedSwiftTaskMemory(

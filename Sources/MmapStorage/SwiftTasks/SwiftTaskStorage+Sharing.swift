@@ -1,4 +1,4 @@
-internal import CLibBPFShim
+public import LibBPF
 public import SystemPackage
 
 extension BPFObject {
@@ -20,16 +20,12 @@ extension BPFObject {
     let control = try SwiftTaskControl(of: self, map)
     let program = directory.appending(name + SwiftTaskControl.suffix)
     try map.pin(at: directory.appending(name))
-    let code = program.withPlatformString { mms_pin(control.descriptor, $0) }
-    guard code != 0 else { return }
-    try map.unpin(at: directory.appending(name))
-    throw BPFError(
-      code: code,
-      attempt: "pin the program of \(map.describedName)",
-      on: "path '\(program)'",
-      advice: code == -Errno.fileExists.rawValue
-        ? "remove what is there first, or choose another directory" : nil
-    )
+    do throws(BPFError) {
+      try control.program.pin(at: program)
+    } catch {
+      try map.unpin(at: directory.appending(name))
+      throw error
+    }
   }
 }
 
@@ -54,14 +50,8 @@ extension SwiftTaskStorage {
     policy: LayoutPolicy = .exact
   ) async throws(BPFError) {
     let map = try BPFMap(pinnedAt: directory.appending(name))
-    let path = directory.appending(name + SwiftTaskControl.suffix)
-    let number = try openPinned(
-      path,
-      readOnly: false,
-      attempt: "open the pinned program",
-      on: "path '\(path)'"
-    )
-    let control = SwiftTaskControl(adopting: number, for: map.describedName)
+    let program = try BPFProgram(pinnedAt: directory.appending(name + SwiftTaskControl.suffix))
+    let control = SwiftTaskControl(program, for: map.describedName)
     try await self.init(map: map, control: control, layout: layout, policy: policy)
   }
 
@@ -79,12 +69,10 @@ extension SwiftTaskStorage {
     layout: ValueLayout? = nil,
     policy: LayoutPolicy = .exact
   ) async throws(BPFError) {
-    let number = try duplicate(
-      control.rawValue,
-      attempt: "duplicate the program's descriptor",
-      on: "descriptor \(control.rawValue)"
+    let control = SwiftTaskControl(
+      try BPFProgram(duplicating: control),
+      for: map.describedName
     )
-    let control = SwiftTaskControl(adopting: number, for: map.describedName)
     try await self.init(map: map, control: control, layout: layout, policy: policy)
   }
 }

@@ -1,4 +1,5 @@
 internal import CLibBPFShim
+internal import LibBPF
 
 /// Checks that the program finds what Swift says in each situation that differs in the runtime.
 struct SwiftTaskVerification: Sendable {
