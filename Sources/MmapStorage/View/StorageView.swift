@@ -170,6 +170,8 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
   /// The copy is not atomic: if a program writes at the same time, some fields may be old and others
   /// new. For fields that belong together see ``readConsistently(sequence:attempts:_:)``. A `Bool`
   /// is `true` for every byte other than 0, as in C.
+  ///
+  /// Cost: the copy, and a few nanoseconds to find the `Bool`s of the type.
   @inlinable
   @inline(__always)
   public func copyValue() -> Value { address.loadWhole(as: Value.self) }
