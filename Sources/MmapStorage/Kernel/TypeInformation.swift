@@ -60,4 +60,10 @@ package struct TypeInformation: ~Copyable {
     var reader = BTFReader(btf: btf, attempt: attempt, subject: subject)
     return try reader.valueLayout(ofType: id, size: size)
   }
+
+  /// Describes the type `id`.
+  package func fieldType(_ id: UInt32) throws(BPFError) -> FieldType {
+    var reader = BTFReader(btf: btf, attempt: attempt, subject: subject)
+    return try reader.fieldType(id)
+  }
 }
