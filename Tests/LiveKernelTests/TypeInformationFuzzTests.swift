@@ -37,11 +37,12 @@ private func fuzz() throws {
   var read = 0
   while ContinuousClock.now < end {
     progress.write(number, inLibbpf: true)
-    let bytes = damaged(originals[Int(number % 2)], number)
+    let original = originals[Int(number % 2)]
+    let bytes = damaged(original, number)
     do {
       let types = try TypeInformation(bytes: bytes, name: "case \(number)")
       progress.write(number, inLibbpf: false)
-      for id in 0..<120 as Range<UInt32> {
+      for id in 0...UInt32(typeOffsets(original).count) {
         do {
           let type = try types.fieldType(id)
           // The kernel allows no larger values; and the functions below look at each element.
@@ -69,9 +70,10 @@ private func fuzz() throws {
 private func damaged(_ original: [UInt8], _ number: UInt64) -> [UInt8] {
   var random = Random(state: number &* 0x9e37_79b9_7f4a_7c15 | 1)
   var bytes = original
+  let types = typeOffsets(original)
   for _ in 0...random.next(3) {
     let word = random.next(bytes.count / 4) * 4
-    switch random.next(6) {
+    switch random.next(8) {
     case 0: bytes[random.next(bytes.count)] ^= 1 << UInt8(random.next(8))
     case 1: bytes[random.next(bytes.count)] = UInt8(random.next(256))
     case 2: put(UInt32(random.next(100)), at: word, into: &bytes)
@@ -79,11 +81,39 @@ private func damaged(_ original: [UInt8], _ number: UInt64) -> [UInt8] {
     case 4:
       let from = random.next(bytes.count / 4) * 4
       for index in 0..<4 { bytes[word + index] = bytes[from + index] }
+    case 5, 6:
+      // A reference to the type itself or to one near to it.
+      let id = random.next(types.count) + 1
+      put(UInt32(max(id + random.next(3) - 1, 0)), at: types[id - 1] + 8, into: &bytes)
     default:
       if random.next(8) == 0 { bytes.removeLast(random.next(bytes.count - 24)) }
     }
   }
   return bytes
+}
+
+/// Returns the offsets of the types, the first of which has the id 1.
+private func typeOffsets(_ bytes: [UInt8]) -> [Int] {
+  func word(_ offset: Int) -> Int {
+    (0..<4).reduce(0) { $0 | Int(bytes[offset + $1]) << (8 * $1) }
+  }
+  var offsets: [Int] = []
+  var at = word(4) + word(8)
+  let end = at + word(12)
+  while at < end {
+    offsets.append(at)
+    let (kind, count) = (word(at + 4) >> 24 & 0x1f, word(at + 4) & 0xffff)
+    let size =
+      switch kind {
+      case 1, 14, 17: 16
+      case 3: 24
+      case 4, 5, 15, 19: 12 + 12 * count
+      case 6, 13: 12 + 8 * count
+      default: 12
+      }
+    at += size
+  }
+  return offsets
 }
 
 private func put(_ value: UInt32, at offset: Int, into bytes: inout [UInt8]) {
