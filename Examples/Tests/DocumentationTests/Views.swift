@@ -40,14 +40,14 @@ private func next() async {}
 
   @Test func severalFields() throws {
     let length = try work.withCurrent { work in
-      try work.readConsistently(sequence: \.sequence) { work in
+      try work.withSeqcountRead(sequence: \.sequence) { work in
         work.span.end - work.span.start
       }
     }
     #expect(length == 0)
 
     try work.withCurrent { work in
-      work.writeConsistently(sequence: \.sequence) { work in
+      work.withSeqcountWrite(sequence: \.sequence) { work in
         work.span.start = 10
         work.span.end = 20
       }
