@@ -16,7 +16,8 @@ need_kernel_packages() {
     debian-archive-keyring
 }
 
-need_boot_packages() {
+need_boot_packages() { # flavour
+  if [[ $1 == arm64* ]]; then need_packages qemu-system-arm; fi
   need_packages qemu-system-x86 busybox-static cpio gzip
 }
 
@@ -25,37 +26,56 @@ kernel_source_version() {
   cat "$kernel_cache/$kernel_source_package.version" 2>/dev/null
 }
 
-# Downloads the source package and unpacks it to linux-VERSION/pristine in the cache. apt works on
-# lists and a cache of its own there, so the machine's sources and package lists stay as they are.
-fetch_kernel_source() {
-  local apt=$kernel_cache/apt unpacking=$kernel_cache/unpacking version options package
-  mkdir -p "$apt"/{parts,state/lists/partial,cache/archives/partial}
+# Downloads a package of Debian's into a folder. apt works on lists and a cache of its own below the
+# cache folder, so the machine's sources, package lists and architectures stay as they are.
+download_package() { # suite, architecture, package, folder
+  local apt=$kernel_cache/apt/$1-$2 options
+  mkdir -p "$apt"/{parts,state/lists/partial,cache/archives/partial} "$4"
   printf 'deb [signed-by=%s] %s %s main\n' /usr/share/keyrings/debian-archive-keyring.gpg \
-    "${MMAPSTORAGE_DEBIAN_MIRROR:-http://deb.debian.org/debian}" "$kernel_source_suite" >"$apt/sources.list"
+    "${MMAPSTORAGE_DEBIAN_MIRROR:-http://deb.debian.org/debian}" "$1" >"$apt/sources.list"
   options=(-q -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts="$apt/parts"
     -o Dir::Etc::preferencesparts="$apt/parts" -o Dir::State="$apt/state" -o Dir::Cache="$apt/cache"
-    -o Dir::State::status="$apt/state/status" -o APT::Sandbox::User=root -o Acquire::Retries=3)
+    -o Dir::State::status="$apt/state/status" -o APT::Architecture="$2" -o APT::Architectures="$2"
+    -o APT::Sandbox::User=root -o Acquire::Retries=3)
   : >"$apt/state/status"
-
-  say "Downloading $kernel_source_package from $kernel_source_suite"
-  rm -f "$apt/cache/$kernel_source_package"_*.deb
-  if ! { apt-get "${options[@]}" update && cd "$apt/cache" &&
-    apt-get "${options[@]}" download "$kernel_source_package" && cd - >/dev/null; } >"$apt/log" 2>&1; then
+  if ! { apt-get "${options[@]}" update && cd "$4" && rm -f "$3"_*.deb &&
+    apt-get "${options[@]}" download "$3" && cd - >/dev/null; } >"$apt/log" 2>&1; then
     cat "$apt/log" >&2
-    die "apt could not download $kernel_source_package from $kernel_source_suite; see its messages above"
+    die "apt could not download $3 from $1; see its messages above"
   fi
-  package=$(find "$apt/cache" -maxdepth 1 -name "${kernel_source_package}_*.deb")
+}
+
+# Unpacks the source package to linux-VERSION/pristine in the cache.
+fetch_kernel_source() {
+  local unpacking=$kernel_cache/unpacking version package
+  rm -rf "$unpacking"
+  say "Downloading $kernel_source_package from $kernel_source_suite"
+  download_package "$kernel_source_suite" amd64 "$kernel_source_package" "$unpacking"
+  package=$(find "$unpacking" -name "${kernel_source_package}_*.deb")
   version=$(dpkg-deb -f "$package" Version)
 
   say "Unpacking $kernel_source_package $version"
-  rm -rf "$unpacking"
   mkdir -p "$unpacking/source" "$kernel_cache/linux-$version"
   dpkg-deb --fsys-tarfile "$package" | tar -xf - -C "$unpacking"
   tar -xf "$unpacking/usr/src/$kernel_source_package.tar.xz" -C "$unpacking/source" --strip-components=1
   rm -rf "$kernel_cache/linux-$version/pristine"
   mv "$unpacking/source" "$kernel_cache/linux-$version/pristine"
-  rm -rf "$unpacking" "$package"
+  rm -rf "$unpacking"
   printf '%s\n' "$version" >"$kernel_cache/$kernel_source_package.version"
+}
+
+# What the selftests are linked with on arm64, and a shell for its initial file system.
+need_arm64_packages() {
+  local package root=$kernel_cache/arm64-root
+  need_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+  [[ ! -f $root/done ]] || return 0
+  rm -rf "$root"
+  for package in libelf-dev zlib1g-dev busybox-static; do
+    say "Downloading $package for arm64"
+    download_package bookworm arm64 "$package" "$root"
+    dpkg-deb -x "$root/$package"_*.deb "$root"
+  done
+  : >"$root/done"
 }
 
 # Makes sure that the source is in the cache. It stays at the version that was downloaded first.
@@ -74,6 +94,7 @@ need_kernel_source() {
 kernel_fragments() {
   echo kernel/config/base.config
   echo kernel/config/bpf.config
+  if [[ $1 != arm64* ]]; then echo kernel/config/x86.config; fi
   if [[ $1 != plain ]]; then echo "kernel/config/$1.config"; fi
 }
 
