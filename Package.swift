@@ -97,6 +97,13 @@ let package = Package(
       swiftSettings: swiftSettings,
       plugins: ["BPFPlugin"]
     ),
+    .testTarget(
+      name: "SwiftTaskTests",
+      dependencies: ["MmapStorage", "MmapStorageTesting", "TestSupport", "CTestSupport"],
+      exclude: ["Programs"],
+      swiftSettings: swiftSettings,
+      plugins: ["BPFPlugin"]
+    ),
   ],
   swiftLanguageModes: [.v6]
 )

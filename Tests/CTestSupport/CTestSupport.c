@@ -87,3 +87,8 @@ int test_stay_on_first_processor(void)
 	CPU_SET(processor, &one);
 	return sched_setaffinity(0, sizeof(one), &one) ? errno : 0;
 }
+
+void test_call(unsigned long first, unsigned long second, unsigned long third)
+{
+	syscall(SYS_getppid, first, second, third);
+}

@@ -7,6 +7,7 @@
 #include "mms_libbpf.h"
 #include "mms_sites.h"
 #include "mms_slots.h"
+#include "mms_swift_task.h"
 #include "mms_syscalls.h"
 
 #endif

@@ -27,6 +27,9 @@ int test_program_info(int fd, char name[16], int *translated, int *jited);
 /* Keeps the calling thread on the first of the processors that it may use. 0, or an errno. */
 int test_stay_on_first_processor(void);
 
+/* getppid(), which takes no arguments, with three. */
+void test_call(unsigned long first, unsigned long second, unsigned long third);
+
 /* Needs these bytes in memory, and may have changed them for all that the compiler knows. */
 static inline void test_look_at(const void *bytes)
 {

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef SWIFT_TASK_STORAGE_BPF_H
+#define SWIFT_TASK_STORAGE_BPF_H
+
+/*
+ * Storage of Swift tasks (Swift's `Task`, not the kernel's), shared with a process that uses
+ * SwiftTaskStorage of the MmapStorage library.
+ *
+ *	#include <linux/bpf.h>
+ *	#include <swift_task_storage.bpf.h>
+ *
+ *	struct request {
+ *		__u64 id;
+ *		__u64 syscalls;
+ *	};
+ *
+ *	SWIFT_TASK_STORAGE(requests, struct request, 4096);
+ *
+ *	SEC("tp_btf/sys_enter")
+ *	int count_call(void *ctx)
+ *	{
+ *		struct request *request = swift_task_storage_get(requests);
+ *
+ *		if (request)
+ *			__sync_fetch_and_add(&request->syscalls, 1);
+ *		return 0;
+ *	}
+ *
+ * Include <linux/bpf.h> or a vmlinux.h first. Needs Linux 5.11 (storage of kernel tasks), a license
+ * compatible with the GPL, and a program that does not sleep; one that does calls
+ * swift_task_storage_get() inside bpf_rcu_read_lock().
+ */
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+/*
+ * How many bindings of task-locals a program looks at: those of the Swift task and of its parents,
+ * latest first, whoever made them. A storage that is bound further down is not found.
+ */
+#define SWIFT_TASK_STORAGE_BINDINGS 64
+
+/* SWIFT_TASK_STORAGE() takes at most so many slots. */
+#define SWIFT_TASK_STORAGE_SLOTS (1 << 24)
+
+/*
+ * SWIFT_TASK_STORAGE(name, type, slots)
+ *
+ * Declares storage of Swift tasks: at most `slots` scopes of all processes together have a value of
+ * `type` at the same time. Declares
+ *
+ *  - the map `name`: an array of slots, which user space maps (BPF_F_MMAPABLE);
+ *  - the map `name`_processes: where the Swift runtime of each process keeps its current task. Only
+ *    the program below writes it;
+ *  - the program `name`_control, which is not attached: a process runs it to register itself.
+ */
+#define SWIFT_TASK_STORAGE(name, value_type, slots)				\
+	_Static_assert((slots) > 0 && (slots) <= SWIFT_TASK_STORAGE_SLOTS,	\
+		       "'" #name "' has too few or too many slots");		\
+	struct __swift_task_slot_##name {					\
+		__u64 owner;							\
+		__u64 holder;							\
+		value_type value;						\
+	} __attribute__((aligned(64)));						\
+	struct {								\
+		__uint(type, BPF_MAP_TYPE_ARRAY);				\
+		__uint(map_flags, BPF_F_MMAPABLE);				\
+		__uint(max_entries, slots);					\
+		__type(key, __u32);						\
+		__type(value, struct __swift_task_slot_##name);			\
+	} name SEC(".maps");							\
+	struct {								\
+		__uint(type, BPF_MAP_TYPE_TASK_STORAGE);			\
+		__uint(map_flags, BPF_F_NO_PREALLOC);				\
+		__type(key, int);						\
+		__type(value, struct __swift_task_process);			\
+	} name##_processes SEC(".maps");					\
+	static __always_inline __attribute__((unused))				\
+	struct __swift_task_slot_##name *__swift_task_slot_get_##name(void)	\
+	{									\
+		struct __swift_task_slot_##name *slot;				\
+		struct __swift_task_process *process;				\
+		struct __swift_task_thread *thread;				\
+		__u64 tag;							\
+		__u32 index;							\
+										\
+		thread = (void *)bpf_get_current_task_btf();			\
+		process = bpf_task_storage_get(&name##_processes,		\
+					       thread->group_leader, 0, 0);	\
+		if (!process)							\
+			return 0;						\
+		tag = __swift_task_tag(thread, process);			\
+		index = tag & (SWIFT_TASK_STORAGE_SLOTS - 1);			\
+		slot = tag ? bpf_map_lookup_elem(&name, &index) : 0;		\
+		if (!slot || slot->owner != process->owner ||			\
+		    slot->holder != tag)					\
+			return 0;						\
+		return slot;							\
+	}									\
+	static __always_inline __attribute__((unused))				\
+	value_type *__swift_task_storage_get_##name(void)			\
+	{									\
+		struct __swift_task_slot_##name *slot;				\
+										\
+		slot = __swift_task_slot_get_##name();				\
+		return slot ? &slot->value : 0;					\
+	}									\
+	SEC("raw_tp")								\
+	int name##_control(struct bpf_raw_tracepoint_args *arguments)		\
+	{									\
+		struct __swift_task_slot_##name *slot;				\
+		struct __swift_task_process *process;				\
+		struct __swift_task_thread *thread;				\
+										\
+		thread = (void *)bpf_get_current_task_btf();			\
+		switch (arguments->args[0]) {					\
+		case __SWIFT_TASK_OWNER_HIGH:					\
+			return __swift_task_owner(thread) >> 32;		\
+		case __SWIFT_TASK_OWNER_LOW:					\
+			return __swift_task_owner(thread);			\
+		case __SWIFT_TASK_REGISTER:					\
+			process = bpf_task_storage_get(&name##_processes,	\
+				thread->group_leader, 0,			\
+				BPF_LOCAL_STORAGE_GET_F_CREATE);		\
+			if (!process)						\
+				return 0;					\
+			__swift_task_register(thread, process, arguments);	\
+			return 1;						\
+		case __SWIFT_TASK_UNREGISTER:					\
+			bpf_task_storage_delete(&name##_processes,		\
+						thread->group_leader);		\
+			return 1;						\
+		case __SWIFT_TASK_CHECK:					\
+			slot = __swift_task_slot_get_##name();			\
+			if (!slot)						\
+				return 1;					\
+			return slot->holder == arguments->args[1] ? 2 : 3;	\
+		}								\
+		return 0;							\
+	}									\
+	extern int __swift_task_storage_##name##_is_declared
+
+/*
+ * swift_task_storage_get(name)
+ *
+ * The value of the Swift task that is current on the current thread: that of the innermost scope of
+ * SwiftTaskStorage.withValue() that it is in. While no Swift task is current, the value of the
+ * innermost synchronous scope of the thread. NULL outside of any scope, where slots ran out, in
+ * processes that are not registered, and where memory cannot be read.
+ *
+ * Threads that run child tasks of the same Swift task get the same value at the same time: use
+ * atomic operations.
+ */
+#define swift_task_storage_get(name) __swift_task_storage_get_##name()
+
+/* What follows is not for programs. */
+
+enum {
+	__SWIFT_TASK_OWNER_HIGH = 1,
+	__SWIFT_TASK_OWNER_LOW = 2,
+	__SWIFT_TASK_REGISTER = 3,
+	__SWIFT_TASK_UNREGISTER = 4,
+	__SWIFT_TASK_CHECK = 5,
+};
+
+/* What a process said about itself; nothing here is trusted but owner and exec_id. */
+struct __swift_task_process {
+	__u64 owner;		/* which slots are the process's */
+	__u64 exec_id;		/* of the program image that registered */
+	__u64 key;		/* what a binding of ours has behind its link */
+	__s64 task_word;	/* from the thread pointer: the current Swift task */
+	__s64 thread_word;	/* from the thread pointer: the thread's own scopes */
+	__u32 bindings;		/* from the Swift task: its latest binding */
+	__u32 tag;		/* from a binding: our value */
+};
+
+
+struct thread_struct___swift_task {
+#if defined(__TARGET_ARCH_x86)
+	unsigned long fsbase;
+#elif defined(__TARGET_ARCH_arm64)
+	struct {
+		unsigned long tp_value;
+	} uw;
+#else
+#error "swift_task_storage.bpf.h knows x86-64 and arm64 (define __TARGET_ARCH_x86 or __TARGET_ARCH_arm64)"
+#endif
+} __attribute__((preserve_access_index));
+
+struct task_struct___swift_task {
+	int tgid;
+	__u64 start_time;
+	__u64 self_exec_id;
+	struct task_struct *group_leader;
+	struct thread_struct___swift_task thread;
+} __attribute__((preserve_access_index));
+
+#define __swift_task_thread task_struct___swift_task
+
+#if defined(__TARGET_ARCH_x86)
+#define __SWIFT_TASK_THREAD_POINTER(thread_) ((thread_)->thread.fsbase)
+#elif defined(__TARGET_ARCH_arm64)
+/* Not tested on hardware. Written when a thread is switched out, so 0 before the first time. */
+#define __SWIFT_TASK_THREAD_POINTER(thread_) ((thread_)->thread.uw.tp_value)
+#endif
+
+/* Not the same for any two processes: process ids are used again, but not in the same nanosecond. */
+static __always_inline __attribute__((unused))
+__u64 __swift_task_owner(struct __swift_task_thread *thread)
+{
+	struct __swift_task_thread *leader = (void *)thread->group_leader;
+
+	return (__u64)thread->tgid << 32 | (__u32)leader->start_time;
+}
+
+static __always_inline __attribute__((unused))
+void __swift_task_register(struct __swift_task_thread *thread,
+			   struct __swift_task_process *process,
+			   struct bpf_raw_tracepoint_args *arguments)
+{
+	process->owner = __swift_task_owner(thread);
+	process->exec_id = thread->self_exec_id;
+	process->key = arguments->args[1];
+	process->task_word = arguments->args[2];
+	process->thread_word = arguments->args[3];
+	process->bindings = arguments->args[4];
+	process->tag = arguments->args[5];
+}
+
+static __always_inline __attribute__((unused))
+__u64 __swift_task_read(__u64 address)
+{
+	__u64 word;
+
+	return bpf_probe_read_user(&word, sizeof(word), (void *)address) ? 0 : word;
+}
+
+/*
+ * The tag of our latest binding, 0 if there is none. The low bits of a link: bit 2 marks an item
+ * that has no value, and with bit 1 nothing behind it counts.
+ */
+static __always_inline __attribute__((unused))
+__u64 __swift_task_tag(struct __swift_task_thread *thread,
+		       const struct __swift_task_process *process)
+{
+	__u64 pointer = __SWIFT_TASK_THREAD_POINTER(thread);
+	__u64 words[8] = {};
+	__u64 item, task;
+	__u32 size;
+	int i;
+
+	if (thread->self_exec_id != process->exec_id)
+		return 0;
+	task = __swift_task_read(pointer + process->task_word);
+	item = __swift_task_read(task ? task + process->bindings :
+				 pointer + process->thread_word);
+	size = process->tag + sizeof(*words);
+	barrier_var(size);
+	if (size < 2 * sizeof(*words) || size > sizeof(words))
+		return 0;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < SWIFT_TASK_STORAGE_BINDINGS; i++) {
+		item &= ~7ull;
+		if (!item)
+			return 0;
+		if (bpf_probe_read_user(words, size, (void *)item)) {
+			/* The last words of the last page: without a value, so only the link counts. */
+			words[0] = __swift_task_read(item);
+			words[1] = 0;
+		}
+		if (words[1] == process->key && !(words[0] & 4))
+			return words[(size / sizeof(*words) - 1) & 7];
+		if ((words[0] & 6) == 6)
+			return 0;
+		item = words[0];
+	}
+	return 0;
+}
+
+#endif

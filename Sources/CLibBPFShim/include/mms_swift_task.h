@@ -1,0 +1,71 @@
+#ifndef MMS_SWIFT_TASK_H
+#define MMS_SWIFT_TASK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What storage of Swift tasks needs of the Swift runtime, the threads and the kernel. */
+
+#pragma clang assume_nonnull begin
+
+#define MMS_HIDDEN __attribute__((visibility("hidden")))
+
+/* The runtime. */
+
+/* Whether the calling thread runs a Swift task now. */
+MMS_HIDDEN bool mms_swift_task_is_current(void);
+
+/* The version of the layout that the runtime exports for debuggers; -1 if it exports none. */
+MMS_HIDDEN int64_t mms_swift_layout_version(void);
+
+/* The file that the runtime is in; always terminated. */
+MMS_HIDDEN void mms_swift_runtime_path(char *path, size_t size);
+
+/*
+ * The words in the runtime's thread-local memory that equal the current Swift task, as offsets from
+ * the thread pointer. Without a Swift task: the words that are 0. Returns their number, of which the
+ * first `capacity` are stored, or -ENOENT if the runtime has no thread-local memory.
+ */
+MMS_HIDDEN long mms_swift_find_task_words(int64_t *offsets, size_t capacity);
+
+/* Where a word in the current Swift task points to a binding with `key` and `tag`. */
+struct mms_swift_binding {
+	uint32_t bindings;	/* the word's offset in the Swift task */
+	uint32_t tag;		/* the tag's offset in the binding; the key is at 8 */
+};
+
+/* The same kind of result; -EAGAIN without a Swift task, or another error of pipe2(). */
+MMS_HIDDEN long mms_swift_find_bindings(uint64_t key, uint64_t tag,
+					struct mms_swift_binding *found, size_t capacity);
+
+/*
+ * The scopes of threads that run no Swift task. They look like the runtime's bindings, with the tag
+ * in each word where the runtime may have it.
+ */
+struct mms_thread_scope {
+	uint64_t link;
+	uint64_t key;
+	uint64_t tag[6];
+};
+
+MMS_HIDDEN void mms_thread_scope_enter(struct mms_thread_scope *scope, uint64_t key,
+				       uint64_t tag);
+MMS_HIDDEN void mms_thread_scope_leave(struct mms_thread_scope *scope);
+
+/* Where the head of the list is, from the thread pointer. */
+MMS_HIDDEN int64_t mms_thread_scope_offset(void);
+
+/* Runs a program of type raw_tp in the calling thread; `words` are its arguments, at most 12. */
+MMS_HIDDEN int mms_raw_program_run(int fd, uint64_t *words, uint32_t count, uint32_t *result);
+
+/*
+ * A shared mapping of a descriptor that a child of fork() does not share: it has zeroes in its place,
+ * of its own. -ENOMEM if there is no memory to remember it.
+ */
+MMS_HIDDEN int mms_map_for_process(int fd, size_t size, void *_Nullable *_Nonnull address);
+MMS_HIDDEN void mms_unmap_for_process(void *address);
+
+#pragma clang assume_nonnull end
+
+#endif

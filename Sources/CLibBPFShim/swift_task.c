@@ -1,0 +1,271 @@
+#define _GNU_SOURCE
+#include "mms_swift_task.h"
+
+#include <bpf/bpf.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+extern void *swift_task_getCurrent(void);
+extern const size_t _swift_concurrency_debug_asyncTaskSize __attribute__((weak));
+extern const uint32_t _swift_concurrency_debug_internal_layout_version __attribute__((weak));
+
+static uint64_t thread_pointer(void)
+{
+	uint64_t pointer;
+
+#if defined(__x86_64__)
+	__asm__("movq %%fs:0, %0" : "=r"(pointer));
+#elif defined(__aarch64__)
+	__asm__("mrs %0, tpidr_el0" : "=r"(pointer));
+#else
+	pointer = 0;
+#endif
+	return pointer;
+}
+
+bool mms_swift_task_is_current(void)
+{
+	return swift_task_getCurrent() != NULL;
+}
+
+int64_t mms_swift_layout_version(void)
+{
+	const uint32_t *version = &_swift_concurrency_debug_internal_layout_version;
+
+	return version ? (int64_t)*version : -1;
+}
+
+void mms_swift_runtime_path(char *path, size_t size)
+{
+	Dl_info info;
+	const char *found = "";
+
+	if (!size)
+		return;
+	if (dladdr((void *)swift_task_getCurrent, &info) && info.dli_fname)
+		found = info.dli_fname;
+	strncpy(path, found, size - 1);
+	path[size - 1] = 0;
+}
+
+/* The thread-local memory of the module that has a function. */
+struct thread_memory {
+	uintptr_t function;
+	char *start;
+	size_t size;
+};
+
+static int find_thread_memory(struct dl_phdr_info *info, size_t size, void *context)
+{
+	struct thread_memory *memory = context;
+	const ElfW(Phdr) *thread_local_segment = NULL;
+	bool has_function = false;
+
+	(void)size;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+
+		if (segment->p_type == PT_TLS)
+			thread_local_segment = segment;
+		if (segment->p_type == PT_LOAD &&
+		    memory->function - (info->dlpi_addr + segment->p_vaddr) < segment->p_memsz)
+			has_function = true;
+	}
+	if (!has_function)
+		return 0;
+	if (thread_local_segment && info->dlpi_tls_data) {
+		memory->start = info->dlpi_tls_data;
+		memory->size = thread_local_segment->p_memsz;
+	}
+	return 1;
+}
+
+long mms_swift_find_task_words(int64_t *offsets, size_t capacity)
+{
+	struct thread_memory memory = { .function = (uintptr_t)swift_task_getCurrent };
+	void *task = swift_task_getCurrent();
+	size_t found = 0;
+
+	dl_iterate_phdr(find_thread_memory, &memory);
+	if (!memory.start)
+		return -ENOENT;
+	for (size_t at = 0; at + sizeof(task) <= memory.size; at += sizeof(task)) {
+		if (*(void *volatile *)(memory.start + at) != task)
+			continue;
+		if (found < capacity)
+			offsets[found] = (int64_t)((uint64_t)memory.start + at - thread_pointer());
+		found++;
+	}
+	return (long)found;
+}
+
+/* Reads memory that may not be there. */
+static bool peek(const int pipe[2], uint64_t address, void *to, size_t size)
+{
+	ssize_t written = write(pipe[1], (const void *)address, size);
+	char rest[64];
+
+	if (written <= 0)
+		return false;
+	if ((size_t)written != size) {
+		(void)!read(pipe[0], rest, sizeof(rest));
+		return false;
+	}
+	return read(pipe[0], to, size) == (ssize_t)size;
+}
+
+long mms_swift_find_bindings(uint64_t key, uint64_t tag, struct mms_swift_binding *found,
+			     size_t capacity)
+{
+	const size_t *exported = &_swift_concurrency_debug_asyncTaskSize;
+	char *task = swift_task_getCurrent();
+	size_t task_size = exported ? *exported : 256;
+	size_t count = 0;
+	int pipe[2];
+
+	if (!task)
+		return -EAGAIN;
+	if (pipe2(pipe, O_CLOEXEC | O_NONBLOCK))
+		return -errno;
+	for (size_t at = 0; at + 8 <= task_size; at += 8) {
+		uint64_t address = *(volatile uint64_t *)(task + at) & ~7ull;
+		uint64_t words[8] = { 0 };
+
+		if (address < 4096)
+			continue;
+		/* A binding without much of a value may be shorter. */
+		for (size_t size = sizeof(words); size >= 32; size -= 8)
+			if (peek(pipe, address, words, size))
+				break;
+		if (words[1] != key)
+			continue;
+		for (uint32_t word = 2; word < 8; word++) {
+			if (words[word] != tag)
+				continue;
+			if (count < capacity)
+				found[count] = (struct mms_swift_binding){ (uint32_t)at, word * 8 };
+			count++;
+		}
+	}
+	close(pipe[0]);
+	close(pipe[1]);
+	return (long)count;
+}
+
+static _Thread_local uint64_t thread_scopes __attribute__((tls_model("initial-exec")));
+
+void mms_thread_scope_enter(struct mms_thread_scope *scope, uint64_t key, uint64_t tag)
+{
+	scope->link = thread_scopes;
+	scope->key = key;
+	for (size_t word = 0; word < sizeof(scope->tag) / sizeof(*scope->tag); word++)
+		scope->tag[word] = tag;
+	/* A program that interrupts finds the whole scope or none. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	*(volatile uint64_t *)&thread_scopes = (uint64_t)scope;
+}
+
+void mms_thread_scope_leave(struct mms_thread_scope *scope)
+{
+	*(volatile uint64_t *)&thread_scopes = scope->link;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+int64_t mms_thread_scope_offset(void)
+{
+	return (int64_t)((uint64_t)&thread_scopes - thread_pointer());
+}
+
+int mms_raw_program_run(int fd, uint64_t *words, uint32_t count, uint32_t *result)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = words,
+		    .ctx_size_in = count * (uint32_t)sizeof(*words));
+	int error = bpf_prog_test_run_opts(fd, &options);
+
+	*result = options.retval;
+	return error;
+}
+
+/* The mappings that a child of fork() replaces. */
+struct process_mapping {
+	struct process_mapping *next;
+	void *address;
+	size_t size;
+};
+
+static pthread_mutex_t mappings_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct process_mapping *mappings;
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&mappings_lock);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&mappings_lock);
+}
+
+static void after_fork_in_child(void)
+{
+	for (struct process_mapping *mapping = mappings; mapping; mapping = mapping->next) {
+		void *replaced = mmap(mapping->address, mapping->size, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+		/* Better no memory than the parent's. */
+		if (replaced == MAP_FAILED)
+			munmap(mapping->address, mapping->size);
+	}
+	pthread_mutex_unlock(&mappings_lock);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
+
+int mms_map_for_process(int fd, size_t size, void **address)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct process_mapping *mapping = malloc(sizeof(*mapping));
+	int error = 0;
+
+	if (!mapping)
+		return -ENOMEM;
+	pthread_once(&once, watch_forks);
+	pthread_mutex_lock(&mappings_lock);
+	*address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (*address == MAP_FAILED) {
+		error = -errno;
+		*address = NULL;
+		free(mapping);
+	} else {
+		*mapping = (struct process_mapping){ mappings, *address, size };
+		mappings = mapping;
+	}
+	pthread_mutex_unlock(&mappings_lock);
+	return error;
+}
+
+void mms_unmap_for_process(void *address)
+{
+	pthread_mutex_lock(&mappings_lock);
+	for (struct process_mapping **at = &mappings; *at; at = &(*at)->next) {
+		struct process_mapping *mapping = *at;
+
+		if (mapping->address != address)
+			continue;
+		*at = mapping->next;
+		munmap(mapping->address, mapping->size);
+		free(mapping);
+		break;
+	}
+	pthread_mutex_unlock(&mappings_lock);
+}

@@ -1,0 +1,48 @@
+internal import CLibBPFShim
+internal import SystemPackage
+
+/// The Swift runtime of this process, as far as errors and logs name it.
+public struct SwiftRuntime: Sendable, Hashable {
+  /// The version of the layout that the runtime exports for debuggers; nil if it exports none.
+  public let layoutVersion: UInt32?
+
+  /// The file with the runtime's code: libswift_Concurrency, or the program itself where it is
+  /// linked statically. May be empty.
+  public let path: String
+
+  /// The runtime of this process.
+  public static let current: SwiftRuntime = {
+    let version = mms_swift_layout_version()
+    let path = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { path in
+      guard let start = path.baseAddress else { return "" }
+      mms_swift_runtime_path(start, path.count)
+      return String(cString: start)
+    }
+    return SwiftRuntime(layoutVersion: UInt32(exactly: version), path: path)
+  }()
+
+  static func unsupported(
+    _ attempt: String,
+    step: String,
+    errno: Errno? = nil,
+    details: String = ""
+  ) -> BPFError {
+    BPFError(
+      .unsupported,
+      attempt: attempt,
+      on: "\(SwiftRuntime.current)",
+      errno: errno,
+      advice: "this step failed: \(step); BPF programs cannot find Swift tasks here, so the storage "
+        + "is not used; use a Swift release that the documentation names, or report this one",
+      details: details
+    )
+  }
+}
+
+extension SwiftRuntime: CustomStringConvertible {
+  /// One line, such as "Swift runtime with layout version 1 in '/usr/lib/libswift_Concurrency.so'".
+  public var description: String {
+    let version = layoutVersion.map { "layout version \($0)" } ?? "no layout version"
+    return "Swift runtime with \(version)" + (path.isEmpty ? "" : " in '\(path)'")
+  }
+}

@@ -1,0 +1,113 @@
+internal import CLibBPFShim
+internal import SystemPackage
+
+/// The program that SWIFT_TASK_STORAGE() declares for processes to register themselves. It runs in
+/// the calling thread, and acts for the process that runs it and for no other.
+final class SwiftTaskControl: Sendable {
+  private let number: CInt
+  private let object: String
+
+  enum Answer {
+    case none, own, other
+  }
+
+  private enum Operation: UInt64 {
+    case ownerHigh = 1
+    case ownerLow = 2
+    case register = 3
+    case unregister = 4
+    case check = 5
+  }
+
+  /// Takes the descriptor over.
+  init(adopting number: CInt, for object: String) {
+    self.number = number
+    self.object = object
+  }
+
+  deinit { closeNumber(number) }
+
+  var descriptor: CInt { number }
+
+  /// What stands in the slots of the calling process.
+  func owner() throws(BPFError) -> UInt64 {
+    let attempt = "ask the kernel which process this is"
+    let high = try run(.ownerHigh, attempt: attempt)
+    let low = try run(.ownerLow, attempt: attempt)
+    let owner = UInt64(high) << 32 | UInt64(low)
+    guard owner != 0 else { throw unexpected(attempt) }
+    return owner
+  }
+
+  /// Tells the program where the calling process's runtime keeps its current Swift task.
+  func register(_ places: SwiftRuntimePlaces, key: UInt64) throws(BPFError) {
+    let attempt = "register the process"
+    let answer = try run(
+      .register,
+      key,
+      UInt64(bitPattern: places.taskWord),
+      UInt64(bitPattern: mms_thread_scope_offset()),
+      UInt64(places.bindings),
+      UInt64(places.tag),
+      attempt: attempt
+    )
+    guard answer == 1 else {
+      throw BPFError(
+        .outOfResources,
+        attempt: attempt,
+        on: object,
+        advice: "the kernel has no memory for it"
+      )
+    }
+  }
+
+  /// Ends the registration.
+  func unregister() {
+    _ = try? run(.unregister, attempt: "unregister the process")
+  }
+
+  /// What a program that runs in the calling thread finds now: a slot of the tag, another, or none.
+  func check(_ tag: UInt64) throws(BPFError) -> Answer {
+    let attempt = "ask the program for the storage of the current Swift task"
+    switch try run(.check, tag, attempt: attempt) {
+    case 1: return .none
+    case 2: return .own
+    case 3: return .other
+    default: throw unexpected(attempt)
+    }
+  }
+
+  private func run(
+    _ operation: Operation,
+    _ arguments: UInt64...,
+    attempt: String
+  ) throws(BPFError) -> UInt32 {
+    var words = [operation.rawValue] + arguments
+    // The program may read any of them, so the kernel wants all.
+    words += Array(repeating: 0, count: 6 - words.count)
+    var result: UInt32 = 0
+    let code = words.withUnsafeMutableBufferPointer { words in
+      words.baseAddress.map { mms_raw_program_run(number, $0, UInt32(words.count), &result) } ?? 0
+    }
+    guard code == 0 else {
+      throw BPFError(
+        code: code,
+        attempt: attempt,
+        on: object,
+        advice: code == -Errno.invalidArgument.rawValue
+          ? "the descriptor is not that of the program that SWIFT_TASK_STORAGE() declares" : nil
+      )
+    }
+    return result
+  }
+
+  private func unexpected(_ attempt: String) -> BPFError {
+    BPFError(
+      .wrongType,
+      attempt: attempt,
+      on: object,
+      advice: "its answer makes no sense; the descriptor is not that of the program that "
+        + "SWIFT_TASK_STORAGE() declares, or header and library are of different versions"
+    )
+  }
+}

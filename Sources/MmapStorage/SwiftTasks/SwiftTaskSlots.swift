@@ -1,0 +1,202 @@
+internal import CLibBPFShim
+internal import Glibc
+internal import Synchronization
+
+/// The slots of one map that this process uses, and the task-local that leads a program to them.
+///
+/// A slot is `{ owner, holder, value }`. The owner is a process, and stays; the holder is the tag of
+/// the lease. A program reaches a slot only if it finds the tag in a binding of the current Swift
+/// task, the holder is the same tag, and the owner is the process. A tag is used once.
+///
+/// Slots are taken and given back without a lock or a system call. A process claims slots in batches,
+/// from those that nobody has, or whose owner has exited.
+@usableFromInline
+final class SwiftTaskSlots: Sendable {
+  /// Bound to a lease in each scope.
+  @usableFromInline
+  let local = TaskLocal<SwiftTaskBinding>(wrappedValue: .none)
+
+  let count: Int
+  private let stride: Int
+  private let valueSize: Int
+  private let owner: UInt64
+  private let memory: any SwiftTaskMemory
+  private nonisolated(unsafe) let base: UnsafeMutableRawPointer
+
+  /// The free slots that are the process's: index plus one of the first in the lower 32 bits, a number
+  /// that changes each time in the upper ones.
+  private let free = Atomic<UInt64>(0)
+  /// For each slot: index plus one of the next free one, and the generation.
+  private nonisolated(unsafe) let next: UnsafeMutablePointer<UInt32>
+  private nonisolated(unsafe) let generations: UnsafeMutablePointer<UInt64>
+
+  private let claims = ForkSafeLock()
+  private nonisolated(unsafe) var claimedUpTo = 0
+  private let process = getpid()
+  /// How many scopes found no slot.
+  let overflows = Atomic<Int>(0)
+
+  private static var ownerOffset: Int { 0 }
+  private static var holderOffset: Int { 8 }
+  static var valueOffset: Int { 16 }
+  private static var indexBits: UInt64 { 24 }
+  private static var batch: Int { 64 }
+  /// After how many more scopes without a slot to look for unclaimed ones again.
+  private static var patience: Int { 1024 }
+
+  /// - Parameters:
+  ///   - memory: The slots.
+  ///   - stride: Bytes from one slot to the next.
+  ///   - count: The number of slots, at most 2^24.
+  ///   - valueSize: Bytes of a value.
+  ///   - owner: What stands in the process's slots; not 0.
+  init(
+    _ memory: any SwiftTaskMemory,
+    stride: Int,
+    count: Int,
+    valueSize: Int,
+    owner: UInt64
+  ) {
+    self.memory = memory
+    self.base = memory.base
+    self.stride = stride
+    self.count = count
+    self.valueSize = valueSize
+    self.owner = owner
+    next = .allocate(capacity: count)
+    next.initialize(repeating: 0, count: count)
+    generations = .allocate(capacity: count)
+    generations.initialize(repeating: 0, count: count)
+    // Not where each process begins.
+    claimedUpTo = Int.random(in: 0..<count)
+  }
+
+  deinit {
+    for index in 0..<count { word(index, Self.ownerOffset).release(from: owner) }
+    next.deallocate()
+    generations.deallocate()
+  }
+
+  /// What a binding of the task-local has behind its link.
+  var key: UInt64 {
+    UInt64(UInt(bitPattern: Unmanaged.passUnretained(local).toOpaque()))
+  }
+
+  // MARK: Taking and giving back
+
+  /// A lease of a slot whose value is zero; nil if there is none.
+  ///
+  /// - Parameter onEnd: Gets the value when the last holder of the lease has given it up.
+  @usableFromInline
+  func lease(onEnd: (@Sendable (UnsafeMutableRawPointer) -> Void)?) -> SwiftTaskLease? {
+    guard let index = pop() ?? claim() else {
+      overflows.add(1, ordering: .relaxed)
+      return nil
+    }
+    generations[index] &+= 1
+    if generations[index] >= 1 << (64 - Self.indexBits) { generations[index] = 1 }
+    let tag = generations[index] << Self.indexBits | UInt64(index)
+    let slot = base + index * stride
+    (slot + Self.valueOffset).initializeMemory(as: UInt8.self, repeating: 0, count: valueSize)
+    mms_store_release64(slot + Self.holderOffset, tag)
+    return SwiftTaskLease(self, tag: tag, address: slot + Self.valueOffset, onEnd: onEnd)
+  }
+
+  func release(_ tag: UInt64) {
+    let index = Int(tag & (1 << Self.indexBits - 1))
+    mms_store_release64(base + index * stride + Self.holderOffset, 0)
+    push(index)
+  }
+
+  private func pop() -> Int? {
+    var head = free.load(ordering: .acquiring)
+    while true {
+      guard head & 0xffff_ffff != 0 else { return nil }
+      let index = Int(head & 0xffff_ffff) - 1
+      // Another thread may take the slot and write this meanwhile; the exchange fails then.
+      let rest = UInt64(mms_load32(next + index))
+      let (exchanged, current) = free.weakCompareExchange(
+        expected: head,
+        desired: (head >> 32 &+ 1) << 32 | rest,
+        successOrdering: .acquiring,
+        failureOrdering: .acquiring
+      )
+      if exchanged { return index }
+      head = current
+    }
+  }
+
+  private func push(_ index: Int) {
+    var head = free.load(ordering: .relaxed)
+    while true {
+      mms_store32(next + index, UInt32(head & 0xffff_ffff))
+      let (exchanged, current) = free.weakCompareExchange(
+        expected: head,
+        desired: (head >> 32 &+ 1) << 32 | UInt64(index + 1),
+        successOrdering: .releasing,
+        failureOrdering: .relaxed
+      )
+      if exchanged { return }
+      head = current
+    }
+  }
+
+  // MARK: Claiming
+
+  private func claim() -> Int? {
+    let misses = overflows.load(ordering: .relaxed)
+    guard misses % Self.patience == 0 else { return nil }
+    // In the child of a fork another thread may have had the lock, and is not there.
+    guard getpid() == process else { return nil }
+    return claims.withLock { () -> Int? in
+      if let index = pop() { return index }
+      return claim { $0 == 0 } ?? claim { $0 != owner && memory.hasExited($0) }
+    }
+  }
+
+  /// Claims a batch of slots by their owner.
+  private func claim(where isFree: (UInt64) -> Bool) -> Int? {
+    var claimed: Int?
+    var left = Self.batch
+    var index = claimedUpTo
+    for _ in 0..<count where left > 0 {
+      let place = word(index, Self.ownerOffset)
+      let current = place.load()
+      if isFree(current), place.claim(for: owner, from: current) {
+        mms_store_release64(base + index * stride + Self.holderOffset, 0)
+        if claimed == nil { claimed = index } else { push(index) }
+        left -= 1
+      }
+      index = index + 1 == count ? 0 : index + 1
+    }
+    claimedUpTo = index
+    return claimed
+  }
+
+  private func word(_ index: Int, _ offset: Int) -> OwnerWord {
+    OwnerWord(address: base + index * stride + offset)
+  }
+}
+
+/// The owner of a slot, which other processes change as well.
+private struct OwnerWord {
+  let address: UnsafeMutableRawPointer
+
+  func load() -> UInt64 { mms_load_acquire64(address) }
+
+  func claim(for owner: UInt64, from current: UInt64) -> Bool {
+    var expected = current
+    return mms_compare_exchange64(address, &expected, owner)
+  }
+
+  func release(from owner: UInt64) { _ = claim(for: 0, from: owner) }
+}
+
+/// Memory that slots are in.
+protocol SwiftTaskMemory: Sendable {
+  /// The first slot.
+  var base: UnsafeMutableRawPointer { get }
+
+  /// Whether the process that `owner` stands for is known to have exited.
+  func hasExited(_ owner: UInt64) -> Bool
+}

@@ -1,0 +1,164 @@
+internal import Synchronization
+
+/// Storage of a Swift task, shared with BPF programs.
+///
+/// A *Swift task* is what Swift's `Task` is, and not a task of the kernel, which is a thread. For
+/// storage of threads see ``TaskLocalStorage``.
+///
+/// ```swift
+/// let requests = try await SwiftTaskStorage<Request>(object, "requests")
+/// let (response, totals) = try await requests.withValue({ $0.id = 42 }) {
+///   try await handle()
+/// }
+/// ```
+///
+/// While `handle()` runs, on whatever thread and executor, a BPF program that runs on the same thread
+/// gets the value from `swift_task_storage_get(requests)`: after each `await`, in child tasks, in
+/// `Task {}`, in actors. The program finds it by itself, so nothing is done when a Swift task
+/// changes its thread.
+///
+/// Child tasks of a Swift task share its value, and may run on several threads at once. Use
+/// ``StorageView/atomic(_:)`` in Swift and `__sync_fetch_and_add()` in C for fields that more than one
+/// of them writes.
+///
+/// A storage may be used from any thread. It keeps its map open.
+public final class SwiftTaskStorage<Value: MapField>: Sendable {
+  @usableFromInline
+  let slots: SwiftTaskSlots
+
+  init(_ slots: SwiftTaskSlots) {
+    self.slots = slots
+  }
+
+  /// How many scopes found all slots in use, since the process began to use the map.
+  ///
+  /// Such a scope runs as any other does, but has no value: programs see none, ``withCurrent(_:)``
+  /// returns nil, and there is no snapshot.
+  public var overflowCount: Int { slots.overflows.load(ordering: .relaxed) }
+
+  // MARK: Scopes
+
+  /// Runs `operation` with a value of its own.
+  ///
+  /// The scope is that of a `TaskLocal`: what `operation` calls and awaits, its child tasks, and what
+  /// it starts with `Task {}`; not `Task.detached`. In an inner scope of the same storage the inner
+  /// value is seen, and after it the outer again.
+  ///
+  /// A `Task {}` that outlives the scope keeps the value, and programs go on writing to it. The value
+  /// is final when the last such Swift task has ended; `onEnd` gets it then.
+  ///
+  /// Costs one allocation and no system call. Where all slots are in use `operation` runs without a
+  /// value; see ``overflowCount``.
+  ///
+  /// - Parameters:
+  ///   - prepare: Writes the value's first content, before programs see it. The value is zero before.
+  ///   - onEnd: Called once with the final value, on the thread where the last holder gave it up. Not
+  ///     called where there was no slot.
+  ///   - operation: What runs in the scope.
+  ///   - isolation: The actor that the call runs on.
+  /// - Returns: What `operation` returned, and a copy of the value at the end of the scope; nil
+  ///   where there was no slot.
+  /// - Throws: What `operation` threw.
+  @inlinable
+  @discardableResult
+  public func withValue<Result>(
+    _ prepare: (borrowing StorageView<Value>) -> Void,
+    onEnd: (@Sendable (Value) -> Void)? = nil,
+    operation: () async throws -> Result,
+    isolation: isolated (any Actor)? = #isolation
+  ) async rethrows -> (result: Result, snapshot: Value?) {
+    let binding = begin(prepare, onEnd)
+    let result = try await slots.local.withValue(
+      binding,
+      operation: operation,
+      isolation: isolation
+    )
+    return (result, snapshot(binding))
+  }
+
+  /// Runs synchronous code with a value of its own: a callback of an event loop, say, or a block of
+  /// Dispatch.
+  ///
+  /// As the other `withValue`. In a Swift task the scope is the Swift task's. Outside of any it is the
+  /// thread's, until `operation` returns; `Task {}` inherits it. While a Swift task is current on the
+  /// thread, only its own scopes count, and not the thread's.
+  ///
+  /// - Parameters:
+  ///   - prepare: Writes the value's first content, before programs see it. The value is zero before.
+  ///   - onEnd: Called once with the final value.
+  ///   - operation: What runs in the scope.
+  /// - Returns: What `operation` returned, and a copy of the value at the end of the scope; nil
+  ///   where there was no slot.
+  /// - Throws: What `operation` threw.
+  @inlinable
+  @discardableResult
+  public func withValue<Result>(
+    _ prepare: (borrowing StorageView<Value>) -> Void,
+    onEnd: (@Sendable (Value) -> Void)? = nil,
+    operation: () throws -> Result
+  ) rethrows -> (result: Result, snapshot: Value?) {
+    let binding = begin(prepare, onEnd)
+    let result = try slots.withThreadScope(binding, operation)
+    return (result, snapshot(binding))
+  }
+
+  /// Runs `body` with a view of the value that programs see now.
+  ///
+  /// The value is that of the innermost scope of the current Swift task, or of the thread outside of
+  /// any. The view cannot leave `body`, which is synchronous. Costs a lookup of a task-local; each
+  /// access to a field is one load or store.
+  ///
+  /// - Parameter body: Reads and writes the fields.
+  /// - Returns: What `body` returned; nil outside of any scope, and where there was no slot.
+  /// - Throws: What `body` threw.
+  @inlinable
+  @discardableResult
+  public func withCurrent<Result, Failure: Error>(
+    _ body: (borrowing StorageView<Value>) throws(Failure) -> Result
+  ) throws(Failure) -> Result? {
+    guard let lease = slots.local.get().lease else { return nil }
+    defer { withExtendedLifetime(lease) {} }
+    return try body(StorageView(lease.address, copy: nil))
+  }
+
+  // MARK: Parts of the above
+
+  @inlinable
+  func begin(
+    _ prepare: (borrowing StorageView<Value>) -> Void,
+    _ onEnd: (@Sendable (Value) -> Void)?
+  ) -> SwiftTaskBinding {
+    let lease =
+      if let onEnd {
+        slots.lease { onEnd(StorageView<Value>($0, copy: nil).copyValue()) }
+      } else {
+        slots.lease(onEnd: nil)
+      }
+    guard let lease else {
+      prepareNothing(prepare)
+      return .none
+    }
+    prepare(StorageView(lease.address, copy: nil))
+    return SwiftTaskBinding(lease)
+  }
+
+  /// `prepare` runs in any case: it may do more than to write fields.
+  @usableFromInline
+  func prepareNothing(_ prepare: (borrowing StorageView<Value>) -> Void) {
+    withUnsafeTemporaryAllocation(
+      byteCount: max(MemoryLayout<Value>.size, 1),
+      alignment: max(MemoryLayout<Value>.alignment, 16)
+    ) { bytes in
+      guard let start = bytes.baseAddress else { return }
+      bytes.initializeMemory(as: UInt8.self, repeating: 0)
+      prepare(StorageView(start, copy: nil))
+    }
+  }
+
+  @inlinable
+  func snapshot(_ binding: SwiftTaskBinding) -> Value? {
+    guard let lease = binding.lease else { return nil }
+    defer { withExtendedLifetime(lease) {} }
+    return StorageView<Value>(lease.address, copy: nil).copyValue()
+  }
+}

@@ -1,0 +1,42 @@
+import MmapStorage
+
+/// One way in which Swift code goes on: what a request does, and how many calls it makes.
+struct Row: Sendable {
+  let name: String
+  /// Calls in one run of `body`.
+  let calls: Int
+  /// Whether they belong to the request, or to nobody.
+  let isInside: Bool
+  let body: @Sendable (Caller) async throws -> Void
+
+  init(
+    _ name: String,
+    calls: Int,
+    isInside: Bool = true,
+    _ body: @escaping @Sendable (Caller) async throws -> Void
+  ) {
+    self.name = name
+    self.calls = calls
+    self.isInside = isInside
+    self.body = body
+  }
+}
+
+/// What a row's code calls.
+struct Caller: Sendable {
+  let requests: SwiftTaskStorage<Request>
+  let id: UInt64
+  let row: Int
+
+  /// A request inside this one.
+  var inner: Caller { Caller(requests: requests, id: id | 1 << 40, row: row) }
+
+  /// The system call that the program compares.
+  func call() { SwiftTaskTests.call(id, row: row) }
+
+  /// The call, on a thread that other requests use as well.
+  func hopAndCall() async {
+    await Task.yield()
+    call()
+  }
+}

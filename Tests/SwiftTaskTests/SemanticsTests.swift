@@ -1,0 +1,55 @@
+import Glibc
+import MmapStorage
+import TestSupport
+import Testing
+
+/// Each row of the table in the documentation, with the calls counted by a BPF program.
+@Suite(.liveKernel, .serialized) struct SemanticsTests {
+  /// Requests at once.
+  private static let requests = 16
+  /// Each request does what a row says so often: 1,000,000 calls take 180.
+  private static let rounds = getenv("MMAPSTORAGE_ROUNDS").flatMap { Int(String(cString: $0)) } ?? 3
+
+  @Test(arguments: rows.indices) func row(_ index: Int) async throws {
+    let program = try RequestProgram()
+    let seen = try await run(index, program)
+    let expected = UInt64(Self.requests * Self.rounds * rows[index].calls)
+    #expect(seen.own == (rows[index].isInside ? expected : 0), "\(rows[index].name)")
+    #expect(seen.none == (rows[index].isInside ? 0 : expected), "\(rows[index].name)")
+    #expect(seen.other == 0, "\(rows[index].name)")
+    if getenv("MMAPSTORAGE_ROUNDS") != nil {
+      print("| \(rows[index].name) | \(seen.own) | \(seen.none) | \(seen.other) |")
+    }
+  }
+
+  /// The same with the request of the thread instead of the Swift task, as a storage of threads has
+  /// it: what the rows are there to show.
+  @Test(arguments: rows.indices) func rowWithAValueOfTheThread(_ index: Int) async throws {
+    let program = try RequestProgram(comparesThreads: true)
+    let seen = try await run(index, program)
+    let expected = UInt64(Self.requests * Self.rounds * rows[index].calls)
+    #expect((rows[index].isInside ? seen.own : seen.none) < expected, "\(rows[index].name)")
+  }
+
+  private func run(_ index: Int, _ program: RequestProgram) async throws -> Seen {
+    let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+    try await withThrowingTaskGroup { group in
+      for number in 1...Self.requests {
+        group.addTask {
+          let caller = Caller(
+            requests: requests,
+            id: UInt64(index * 1_000 + number),
+            row: index
+          )
+          try await requests.withValue({ $0.id = caller.id }) {
+            enter(caller.id)
+            for _ in 0..<Self.rounds { try await rows[index].body(caller) }
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    #expect(requests.overflowCount == 0)
+    return try program.seen()[index]
+  }
+}
