@@ -97,9 +97,21 @@ let package = Package(
       swiftSettings: swiftSettings,
       plugins: ["BPFPlugin"]
     ),
+    .executableTarget(
+      name: "swift-task-process",
+      dependencies: [
+        "MmapStorage", "CTestSupport", .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "Tests/SwiftTaskProcess",
+      swiftSettings: swiftSettings
+    ),
     .testTarget(
       name: "SwiftTaskTests",
-      dependencies: ["MmapStorage", "MmapStorageTesting", "TestSupport", "CTestSupport"],
+      dependencies: [
+        "MmapStorage", "MmapStorageTesting", "CLibBPFShim", "TestSupport", "CTestSupport",
+        "swift-task-process",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
       exclude: ["Programs"],
       swiftSettings: swiftSettings,
       plugins: ["BPFPlugin"]

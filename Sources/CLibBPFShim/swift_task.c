@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "mms_swift_task.h"
+#include "mms_files.h"
 
 #include <bpf/bpf.h>
 #include <dlfcn.h>
@@ -191,6 +192,24 @@ int mms_raw_program_run(int fd, uint64_t *words, uint32_t count, uint32_t *resul
 
 	*result = options.retval;
 	return error;
+}
+
+int mms_program_uses_map(int fd, uint32_t map)
+{
+	uint32_t maps[64];
+	struct bpf_prog_info info = { .nr_map_ids = sizeof(maps) / sizeof(*maps),
+				      .map_ids = (uint64_t)(uintptr_t)maps };
+	uint32_t size = sizeof(info);
+	char kind[64];
+
+	if (!mms_descriptor_kind(fd, kind, sizeof(kind)) && strcmp(kind, "anon_inode:bpf-prog"))
+		return -EINVAL;
+	if (bpf_obj_get_info_by_fd(fd, &info, &size))
+		return -errno;
+	for (uint32_t i = 0; i < info.nr_map_ids && i < sizeof(maps) / sizeof(*maps); i++)
+		if (maps[i] == map)
+			return 1;
+	return 0;
 }
 
 /* The mappings that a child of fork() replaces. */

@@ -92,3 +92,15 @@ void test_call(unsigned long first, unsigned long second, unsigned long third)
 {
 	syscall(SYS_getppid, first, second, third);
 }
+
+unsigned long test_thread_pointer(void)
+{
+	unsigned long pointer;
+
+#if defined(__x86_64__)
+	__asm__("movq %%fs:0, %0" : "=r"(pointer));
+#else
+	__asm__("mrs %0, tpidr_el0" : "=r"(pointer));
+#endif
+	return pointer;
+}

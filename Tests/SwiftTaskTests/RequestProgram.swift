@@ -22,26 +22,44 @@ struct Seen: MapValue, Equatable {
 final class RequestProgram: Sendable {
   let object: BPFObject
   private let links: [BPFLink]
+  /// Tells this program's calls from those of others that run at the same time.
+  let magic = UInt.random(in: 1 << 32 ... 1 << 48)
 
-  /// - Parameter comparesThreads: Whether to compare with the request that the thread entered last.
-  init(comparesThreads: Bool = false) throws {
+  /// - Parameters:
+  ///   - comparesThreads: Whether to compare with the request that the thread entered last.
+  ///   - allProcesses: Whether other processes' calls count as well.
+  init(comparesThreads: Bool = false, allProcesses: Bool = false) throws {
     object = try BPFObject(.requests)
+    try object.setGlobal("magic", to: UInt64(magic))
     try object.setGlobal("compares_threads", to: UInt32(comparesThreads ? 1 : 0))
-    try object.setGlobal("expected_tgid", to: UInt64(getpid()))
+    try object.setGlobal("expected_tgid", to: UInt64(allProcesses ? 0 : getpid()))
     try object.load()
     links = try object.attach()
   }
 
   func seen() throws -> InlineArray<64, Seen> { try object.global("seen") }
+
+  /// A system call that says which request it belongs to.
+  func call(_ id: UInt64, row: Int) { test_call(UInt(id), UInt(row), magic) }
+
+  /// A system call that says which request the thread enters.
+  func enter(_ id: UInt64) { test_call(UInt(id), 0, magic + 1) }
 }
 
-/// A system call that says which request it belongs to.
-@inline(never)
-func call(_ id: UInt64, row: Int) {
-  test_call(UInt(id), UInt(row), 0x53_5749_4654)
+/// What the program finds in the three storages for the calling thread: ids, 0 for none.
+struct Found: Equatable {
+  var requests: UInt64 = 0
+  var others: UInt64 = 0
+  var few: UInt64 = 0
 }
 
-/// A system call that says which request the thread enters.
-func enter(_ id: UInt64) {
-  test_call(UInt(id), 0, 0x45_4e54_4552)
+extension RequestProgram {
+  func look() throws -> Found {
+    test_call(0, 0, magic + 2)
+    return Found(
+      requests: try object.global("found_in_requests"),
+      others: try object.global("found_in_others"),
+      few: try object.global("found_in_few")
+    )
+  }
 }

@@ -24,15 +24,16 @@ struct Row: Sendable {
 
 /// What a row's code calls.
 struct Caller: Sendable {
+  let program: RequestProgram
   let requests: SwiftTaskStorage<Request>
   let id: UInt64
   let row: Int
 
   /// A request inside this one.
-  var inner: Caller { Caller(requests: requests, id: id | 1 << 40, row: row) }
+  var inner: Caller { Caller(program: program, requests: requests, id: id | 1 << 40, row: row) }
 
   /// The system call that the program compares.
-  func call() { SwiftTaskTests.call(id, row: row) }
+  func call() { program.call(id, row: row) }
 
   /// The call, on a thread that other requests use as well.
   func hopAndCall() async {

@@ -111,10 +111,12 @@ let rows: [Row] = [
     await caller.hopAndCall()
   },
   Row("default actor shared, inside", calls: 2) { caller in
+    await Task.yield()
     await sharedActor.callOnce(caller)
     await sharedActor.callOnce(caller)
   },
   Row("default actor shared, after", calls: 2) { caller in
+    await Task.yield()
     await sharedActor.doNothing()
     caller.call()
     await sharedActor.doNothing()

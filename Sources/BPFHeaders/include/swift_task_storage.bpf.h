@@ -36,7 +36,8 @@
 
 /*
  * How many bindings of task-locals a program looks at: those of the Swift task and of its parents,
- * latest first, whoever made them. A storage that is bound further down is not found.
+ * latest first, whoever made them. Each child task counts as one more. A storage that is bound further
+ * down is not found.
  */
 #define SWIFT_TASK_STORAGE_BINDINGS 64
 

@@ -59,6 +59,9 @@ MMS_HIDDEN int64_t mms_thread_scope_offset(void);
 /* Runs a program of type raw_tp in the calling thread; `words` are its arguments, at most 12. */
 MMS_HIDDEN int mms_raw_program_run(int fd, uint64_t *words, uint32_t count, uint32_t *result);
 
+/* Whether a program uses the map with this id: 1 or 0, or -errno; -EINVAL for no program. */
+MMS_HIDDEN int mms_program_uses_map(int fd, uint32_t map);
+
 /*
  * A shared mapping of a descriptor that a child of fork() does not share: it has zeroes in its place,
  * of its own. -ENOMEM if there is no memory to remember it.

@@ -19,6 +19,18 @@ final class SwiftTaskControl: Sendable {
     case check = 5
   }
 
+  /// Behind the storage's name, the name of its program.
+  static let suffix = "_control"
+
+  /// The program of the same storage as a map of a loaded object.
+  init(of object: BPFObject, _ map: BPFMap) throws(BPFError) {
+    guard object.programNames.contains(map.name + Self.suffix) else {
+      throw notDeclared(map.describedName)
+    }
+    number = try object.duplicateProgram(map.name + Self.suffix)
+    self.object = map.describedName
+  }
+
   /// Takes the descriptor over.
   init(adopting number: CInt, for object: String) {
     self.number = number
@@ -28,6 +40,20 @@ final class SwiftTaskControl: Sendable {
   deinit { closeNumber(number) }
 
   var descriptor: CInt { number }
+
+  /// Checks that it is a program, and one of the storage with the map.
+  func check(uses map: UInt32) throws(BPFError) {
+    let answer = mms_program_uses_map(number, map)
+    guard answer != 1 else { return }
+    throw BPFError(
+      .wrongType,
+      attempt: "use the program of a storage of Swift tasks",
+      on: object,
+      errno: answer < 0 ? Errno(rawValue: -answer) : nil,
+      advice: "the descriptor is not that of the program that SWIFT_TASK_STORAGE() declares beside "
+        + "this map"
+    )
+  }
 
   /// What stands in the slots of the calling process.
   func owner() throws(BPFError) -> UInt64 {

@@ -19,13 +19,7 @@ extension SwiftTaskStorage {
     policy: LayoutPolicy = .exact
   ) async throws(BPFError) {
     let map = try object.map(name)
-    guard object.programNames.contains(name + controlSuffix) else {
-      throw notDeclared(map.describedName)
-    }
-    let control = SwiftTaskControl(
-      adopting: try object.duplicateProgram(name + controlSuffix),
-      for: map.describedName
-    )
+    let control = try SwiftTaskControl(of: object, map)
     try await self.init(map: map, control: control, layout: nil, policy: policy)
   }
 
@@ -33,26 +27,27 @@ extension SwiftTaskStorage {
     map: BPFMap,
     control: SwiftTaskControl,
     layout: ValueLayout?,
-    policy: LayoutPolicy
+    policy: LayoutPolicy,
+    places: SwiftRuntimePlaces? = nil
   ) async throws(BPFError) {
     let attempt = "follow Swift tasks"
     let info = try map.info
     let known = if let layout { layout } else { try map.valueLayout() }
-    let geometry = try SlotGeometry(of: known, info: info, of: map.describedName)
-    try LayoutComparison(
-      swift: try Value.fieldType(),
-      swiftName: "\(Value.self)",
-      map: geometry.value,
-      mapName: map.name,
-      policy: policy
-    ).check()
-    let places = try await SwiftRuntimePlaces.find(for: attempt)
+    let value = try slotValue(of: known, in: map.describedName)
+    let stride = info.valueSize
+    let count = info.maxEntries
+    guard info.type == .array, info.flags.contains(.mappable), stride == known.type.size,
+      (1...1 << 24).contains(count)
+    else { throw notDeclared(map.describedName) }
+    try Self.checkLayout(value, map: map.name, policy: policy)
+    try control.check(uses: info.id)
+    let places = if let places { places } else { try await SwiftRuntimePlaces.find(for: attempt) }
     let slots = try SwiftTaskRegistration.slots(ofMap: info.id) { 
       (registration) throws(BPFError) -> SwiftTaskSlots in
       let owner = try control.owner()
       let memory = try MappedSwiftTaskMemory(
         map,
-        size: geometry.stride * geometry.count,
+        size: stride * count,
         control: control,
         owner: owner,
         registration: registration,
@@ -60,9 +55,9 @@ extension SwiftTaskStorage {
       )
       let slots = SwiftTaskSlots(
         memory,
-        stride: geometry.stride,
-        count: geometry.count,
-        valueSize: geometry.value.size,
+        stride: stride,
+        count: count,
+        valueSize: value.size,
         owner: owner
       )
       try control.register(places, key: slots.key)
@@ -73,35 +68,61 @@ extension SwiftTaskStorage {
   }
 }
 
-/// Behind the storage's name, the name of its program.
-private let controlSuffix = "_control"
-
-/// What the map's slots are like.
-private struct SlotGeometry {
-  var value: FieldType
-  var stride: Int
-  var count: Int
-
-  init(of layout: ValueLayout, info: BPFMapInfo, of map: String) throws(BPFError) {
-    guard info.type == .array, info.flags.contains(.mappable),
-      case .structure(let slot) = layout.type,
-      let value = slot.members.last, value.name == "value",
-      value.offset == SwiftTaskSlots.valueOffset,
-      slot.members.dropLast().map(\.name) == ["owner", "holder"],
-      slot.members.dropLast().allSatisfy({ $0.type == .integer(size: 8, signed: false) }),
-      info.valueSize == slot.size, info.maxEntries <= 1 << 24, info.maxEntries > 0
-    else { throw notDeclared(map) }
-    self.value = value.type
-    stride = info.valueSize
-    count = info.maxEntries
+extension SwiftTaskStorage {
+  static func checkLayout(
+    _ value: FieldType,
+    map: String,
+    policy: LayoutPolicy
+  ) throws(BPFError) {
+    try LayoutComparison(
+      swift: try Value.fieldType(),
+      swiftName: "\(Value.self)",
+      map: value,
+      mapName: map,
+      policy: policy
+    ).check()
   }
 }
 
-private func notDeclared(_ map: String) -> BPFError {
+/// The type of the values in a map of slots.
+func slotValue(of layout: ValueLayout, in map: String) throws(BPFError) -> FieldType {
+  guard case .structure(let slot) = layout.type, let value = slot.members.last,
+    value.name == "value", value.offset == SwiftTaskSlots.valueOffset,
+    slot.members.dropLast().map(\.name) == ["owner", "holder"],
+    slot.members.dropLast().allSatisfy({ $0.type == .integer(size: 8, signed: false) })
+  else { throw notDeclared(map) }
+  return value.type
+}
+
+func notDeclared(_ map: String) -> BPFError {
   BPFError(
     .wrongType,
     attempt: "use it as storage of Swift tasks",
     on: map,
     advice: "declare it with SWIFT_TASK_STORAGE(name, type, slots) of swift_task_storage.bpf.h"
   )
+}
+
+extension SwiftTaskStorage {
+  /// With places that are shifted, for tests of the verification.
+  package convenience init(
+    _ object: BPFObject,
+    _ name: String,
+    shiftingTaskWord taskWord: Int64 = 0,
+    bindings: UInt32 = 0,
+    tag: UInt32 = 0
+  ) async throws(BPFError) {
+    let map = try object.map(name)
+    var places = try await SwiftRuntimePlaces.find(for: "follow Swift tasks")
+    places.taskWord += taskWord
+    places.bindings += bindings
+    places.tag += tag
+    try await self.init(
+      map: map,
+      control: try SwiftTaskControl(of: object, map),
+      layout: nil,
+      policy: .exact,
+      places: places
+    )
+  }
 }

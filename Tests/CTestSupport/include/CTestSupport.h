@@ -30,6 +30,9 @@ int test_stay_on_first_processor(void);
 /* getppid(), which takes no arguments, with three. */
 void test_call(unsigned long first, unsigned long second, unsigned long third);
 
+/* The calling thread's thread pointer. */
+unsigned long test_thread_pointer(void);
+
 /* Needs these bytes in memory, and may have changed them for all that the compiler knows. */
 static inline void test_look_at(const void *bytes)
 {

@@ -45,7 +45,6 @@ struct {
 } plain SEC(".maps");
 
 #define CASES 64
-#define MAGIC 0x5357494654
 
 /* What the calls of each case saw: the request that they said, none, or another one. */
 struct seen {
@@ -64,9 +63,8 @@ struct {
 	__type(value, __u64);
 } entered SEC(".maps");
 
-#define ENTER_MAGIC 0x454e544552
-
 const volatile __u32 compares_threads;
+const volatile __u64 magic;
 __u64 expected_tgid;
 
 static __always_inline void count(__u32 row, __u64 id, __u64 expected)
@@ -85,22 +83,22 @@ int BPF_PROG(compare, struct pt_regs *registers, long number)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct request *request;
-	__u64 magic, *id;
+	__u64 said, *id;
 	__u32 row;
 
-	if (number != __NR_getppid || task->tgid != expected_tgid)
+	if (number != __NR_getppid || (expected_tgid && task->tgid != expected_tgid))
 		return 0;
-	magic = ARGUMENT_3(registers);
+	said = ARGUMENT_3(registers);
 	row = ARGUMENT_2(registers) & (CASES - 1);
 	if (compares_threads) {
 		id = bpf_task_storage_get(&entered, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-		if (id && magic == ENTER_MAGIC)
+		if (id && said == magic + 1)
 			*id = ARGUMENT_1(registers);
-		else if (magic == MAGIC)
+		else if (said == magic)
 			count(row, id ? *id : 0, ARGUMENT_1(registers));
 		return 0;
 	}
-	if (magic != MAGIC)
+	if (said != magic)
 		return 0;
 	request = swift_task_storage_get(requests);
 	if (request)
@@ -110,7 +108,6 @@ int BPF_PROG(compare, struct pt_regs *registers, long number)
 }
 
 /* Says what the calling thread has in the two other storages. */
-#define OTHERS_MAGIC 0x4f5448455253
 __u64 found_in_others;
 __u64 found_in_few;
 __u64 found_in_requests;
@@ -121,8 +118,8 @@ int BPF_PROG(look, struct pt_regs *registers, long number)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct request *request;
 
-	if (number != __NR_getppid || task->tgid != expected_tgid ||
-	    ARGUMENT_3(registers) != OTHERS_MAGIC)
+	if (number != __NR_getppid || (expected_tgid && task->tgid != expected_tgid) ||
+	    ARGUMENT_3(registers) != magic + 2)
 		return 0;
 	request = swift_task_storage_get(others);
 	found_in_others = request ? request->id : 0;

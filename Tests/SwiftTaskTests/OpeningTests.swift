@@ -1,0 +1,92 @@
+import MmapStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+/// What opening a storage refuses.
+@Suite(.liveKernel, .serialized) struct OpeningTests {
+  @Test(arguments: [(8, 0, 0), (-8, 0, 0), (0, 8, 0), (0, 0, 8), (1 << 40, 0, 0), (0, 1 << 30, 0)])
+  func wrongPlacesAreNoticed(_ shift: (word: Int, bindings: Int, tag: Int)) async throws {
+    let program = try RequestProgram()
+    let error = await #expect(throws: BPFError.self) {
+      try await SwiftTaskStorage<Request>(
+        program.object,
+        "requests",
+        shiftingTaskWord: Int64(shift.word),
+        bindings: UInt32(shift.bindings),
+        tag: UInt32(shift.tag)
+      )
+    }
+    #expect(error?.kind == .unsupported)
+    #expect(error?.advice.contains("verifying what the program finds in a scope") == true)
+    #expect(error?.object.contains("Swift runtime with layout version") == true)
+    // And nothing of it is left.
+    let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+    requests.withValue({ $0.id = 1 }) { program.call(1, row: 0) }
+    #expect(try program.seen()[0] == Seen(own: 1))
+  }
+
+  @Test func aLayoutThatIsNotTheMaps() async throws {
+    struct Wrong: MapValue {
+      var id: UInt64
+      var calls: UInt32
+      var kind: UInt32
+    }
+    let program = try RequestProgram()
+    let error = await #expect(throws: BPFError.self) {
+      try await SwiftTaskStorage<Wrong>(program.object, "requests")
+    }
+    #expect(error?.kind == .layoutMismatch)
+    #expect(error?.details.contains("calls") == true)
+  }
+
+  @Test func aMapOfAnotherKind() async throws {
+    let program = try RequestProgram()
+    for name in ["plain", "entered", "requests_processes"] {
+      let error = await #expect(throws: BPFError.self) {
+        try await SwiftTaskStorage<Request>(program.object, name)
+      }
+      #expect(error?.kind == .wrongType)
+      #expect(error?.advice.contains("SWIFT_TASK_STORAGE") == true)
+    }
+    let error = await #expect(throws: BPFError.self) {
+      try await SwiftTaskStorage<Request>(program.object, "nowhere")
+    }
+    #expect(error?.kind == .notFound)
+  }
+
+  @Test func anObjectThatIsNotLoaded() async throws {
+    let object = try BPFObject(.requests)
+    let error = await #expect(throws: BPFError.self) {
+      try await SwiftTaskStorage<Request>(object, "requests")
+    }
+    #expect(error?.kind == .wrongState)
+  }
+
+  @Test func theProgramOfAnotherStorage() async throws {
+    let program = try RequestProgram()
+    try await withPins(of: program.object, ["requests", "others"]) { directory in
+      let others = try openProgram(directory.appending("others_control"))
+      defer { try? others.close() }
+      let error = await #expect(throws: BPFError.self) {
+        try await SwiftTaskStorage<Request>(
+          map: try program.object.map("requests"),
+          control: others
+        )
+      }
+      #expect(error?.kind == .wrongType)
+      // A descriptor of something else.
+      let map = try program.object.map("others").duplicateDescriptor()
+      defer { try? map.close() }
+      let other = await #expect(throws: BPFError.self) {
+        try await SwiftTaskStorage<Request>(map: try program.object.map("requests"), control: map)
+      }
+      #expect(other?.kind == .wrongType)
+    }
+  }
+
+  @Test func theRuntimeIsKnown() {
+    #expect(SwiftRuntime.current.layoutVersion != nil)
+    #expect(!SwiftRuntime.current.path.isEmpty)
+  }
+}

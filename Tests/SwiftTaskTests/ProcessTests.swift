@@ -1,0 +1,244 @@
+import CLibBPFShim
+import CTestSupport
+import Glibc
+import MmapStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+/// One loaded program, several processes.
+@Suite(.liveKernel, .serialized) struct ProcessTests {
+  @Test func eachProcessHasItsOwnSlots() async throws {
+    let program = try RequestProgram(allProcesses: true)
+    let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+    try await withPins(of: program.object, ["requests"]) { directory in
+      let others = try (1...3).map { number in
+        try OtherProcess(
+          [directory.string, "requests", "serve", "\(number)", "\(number * 1000)", "20", "\(program.magic)"]
+        )
+      }
+      await withTaskGroup { group in
+        for id in UInt64(1)...16 {
+          group.addTask {
+            for _ in 0..<20 {
+              await requests.withValue({ $0.id = id }) {
+                for _ in 0..<10 {
+                  program.call(id, row: 0)
+                  await Task.yield()
+                }
+              }
+            }
+          }
+        }
+      }
+      for other in others {
+        let (output, status) = try other.end()
+        #expect(status == 0)
+        #expect(output == "without a slot: 0\n")
+      }
+    }
+    let seen = try program.seen()
+    for row in 0...3 { #expect(seen[row] == Seen(own: 16 * 20 * 10), "\(row)") }
+  }
+
+  @Test func slotsOfAProcessThatWasKilledAreUsedAgain() async throws {
+    let program = try RequestProgram()
+    let few = try await SwiftTaskStorage<Request>(program.object, "requests")
+    try await withPins(of: program.object, ["requests"]) { directory in
+      // All that the map has, but those of this process.
+      let other = try OtherProcess([directory.string, "requests", "hold", "1", "192"])
+      #expect(try other.read() == "holds\n")
+      let held = await hold(few, 65)
+      #expect(held == 64)
+      #expect(few.overflowCount == 1)
+      try other.kill()
+      // Not at once: looking for slots takes time, and so is not done for each scope without one.
+      var tries = 0
+      while await hold(few, 65) < 65, tries < 2_000 { tries += 1 }
+      #expect(await hold(few, 256) == 256)
+    }
+  }
+
+  /// Enters nested scopes; returns how many of them got a slot.
+  private func hold(_ storage: SwiftTaskStorage<Request>, _ count: Int) async -> Int {
+    guard count > 0 else { return 0 }
+    let (inner, snapshot) = await storage.withValue({ $0.id = 1 }) {
+      await hold(storage, count - 1)
+    }
+    return inner + (snapshot == nil ? 0 : 1)
+  }
+}
+
+/// What a process can do that says something false about itself, and has false bindings.
+@Suite(.liveKernel, .serialized) struct HostileProcessTests {
+  private static let key: UInt64 = 0x1234_5678_9abc_def0
+
+  /// Bindings in the memory of this process, in the layout that it says it has.
+  private final class Bindings: Sendable {
+    nonisolated(unsafe) let words: UnsafeMutablePointer<UInt64>
+    init() {
+      words = .allocate(capacity: 4096)
+      words.initialize(repeating: 0, count: 4096)
+    }
+    deinit { words.deallocate() }
+    func address(_ word: Int) -> UInt64 { UInt64(UInt(bitPattern: words + word)) }
+
+    /// A list of one item, at words 8...
+    func bind(_ tag: UInt64) {
+      words[0] = address(8)
+      words[8] = 0
+      words[9] = key
+      words[11] = tag
+    }
+  }
+
+  /// Says that the thread's scopes begin at `head`, and that no Swift task is current.
+  private func register(_ control: FileDescriptor, head: UInt64, zero: UInt64) {
+    let pointer = test_thread_pointer()
+    run(control, [3, Self.key, zero &- UInt64(pointer), head &- UInt64(pointer), 0, 24])
+  }
+
+  private func run(_ control: FileDescriptor, _ arguments: [UInt64]) {
+    var arguments = arguments
+    var result: UInt32 = 0
+    let code = mms_raw_program_run(control.rawValue, &arguments, 6, &result)
+    #expect(code == 0)
+    #expect(result == 1)
+  }
+
+  @Test func forgedBindingsReachNobodysSlots() async throws {
+    let program = try RequestProgram()
+    try await withPins(of: program.object, ["requests"]) { directory in
+      let other = try OtherProcess([directory.string, "requests", "hold", "1000", "100"])
+      #expect(try other.read() == "holds\n")
+      let control = try openProgram(directory.appending("requests_control"))
+      defer { try? control.close() }
+      let slots = try slots(of: program.object.map("requests"))
+      defer { slots.deallocateMapping() }
+      let bindings = Bindings()
+      try TestThread {
+        register(control, head: bindings.address(0), zero: bindings.address(1))
+        // The other process has them, each with a tag that this one may read.
+        var forged = 0
+        for index in 0..<256 where slots[index].holder != 0 {
+          bindings.bind(slots[index].holder)
+          program.call(slots[index].id, row: 1)
+          forged += 1
+        }
+        #expect(forged == 100)
+        // Every slot with every small generation, and numbers that are no slot's.
+        for index in 0..<256 {
+          for generation in 1...3 {
+            bindings.bind(UInt64(generation) << 24 | UInt64(index))
+            program.call(1000, row: 1)
+          }
+        }
+        for _ in 0..<10_000 {
+          bindings.bind(.random(in: .min ... .max))
+          program.call(1000, row: 1)
+        }
+        // Its own slot it does reach: the bindings were read.
+        slots.claim(255, owner: slots.owner(control), holder: 7 << 24 | 255, id: 77)
+        bindings.bind(7 << 24 | 255)
+        program.call(77, row: 2)
+      }.join()
+      let seen = try program.seen()
+      #expect(seen[1] == Seen(none: 100 + 3 * 256 + 10_000))
+      #expect(seen[2] == Seen(own: 1))
+      try other.kill()
+    }
+  }
+
+  @Test func aWalkWithoutAnEndEnds() async throws {
+    let program = try RequestProgram()
+    try await withPins(of: program.object, ["requests"]) { directory in
+      let control = try openProgram(directory.appending("requests_control"))
+      defer { try? control.close() }
+      let bindings = Bindings()
+      try TestThread {
+        register(control, head: bindings.address(0), zero: bindings.address(1))
+        bindings.words[0] = bindings.address(8)
+        for next in [8, 16] as [Int] {
+          bindings.words[8] = bindings.address(next)
+          bindings.words[16] = bindings.address(8)
+          for _ in 0..<1_000 { program.call(1, row: 1) }
+        }
+        // Links to memory that is not there, or not the process's.
+        for link in [1, 4096, .max, 0xffff_8880_0000_0000, 0x0000_7fff_ffff_f000, 1 << 63] as [UInt64]
+        {
+          bindings.words[8] = link
+          program.call(1, row: 1)
+          bindings.words[0] = link
+          program.call(1, row: 1)
+          bindings.words[0] = bindings.address(8)
+        }
+      }.join()
+      #expect(try program.seen()[1] == Seen(none: 2_012))
+    }
+  }
+
+  @Test func anyPlacesAreHarmless() async throws {
+    let program = try RequestProgram()
+    let seed = UInt64.random(in: .min ... .max)
+    try await withPins(of: program.object, ["requests"]) { directory in
+      let control = try openProgram(directory.appending("requests_control"))
+      defer { try? control.close() }
+      try TestThread {
+        var state = seed
+        func random() -> UInt64 {
+          state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+          let bits = state ^ state >> 29
+          // Small numbers hit what is there.
+          return bits & 3 == 0 ? bits >> 54 : bits & 3 == 1 ? 0 &- bits >> 54 : bits
+        }
+        for _ in 0..<10_000 {
+          run(control, [3, random(), random(), random(), random(), random()])
+          program.call(1, row: 1)
+        }
+        run(control, [4, 0, 0, 0, 0, 0])
+        program.call(1, row: 1)
+      }.join()
+      #expect(try program.seen()[1] == Seen(none: 10_001), "seed \(seed)")
+    }
+  }
+
+  private func slots(of map: BPFMap) throws -> MappedSlots {
+    try map.withDescriptor { descriptor in
+      var address: UnsafeMutableRawPointer?
+      let code = mms_map_shared(descriptor.rawValue, 256 * 64, &address)
+      guard code == 0, let address else { throw Errno(rawValue: -code) }
+      return MappedSlots(address: address)
+    }
+  }
+}
+
+/// The map `requests`, as anyone sees it who may open it.
+private struct MappedSlots: @unchecked Sendable {
+  struct Slot {
+    var owner: UInt64
+    var holder: UInt64
+    var id: UInt64
+  }
+
+  let address: UnsafeMutableRawPointer
+
+  subscript(index: Int) -> Slot { (address + index * 64).load(as: Slot.self) }
+
+  func claim(_ index: Int, owner: UInt64, holder: UInt64, id: UInt64) {
+    (address + index * 64).storeBytes(
+      of: Slot(owner: owner, holder: holder, id: id),
+      as: Slot.self
+    )
+  }
+
+  func owner(_ control: FileDescriptor) -> UInt64 {
+    var halves: [UInt32] = [0, 0]
+    for half in 0..<2 {
+      var arguments: [UInt64] = [UInt64(half + 1), 0, 0, 0, 0, 0]
+      _ = mms_raw_program_run(control.rawValue, &arguments, 6, &halves[half])
+    }
+    return UInt64(halves[0]) << 32 | UInt64(halves[1])
+  }
+
+  func deallocateMapping() { _ = mms_unmap(address, 256 * 64) }
+}
