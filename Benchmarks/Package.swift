@@ -35,6 +35,13 @@ let package = Package(
       exclude: ["Programs"],
       plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
     ),
+    .target(name: "CSwiftTaskCosts", linkerSettings: [.linkedLibrary("bpf")]),
+    .executableTarget(
+      name: "SwiftTaskCosts",
+      dependencies: ["CSwiftTaskCosts", .product(name: "MmapStorage", package: "MmapStorage")],
+      exclude: ["Programs"],
+      plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
+    ),
     .executableTarget(
       name: "Pairs",
       dependencies: [

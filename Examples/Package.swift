@@ -16,6 +16,7 @@ let package = Package(
   dependencies: [
     .package(name: "MmapStorage", path: ".."),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.80.0"),
     .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
   ],
   targets: [
@@ -23,6 +24,13 @@ let package = Package(
       name: "hello",
       dependencies: [mmapStorage],
       exclude: ["hello.bpf.c"],
+      swiftSettings: swiftSettings,
+      plugins: [bpfPlugin]
+    ),
+    .executableTarget(
+      name: "follow",
+      dependencies: [mmapStorage],
+      exclude: ["follow.bpf.c"],
       swiftSettings: swiftSettings,
       plugins: [bpfPlugin]
     ),
@@ -48,6 +56,17 @@ let package = Package(
       dependencies: ["SyscallCounting", mmapStorage, mmapStorageTesting],
       swiftSettings: swiftSettings
     ),
+    .testTarget(
+      name: "SwiftNIOTests",
+      dependencies: [
+        mmapStorage,
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ],
+      exclude: ["requests.bpf.c"],
+      swiftSettings: swiftSettings,
+      plugins: [bpfPlugin]
+    ),
     .target(name: "CWaitTime"),
     .testTarget(
       name: "DocumentationTests",
@@ -57,7 +76,7 @@ let package = Package(
         mmapStorageTesting,
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      exclude: ["request-tags.bpf.c", "wait-times.bpf.c"],
+      exclude: ["request-tags.bpf.c", "requests.bpf.c", "wait-times.bpf.c"],
       swiftSettings: swiftSettings,
       plugins: [bpfPlugin]
     ),

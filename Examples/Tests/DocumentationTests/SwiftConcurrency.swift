@@ -1,0 +1,82 @@
+import Dispatch
+import Glibc
+import MmapStorage
+import MmapStorageTesting
+import Testing
+
+struct Request: MapValue {
+  var id: UInt64
+  var calls: UInt64
+}
+
+private func handle() async throws { _ = getppid() }
+private func handleEvent() { _ = getppid() }
+
+@Suite(.enabled(if: geteuid() == 0, "loading BPF programs needs root"), .serialized)
+struct SwiftConcurrency {
+  @Test func theFirstScope() async throws {
+    let object = try BPFObject(.requests)
+    try object.load()
+    let links = try object.attach()
+
+    let requests = try await SwiftTaskStorage<Request>(object, "requests")
+    let (_, totals) = try await requests.withValue({ $0.id = 42 }) {
+      try await handle()
+    }
+    #expect(totals?.calls == 1)
+    links.forEach { $0.detach() }
+  }
+}
+
+@Suite struct SwiftConcurrencyWithoutAKernel {
+  let fake: FakeSwiftTasks<Request>
+  let requests: SwiftTaskStorage<Request>
+
+  init() throws {
+    fake = try FakeSwiftTasks()
+    requests = fake.storage
+  }
+
+  @Test func current() async throws {
+    try await requests.withValue({ $0.id = 42 }) {
+      try await handle()
+      requests.withCurrent { request in
+        request.atomic(\.calls).wrappingAdd(1)
+      }
+      #expect(requests.withCurrent { $0.calls } == 1)
+    }
+    #expect(requests.withCurrent { $0.calls } == nil)
+  }
+
+  @Test func finalValues() async throws {
+    let (finals, final) = AsyncStream.makeStream(of: Request.self)
+    try await requests.withValue({ $0.id = 42 }, onEnd: { final.yield($0) }) {
+      Task { try await handle() }  // may end after the scope
+    }
+    for await request in finals {
+      #expect(request.id == 42)
+      break
+    }
+  }
+
+  @Test func callbacks() async {
+    let queue = DispatchQueue(label: "events")
+    await withCheckedContinuation { continuation in
+      queue.async {
+        requests.withValue({ $0.id = 43 }) {
+          handleEvent()
+        }
+      }
+      queue.async { continuation.resume() }
+    }
+  }
+
+  @Test func aTestPlaysTheProgram() async throws {
+    let fake = try FakeSwiftTasks<Request>()
+    let (_, totals) = await fake.storage.withValue({ $0.id = 42 }) {
+      await Task.yield()
+      fake.program { $0.calls += 1 }
+    }
+    #expect(totals?.calls == 1)
+  }
+}

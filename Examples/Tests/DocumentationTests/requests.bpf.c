@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <linux/bpf.h>
+#include <asm/unistd.h>
+#include <swift_task_storage.bpf.h>
+#include <bpf/bpf_tracing.h>
+
+struct request {
+	__u64 id;
+	__u64 calls;
+};
+
+SWIFT_TASK_STORAGE(requests, struct request, 4096);
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(count_call, struct pt_regs *registers, long number)
+{
+	struct request *request;
+
+	if (number != __NR_getppid)
+		return 0;
+	request = swift_task_storage_get(requests);
+	if (request)
+		__sync_fetch_and_add(&request->calls, 1);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
