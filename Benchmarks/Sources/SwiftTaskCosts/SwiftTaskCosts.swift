@@ -189,18 +189,14 @@ actor Counter {
   }
 
   static func time(_ body: () -> Void) -> Double {
-    let start = ContinuousClock.now
+    let start = costs_now()
     body()
-    return nanoseconds(ContinuousClock.now - start)
+    return Double(costs_now() - start)
   }
 
   static func time(_ body: () async -> Void) async -> Double {
-    let start = ContinuousClock.now
+    let start = costs_now()
     await body()
-    return nanoseconds(ContinuousClock.now - start)
-  }
-
-  static func nanoseconds(_ duration: Duration) -> Double {
-    Double(duration.components.seconds) * 1e9 + Double(duration.components.attoseconds) / 1e9
+    return Double(costs_now() - start)
   }
 }
