@@ -18,7 +18,8 @@ final class SwiftTaskSlots: Sendable {
 
   let count: Int
   private let stride: Int
-  private let valueSize: Int
+  /// Where a slot's value ends, in whole words.
+  private let valueEnd: Int
   private let owner: UInt64
   private let memory: any SwiftTaskMemory
   private nonisolated(unsafe) let base: UnsafeMutableRawPointer
@@ -59,7 +60,7 @@ final class SwiftTaskSlots: Sendable {
     self.base = memory.base
     self.stride = stride
     self.count = count
-    self.valueSize = valueSize
+    valueEnd = Self.valueOffset + (valueSize + 7) / 8 * 8
     self.owner = owner
     states = .allocate(capacity: count)
     states.initialize(repeating: SwiftTaskSlotState(), count: count)
@@ -94,7 +95,12 @@ final class SwiftTaskSlots: Sendable {
     state.pointee.index = UInt64(index)
     state.pointee.generation = generation
     state.pointee.tag = tag
-    (slot + Self.valueOffset).initializeMemory(as: UInt8.self, repeating: 0, count: valueSize)
+    // Slots have whole words. Most values have few, for which memset() takes longer.
+    var word = Self.valueOffset
+    while word < valueEnd {
+      mms_store64(slot + word, 0)
+      word += 8
+    }
     mms_store_release64(slot + Self.holderOffset, tag)
     return (state, slot + Self.valueOffset)
   }
