@@ -35,7 +35,7 @@ package final class MappedBackend: DirectBackend {
     rejected: [BackendChoice.Rejection] = []
   ) throws(BPFError) {
     let attempt = "map the values"
-    elements = try LookupBackend(map, layout: layout, accessPath: .pidfd)
+    elements = try LookupBackend(map, layout: layout, accessPath: .automatic)
     let info = try map.info
     guard info.flags.contains(.mappable) else {
       throw BPFError(
