@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 #include <malloc.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <linux/bpf.h>
 #include <string.h>
@@ -86,4 +87,21 @@ int test_stay_on_first_processor(void)
 	CPU_ZERO(&one);
 	CPU_SET(processor, &one);
 	return sched_setaffinity(0, sizeof(one), &one) ? errno : 0;
+}
+
+int test_thread_exists(int tid)
+{
+	return syscall(SYS_tgkill, getpid(), tid, 0) == 0;
+}
+
+void test_exit_thread(void)
+{
+	syscall(SYS_exit, 0);
+}
+
+int test_is_mapped(void *page)
+{
+	unsigned char resident;
+
+	return mincore(page, 1, &resident) == 0;
 }

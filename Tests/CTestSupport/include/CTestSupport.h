@@ -27,6 +27,15 @@ int test_program_info(int fd, char name[16], int *translated, int *jited);
 /* Keeps the calling thread on the first of the processors that it may use. 0, or an errno. */
 int test_stay_on_first_processor(void);
 
+/* 1 if this process has such a thread, else 0. */
+int test_thread_exists(int tid);
+
+/* Ends the calling thread without running its destructors. */
+void test_exit_thread(void);
+
+/* 1 if there is memory at the start of this page, else 0. */
+int test_is_mapped(void *page);
+
 /* Needs these bytes in memory, and may have changed them for all that the compiler knows. */
 static inline void test_look_at(const void *bytes)
 {
