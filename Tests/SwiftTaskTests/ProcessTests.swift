@@ -13,8 +13,9 @@ import Testing
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
     try await withPins(of: program.object, ["requests"]) { directory in
       let others = try (1...3).map { number in
-        try OtherProcess(
-          [directory.string, "requests", "serve", "\(number)", "\(number * 1000)", "20", "\(program.magic)"]
+        let numbers = [number, number * 1000, 20, Int(program.magic)]
+        return try OtherProcess(
+          [directory.string, "requests", "serve"] + numbers.map { "\($0)" }
         )
       }
       await withTaskGroup { group in
@@ -164,7 +165,8 @@ import Testing
           for _ in 0..<1_000 { program.call(1, row: 1) }
         }
         // Links to memory that is not there, or not the process's.
-        for link in [1, 4096, .max, 0xffff_8880_0000_0000, 0x0000_7fff_ffff_f000, 1 << 63] as [UInt64]
+        for link in [1, 4096, .max, 0xffff_8880_0000_0000, 0x0000_7fff_ffff_f000, 1 << 63]
+          as [UInt64]
         {
           bindings.words[8] = link
           program.call(1, row: 1)

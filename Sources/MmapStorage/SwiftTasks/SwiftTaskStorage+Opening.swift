@@ -42,7 +42,7 @@ extension SwiftTaskStorage {
     try Self.checkLayout(value, map: map.name, policy: policy)
     try control.check(uses: info.id)
     let places = if let places { places } else { try await SwiftRuntimePlaces.find(for: attempt) }
-    let slots = try SwiftTaskRegistration.slots(ofMap: info.id) { 
+    let slots = try SwiftTaskRegistration.slots(ofMap: info.id) {
       (registration) throws(BPFError) -> SwiftTaskSlots in
       let owner = try control.owner()
       let memory = try MappedSwiftTaskMemory(
