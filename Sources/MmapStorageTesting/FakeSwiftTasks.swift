@@ -35,8 +35,8 @@ public final class FakeSwiftTasks<Value: MapField>: Sendable {
   /// `SWIFT_TASK_STORAGE`. The object is not loaded, so no privilege is needed.
   ///
   /// - Parameters:
-  ///   - name: The storage's name in the program's source.
   ///   - object: The object.
+  ///   - name: The storage's name in the program's source.
   ///   - slots: How many scopes may have a value at the same time.
   ///   - policy: Whether the declared value may have trailing fields that `Value` does not know.
   /// - Throws: ``/MmapStorage/BPFError``: a mismatch with the table, or that there is no such storage.

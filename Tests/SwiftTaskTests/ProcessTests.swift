@@ -13,11 +13,9 @@ import Testing
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
     try await withPins(of: program.object, ["requests"]) { directory in
       let others = try (1...3).map { number in
-        try OtherProcess(
-          [
-            directory.string, "requests", "serve", "\(number)", "\(number * 1000)", "20",
-            "\(program.magic)",
-          ]
+        let numbers = [number, number * 1000, 20, Int(program.magic)]
+        return try OtherProcess(
+          [directory.string, "requests", "serve"] + numbers.map { "\($0)" }
         )
       }
       await withTaskGroup { group in

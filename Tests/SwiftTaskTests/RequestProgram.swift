@@ -24,9 +24,8 @@ final class RequestProgram: Sendable {
   /// Tells this program's calls from those of others that run at the same time.
   let magic = UInt.random(in: 1 << 32...1 << 48)
 
-  /// - Parameters:
-  ///   - comparesThreads: Whether to compare with the request that the thread entered last.
-  ///   - allProcesses: Whether other processes' calls count as well.
+  /// Compares with the request that the thread entered last if `comparesThreads`; counts the calls
+  /// of other processes as well if `allProcesses`.
   init(comparesThreads: Bool = false, allProcesses: Bool = false) throws {
     object = try BPFObject(.requests)
     try object.setGlobal("magic", to: UInt64(magic))

@@ -69,7 +69,8 @@ actor Counter {
       "`withValue`, entered and left",
       "`TaskLocal<Int>.withValue`",
       200_000,
-      { n in for i in 0..<n { await requests.withValue({ $0.id = UInt64(i) }) { await nothing() } } },
+      { n in for i in 0..<n { await requests.withValue({ $0.id = UInt64(i) }) { await nothing() } }
+      },
       { n in for i in 0..<n { await Locals.$number.withValue(i) { await nothing() } } }
     )
     await row(

@@ -49,7 +49,7 @@ struct SwiftConcurrency {
 
   @Test func finalValues() async throws {
     let (finals, final) = AsyncStream.makeStream(of: Request.self)
-    try await requests.withValue({ $0.id = 42 }, onEnd: { final.yield($0) }) {
+    requests.withValue({ $0.id = 42 }, onEnd: { final.yield($0) }) {
       Task { try await handle() }  // may end after the scope
     }
     for await request in finals {

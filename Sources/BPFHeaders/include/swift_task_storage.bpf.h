@@ -228,52 +228,48 @@ void __swift_task_register(struct __swift_task_thread *thread,
 	process->tag = arguments->args[5];
 }
 
-static __always_inline __attribute__((unused))
-__u64 __swift_task_read(__u64 address)
-{
-	__u64 word;
-
-	return bpf_probe_read_user(&word, sizeof(word), (void *)address) ? 0 : word;
-}
-
 /*
  * The tag of our latest binding, 0 if there is none. The low bits of a link: bit 2 marks an item
  * that has no value, and with bit 1 nothing behind it counts.
+ *
+ * With less than 64 bytes of stack a program keeps it on the kernel's (Linux 6.13), where it takes the
+ * kernel less time to check that it may copy there.
  */
 static __always_inline __attribute__((unused))
 __u64 __swift_task_tag(struct __swift_task_thread *thread,
 		       const struct __swift_task_process *process)
 {
 	__u64 pointer = __SWIFT_TASK_THREAD_POINTER(thread);
-	__u64 words[8] = {};
-	__u64 item, task;
+	__u64 words[4] = {};
+	__u64 place;
 	__u32 size;
 	int i;
 
-	if (thread->self_exec_id != process->exec_id)
-		return 0;
-	task = __swift_task_read(pointer + process->task_word);
-	item = __swift_task_read(task ? task + process->bindings :
-				 pointer + process->thread_word);
 	size = process->tag + sizeof(*words);
 	barrier_var(size);
-	if (size < 2 * sizeof(*words) || size > sizeof(words))
+	if (size < 3 * sizeof(*words) || size > sizeof(words) ||
+	    thread->self_exec_id != process->exec_id)
+		return 0;
+	if (bpf_probe_read_user(words, sizeof(*words), (void *)(pointer + process->task_word)))
+		return 0;
+	place = words[0] ? words[0] + process->bindings : pointer + process->thread_word;
+	if (bpf_probe_read_user(words, sizeof(*words), (void *)place))
 		return 0;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < SWIFT_TASK_STORAGE_BINDINGS; i++) {
-		item &= ~7ull;
-		if (!item)
+		place = words[0] & ~7ull;
+		if (!place)
 			return 0;
-		if (bpf_probe_read_user(words, size, (void *)item)) {
+		if (bpf_probe_read_user(words, size, (void *)place)) {
 			/* The last words of the last page: without a value, so only the link counts. */
-			words[0] = __swift_task_read(item);
 			words[1] = 0;
+			if (bpf_probe_read_user(words, sizeof(*words), (void *)place))
+				return 0;
 		}
 		if (words[1] == process->key && !(words[0] & 4))
-			return words[(size / sizeof(*words) - 1) & 7];
+			return words[size == sizeof(words) ? 3 : 2];
 		if ((words[0] & 6) == 6)
 			return 0;
-		item = words[0];
 	}
 	return 0;
 }

@@ -12,12 +12,7 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
   private let registration: SwiftTaskRegistration
   private let seesAllProcesses: Bool
 
-  /// - Parameters:
-  ///   - map: The map of slots.
-  ///   - size: Bytes to map.
-  ///   - control: The program of the same storage.
-  ///   - owner: What the program takes this process for.
-  ///   - registration: Ends when the memory is released.
+  /// Maps the slots. The registration ends when the memory is released.
   init(
     _ map: BPFMap,
     size: Int,

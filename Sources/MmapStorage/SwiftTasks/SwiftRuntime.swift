@@ -33,8 +33,7 @@ public struct SwiftRuntime: Sendable, Hashable {
       attempt: attempt,
       on: "\(SwiftRuntime.current)",
       errno: errno,
-      advice:
-        "this step failed: \(step); BPF programs cannot find Swift tasks here, so the storage "
+      advice: "this step failed: \(step); programs cannot find Swift tasks here, so the storage "
         + "is not used; use a Swift release that the documentation names, or report this one",
       details: details
     )

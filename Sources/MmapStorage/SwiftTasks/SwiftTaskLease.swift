@@ -77,8 +77,7 @@ struct SwiftTaskSlotState {
 
 extension SwiftTaskSlots {
   /// Takes a slot, whose value is zero; nil if there is none. To be given back with ``leave(_:)``.
-  ///
-  /// - Parameter onEnd: Gets the value when the last holder of the lease has given it up.
+  /// `onEnd` gets the value when the last holder of the lease has given it up.
   @usableFromInline
   func enter(
     onEnd: (@Sendable (UnsafeMutableRawPointer) -> Void)?
