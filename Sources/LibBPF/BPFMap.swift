@@ -107,7 +107,7 @@ public final class BPFMap: Sendable {
       )
     }
     var options = bpf_map_create_opts()
-    options.sz = MemoryLayout<bpf_map_create_opts>.size
+    options.sz = optionsSize(upTo: \bpf_map_create_opts.map_flags, UInt32.self)
     options.map_flags = flags.rawValue
     var btf: CInt = -1
     if let types {

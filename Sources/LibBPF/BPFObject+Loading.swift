@@ -48,7 +48,7 @@ extension BPFObject {
     if let errno = descriptorShortage() {
       return BPFError(errno: errno, attempt: attempt, on: describedName)
     }
-    if code == -ENOMEM || code == -ENOSPC && log.isEmpty {
+    if code == -ENOMEM || code == -EMFILE || code == -ENFILE || code == -ENOSPC && log.isEmpty {
       return BPFError(.outOfResources, code: code, attempt: attempt, on: subject, details: warnings)
     }
     // EPERM is never the verifier's, and libbpf's warnings then guess at other causes.

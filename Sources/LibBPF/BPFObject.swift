@@ -237,7 +237,7 @@ private func openObject(
   var code: CInt = 0
   let pointer = name.withCString { name in
     var options = bpf_object_open_opts()
-    options.sz = MemoryLayout<bpf_object_open_opts>.size
+    options.sz = optionsSize(upTo: \bpf_object_open_opts.object_name, UInt.self)
     options.object_name = name
     return bytes.withUnsafeBytes { bytes in
       capturingWarnings(&warnings) {

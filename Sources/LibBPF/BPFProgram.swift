@@ -59,7 +59,7 @@ public final class BPFProgram: Sendable {
   /// - Returns: What the program returned, or the system call's error.
   package func run(_ context: UnsafeMutableRawPointer?, size: Int) -> Result<Int32, Errno> {
     var options = bpf_test_run_opts()
-    options.sz = MemoryLayout<bpf_test_run_opts>.size
+    options.sz = optionsSize(upTo: \bpf_test_run_opts.retval, UInt32.self)
     options.ctx_in = UnsafeRawPointer(context)
     options.ctx_size_in = UInt32(truncatingIfNeeded: size)
     let code = bpf_prog_test_run_opts(descriptor, &options)

@@ -7,6 +7,15 @@ import SystemPackage
 /// 0 for a pointer that is not null. To be called before anything else can change `errno`.
 func resultCode(_ pointer: OpaquePointer?) -> CInt { pointer == nil ? -errno : 0 }
 
+/// The size to pass in a `struct bpf_…_opts`: up to the end of `last`, the last field that the caller
+/// sets or reads.
+///
+/// libbpf requires all bytes behind the fields that it knows to be zero. Swift leaves padding at the
+/// end of a structure uninitialized, so `MemoryLayout.size` must not be used.
+func optionsSize<Options, Field>(upTo last: PartialKeyPath<Options>, _: Field.Type) -> Int {
+  (MemoryLayout<Options>.offset(of: last) ?? 0) + MemoryLayout<Field>.size
+}
+
 extension BPFError {
   /// Creates an error from a negative error number of the system, or of libbpf, whose own numbers
   /// start at 4000 (`enum libbpf_errno`). `kind` and `advice` replace those that fit most calls.
