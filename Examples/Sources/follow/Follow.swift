@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MmapStorage
 
@@ -30,9 +31,11 @@ actor Log {
           }.snapshot
         }
       }
-      return await group.reduce(into: []) { $0 += [$1] }
+      var totals: [Request] = []
+      for await total in group { if let total { totals.append(total) } }
+      return totals
     }
-    for request in totals.compactMap(\.self).sorted(by: { $0.id < $1.id }) {
+    for request in totals.sorted(by: { $0.id < $1.id }) {
       print("Request \(request.id): \(request.writes) writes")
     }
   }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import MmapStorage
 import MmapStorageTesting
@@ -56,14 +57,14 @@ struct SyscallCounters: ParsableCommand {
       return try runFake(workers)
     }
     print("Counting on the live kernel; backend \(counter.counters.backend)\n")
-    return try Crew.run(workers, counters: counter.counters)
+    return try WorkerPool.run(workers, counters: counter.counters)
   }
 
   private func runFake(_ workers: [Worker]) throws -> [Worker.Result] {
     let backend = try FakeBackend(layoutOf: CallCounters.self)
     let counters = try TaskLocalStorage<CallCounters>(backend: backend)
     print("Counting in memory; backend \(counters.backend)\n")
-    return try Crew.run(workers, counters: counters) { kind in
+    return try WorkerPool.run(workers, counters: counters) { kind in
       backend.program(on: .current, as: CallCounters.self) { view in
         if view.seen[kind.rawValue] % UInt64(view.sampling) == 0 {
           view.sampled[kind.rawValue] += 1
