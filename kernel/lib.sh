@@ -4,35 +4,107 @@
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
 
-kernel_source_package=linux-source-6.12
-kernel_series=kernel/patches/linux-6.12
+kernel_version=7.3
+kernel_source_package=linux-source-$kernel_version
+kernel_source_suite=trixie-backports
+kernel_series=kernel/patches/linux-$kernel_version
 kernel_cache=${XDG_CACHE_HOME:-$HOME/.cache}/mmapstorage
 
 # What the kernel is built with, and what boots it.
 need_kernel_packages() {
-  need_packages "$kernel_source_package" gcc make bc bison flex libelf-dev libssl-dev dwarves \
-    cpio gzip patch xz-utils rsync
+  need_packages gcc make bc bison flex libelf-dev libssl-dev dwarves cpio gzip patch xz-utils rsync \
+    debian-archive-keyring
 }
 
-need_boot_packages() {
+need_boot_packages() { # flavour
+  if [[ $1 == arm64* ]]; then need_packages qemu-system-arm; fi
   need_packages qemu-system-x86 busybox-static cpio gzip
 }
 
+# The version of the source that is in the cache; fails if there is none.
 kernel_source_version() {
-  dpkg-query -W -f '${Version}' "$kernel_source_package"
+  cat "$kernel_cache/$kernel_source_package.version" 2>/dev/null
 }
 
-# The configuration fragments of a flavour, 'plain' or 'debug', in the order in which they apply.
+# Downloads a package of Debian's into a folder. apt works on lists and a cache of its own below the
+# cache folder, so the machine's sources, package lists and architectures stay as they are.
+download_package() { # suite, architecture, package, folder
+  local apt=$kernel_cache/apt/$1-$2 options
+  mkdir -p "$apt"/{parts,state/lists/partial,cache/archives/partial} "$4"
+  printf 'deb [signed-by=%s] %s %s main\n' /usr/share/keyrings/debian-archive-keyring.gpg \
+    "${MMAPSTORAGE_DEBIAN_MIRROR:-http://deb.debian.org/debian}" "$1" >"$apt/sources.list"
+  options=(-q -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts="$apt/parts"
+    -o Dir::Etc::preferencesparts="$apt/parts" -o Dir::State="$apt/state" -o Dir::Cache="$apt/cache"
+    -o Dir::State::status="$apt/state/status" -o APT::Architecture="$2" -o APT::Architectures="$2"
+    -o APT::Sandbox::User=root -o Acquire::Retries=3)
+  : >"$apt/state/status"
+  if ! { apt-get "${options[@]}" update && cd "$4" && rm -f "$3"_*.deb &&
+    apt-get "${options[@]}" download "$3" && cd - >/dev/null; } >"$apt/log" 2>&1; then
+    cat "$apt/log" >&2
+    die "apt could not download $3 from $1; see its messages above"
+  fi
+}
+
+# Unpacks the source package to linux-VERSION/pristine in the cache.
+fetch_kernel_source() {
+  local unpacking=$kernel_cache/unpacking version package
+  rm -rf "$unpacking"
+  say "Downloading $kernel_source_package from $kernel_source_suite"
+  download_package "$kernel_source_suite" amd64 "$kernel_source_package" "$unpacking"
+  package=$(find "$unpacking" -name "${kernel_source_package}_*.deb")
+  version=$(dpkg-deb -f "$package" Version)
+
+  say "Unpacking $kernel_source_package $version"
+  mkdir -p "$unpacking/source" "$kernel_cache/linux-$version"
+  dpkg-deb --fsys-tarfile "$package" | tar -xf - -C "$unpacking"
+  tar -xf "$unpacking/usr/src/$kernel_source_package.tar.xz" -C "$unpacking/source" --strip-components=1
+  rm -rf "$kernel_cache/linux-$version/pristine"
+  mv "$unpacking/source" "$kernel_cache/linux-$version/pristine"
+  rm -rf "$unpacking"
+  printf '%s\n' "$version" >"$kernel_cache/$kernel_source_package.version"
+}
+
+# What the selftests are linked with on arm64, and a shell for its initial file system.
+need_arm64_packages() {
+  local package root=$kernel_cache/arm64-root
+  need_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+  [[ ! -f $root/done ]] || return 0
+  rm -rf "$root"
+  for package in libelf-dev zlib1g-dev busybox-static; do
+    say "Downloading $package for arm64"
+    download_package bookworm arm64 "$package" "$root"
+    dpkg-deb -x "$root/$package"_*.deb "$root"
+  done
+  : >"$root/done"
+}
+
+# Makes sure that the source is in the cache. It stays at the version that was downloaded first.
+need_kernel_source() {
+  local version fetch_lock
+  mkdir -p "$kernel_cache"
+  exec {fetch_lock}>"$kernel_cache/fetch-lock"
+  flock "$fetch_lock"
+  if ! version=$(kernel_source_version) || [[ ! -d $kernel_cache/linux-$version/pristine ]]; then
+    fetch_kernel_source
+  fi
+  exec {fetch_lock}>&-
+}
+
+# The configuration fragments of a flavour, in the order in which they apply.
 kernel_fragments() {
   echo kernel/config/base.config
   echo kernel/config/bpf.config
-  if [[ $1 == debug ]]; then echo kernel/config/debug.config; fi
+  if [[ $1 != arm64* ]]; then echo kernel/config/x86.config; fi
+  if [[ $1 != plain ]]; then echo "kernel/config/$1.config"; fi
 }
 
-# The patches of a kernel, in the order in which they apply: the series, and the extra patch if
-# there is one.
+# The patches of a kernel, in the order in which they apply: the fixes for the bpf tree, the series
+# for bpf-next, and the extra patch if there is one.
 kernel_patches() {
-  find "$kernel_series" -name '[0-9]*.patch' ! -name '0000-*' 2>/dev/null | LC_ALL=C sort
+  local series
+  for series in bpf bpf-next; do
+    find "$kernel_series/$series" -name '[0-9]*.patch' ! -name '0000-*' | LC_ALL=C sort
+  done
   if [[ -n ${1:-} ]]; then echo "$1"; fi
 }
 
@@ -75,6 +147,11 @@ kernel_image_directory() { # flavour, extra patch
 kernel_option() { # option, its argument
   case $1 in
     --debug) flavour=debug && return 1 ;;
+    --flavour)
+      [[ ${2:-} == plain || -f kernel/config/${2:-}.config ]] ||
+        die "--flavour needs plain or the name of a fragment in kernel/config"
+      flavour=$2
+      ;;
     --stock)
       [[ ${2:-} =~ ^[0-9]+\.[0-9]+$ ]] || die "--stock needs a version, such as 6.1"
       flavour=stock-$2

@@ -151,7 +151,7 @@ private struct Pair: MapValue {
     let fake = try FakeBackend(layoutOf: Switches.self)
     let storage = try TaskLocalStorage<Switches>(backend: fake)
     fake.write([0x80, 2, 0, 0xff], at: 0, into: .current)
-    var copy = try storage.withCurrent { $0.copyValue() }
+    var copy = try storage.withCurrent { $0.load() }
     let bytes = withUnsafeBytes(of: &copy) { Array($0) }
     #expect(bytes == [1, 1, 0, 1])
   }
@@ -166,7 +166,7 @@ private struct Pair: MapValue {
     }
     let value = try #require(try storage.value(of: .current))
     #expect(value.p.1.y == 7)
-    #expect(try storage.withCurrent { $0[\.p, arrayOf: Tuples.In3.self][1].copyValue().y } == 7)
+    #expect(try storage.withCurrent { $0[\.p, arrayOf: Tuples.In3.self][1].load().y } == 7)
   }
 
   /// A type that is valid for some bytes only cannot be read out of others.
@@ -174,7 +174,7 @@ private struct Pair: MapValue {
     await #expect(processExitsWith: .signal(SIGILL)) {
       let fake = try FakeBackend(layoutOf: Bytes.self)
       let storage = try TaskLocalStorage<Bytes>(backend: fake)
-      try storage.withCurrent { _ = $0[\.bytes, arrayOf: Choice.self][0].copyValue() }
+      try storage.withCurrent { _ = $0[\.bytes, arrayOf: Choice.self][0].load() }
     }
     await #expect(processExitsWith: .signal(SIGILL)) {
       _ = ScalarChoice(mapBits: 7)
@@ -189,12 +189,12 @@ private struct Pair: MapValue {
       $0.start.x = 3
       $0.points[1].x = 4
     }
-    var value = try storage.withCurrent { $0.copyValue() }
+    var value = try storage.withCurrent { $0.load() }
     #expect(value.start.x == 3)
     #expect(value.points[1].x == 4)
     value.start.x = 30
     value.flag = true
-    try storage.withCurrent { $0.replaceValue(with: value) }
+    try storage.withCurrent { $0.store(value) }
     let seen = try #require(try storage.value(of: .current))
     #expect(seen.start.x == 30)
     #expect(seen.flag)
@@ -216,7 +216,7 @@ private struct Pair: MapValue {
     }
     try storage.withCurrent { view in
       for _ in 0..<1_000_000 {
-        let copy = view.copyValue()
+        let copy = view.load()
         let inMemory = withUnsafePointer(to: copy) { pointer in
           test_look_at(pointer)
           return pointer.pointee.second
@@ -248,7 +248,7 @@ private struct Pair: MapValue {
     }
     try storage.withCurrent { view in
       for _ in 0..<1_000_000 {
-        let copy = view.copyValue()
+        let copy = view.load()
         withUnsafePointer(to: copy) { test_look_at($0) }
         let word = copy.words[3]
         guard word == 0 || word == .max else {
@@ -318,7 +318,7 @@ private struct Pair: MapValue {
     try storage.withCurrent { view in
       var rounds = 0
       // The writer finishes while the reader is in its second attempt.
-      let pair = try view.readConsistently(sequence: \.sequence) { view in
+      let pair = try view.withSeqcountRead(sequence: \.sequence) { view in
         rounds += 1
         if rounds == 2 {
           do {
@@ -345,7 +345,7 @@ private struct Pair: MapValue {
     try fixture.program(on: .current) { $0.sequence = 3 }
     let error = #expect(throws: BPFError.self) {
       try storage.withCurrent { view in
-        try view.readConsistently(sequence: \.sequence, attempts: 4) { $0.start.x }
+        try view.withSeqcountRead(sequence: \.sequence, attempts: 4) { $0.start.x }
       }
     }
     #expect(error?.kind == .contended)
@@ -364,7 +364,7 @@ private struct Pair: MapValue {
       fake.program(on: .current, as: Pair.self) { $0.first = 3 }
       intercepting.afterLoad.set(failing)
       #expect(throws: BPFError.self) {
-        try view.readConsistently(sequence: \.first) { $0.second }
+        try view.withSeqcountRead(sequence: \.first) { $0.second }
       }
       fake.program(on: .current, as: Pair.self) { $0.first = 4 }
     }
@@ -379,7 +379,7 @@ private struct Pair: MapValue {
     try storage.withCurrent { view in
       view.u8 = 6
       try fixture.program(on: .current) { $0.start.x = 4 }
-      let x = try view.readConsistently(sequence: \.sequence) { $0.start.x }
+      let x = try view.withSeqcountRead(sequence: \.sequence) { $0.start.x }
       #expect(x == 4)
       #expect(view.u8 == 6)
     }
@@ -392,7 +392,7 @@ private struct Pair: MapValue {
     let fixture = try backend.fixture(Everything.self, map: "everythings")
     let storage = fixture.storage
     try storage.withCurrent { view in
-      view.writeConsistently(sequence: \.sequence) { view in
+      view.withSeqcountWrite(sequence: \.sequence) { view in
         #expect(view.sequence == 1)
         view.start.x = 2
       }

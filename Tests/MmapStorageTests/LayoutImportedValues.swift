@@ -29,6 +29,7 @@ extension test_bits: MapValue {
 }
 
 extension test_aligned_undeclared: MapValue {
+  /// Read by reflection, which shows too little.
   public static var fields: Fields<Self> { .reflected }
 }
 extension test_dimensions: MapValue {}

@@ -38,8 +38,8 @@ import Testing
   @Test func aNewScopeBeginsWithZeroes() async throws {
     let few = try await open("few")
     for number in 1...10 {
-      let (_, snapshot) = await few.withValue({ #expect($0.copyValue() == Request()) }) {
-        few.withCurrent { $0.replaceValue(with: Request(id: 1, calls: 2, kind: 3, flags: 4)) }
+      let (_, snapshot) = await few.withValue({ #expect($0.load() == Request()) }) {
+        few.withCurrent { $0.store(Request(id: 1, calls: 2, kind: 3, flags: 4)) }
         await Task.yield()
       }
       #expect(snapshot == Request(id: 1, calls: 2, kind: 3, flags: 4), "\(number)")
@@ -334,7 +334,7 @@ import Testing
         var status: Int32 = 0
         waitpid(child, &status, 0)
         #expect(status == 0)
-        #expect(requests.withCurrent { $0.copyValue() } == Request(id: 5))
+        #expect(requests.withCurrent { $0.load() } == Request(id: 5))
         program.call(5, row: 2)
       }
     }.join()

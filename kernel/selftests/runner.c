@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Runs one test of the kernel's selftests and prints a line for each of its parts. */
+/* Runs the series' tests and prints a line for each subtest: selftests [SUBTEST...] */
 #include <stdarg.h>
 #include <test_progs.h>
 
 void test_task_local_storage_mmapable(void);
+void test_task_storage_sleepable(void);
+void test_mmap_rdonly(void);
+
+static char **wanted;
 
 static const char *current_subtest;
 static bool skipped;
@@ -21,6 +25,12 @@ static void end_subtest(void)
 
 bool test__start_subtest(const char *name)
 {
+	int i;
+
+	for (i = 0; wanted[i] && strcmp(wanted[i], name); i++)
+		;
+	if (*wanted && !wanted[i])
+		return false;
 	end_subtest();
 	current_subtest = name;
 	subtests++;
@@ -44,11 +54,14 @@ void test__fail(const char *file, int line, const char *what, const char *format
 	putchar('\n');
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	wanted = argv + 1;
+	test_task_storage_sleepable();
+	test_mmap_rdonly();
 	test_task_local_storage_mmapable();
 	end_subtest();
 	printf("%d of %d passed\n", subtests - failed_subtests, subtests);
-	return failed_subtests > 0;
+	return failed_subtests > 0 || !subtests;
 }

@@ -35,7 +35,6 @@
 #include "stress.h"
 #include "stress.skel.h"
 
-#define PAGE 4096UL
 #define NR_WORKERS 4
 #define NR_THREADS 4
 #define NR_MAPPINGS 8
@@ -56,6 +55,7 @@ static struct shared {
 	struct counters count;
 } *shared;
 
+static size_t page_size;
 static int small_slots, large_slots;
 static uint64_t seed = 1;
 
@@ -102,12 +102,14 @@ struct mapping {
 	uint64_t *words;
 	uint64_t stamp;
 	pid_t tid;
-	bool large, has_hole, split;
+	bool large;
 };
 
 static size_t size_of(bool large)
 {
-	return large ? (sizeof(struct stress_large) + PAGE - 1) / PAGE * PAGE : PAGE;
+	size_t size = large ? sizeof(struct stress_large) : sizeof(struct stress_small);
+
+	return (size + page_size - 1) / page_size * page_size;
 }
 
 /* Where the stamp goes: words behind the value, to the very last of the page. */
@@ -130,8 +132,8 @@ static void check(const struct mapping *mapping, const char *when)
 			wrong("%s: task %d: stamp is %#llx, should be %#llx\n", when, mapping->tid,
 			      (unsigned long long)word, (unsigned long long)mapping->stamp);
 	}
-	for (i = 0; mapping->large && !mapping->has_hole && i < 2; i++) {
-		word = mapping->words[1 + (i + 1) * PAGE / 8];
+	for (i = 0; mapping->large && i < 2; i++) {
+		word = mapping->words[1 + (i + 1) * STRESS_WORDS_APART];
 		if (word && word != mapping->stamp && word != (UPDATED | mapping->tid))
 			wrong("%s: task %d: word is %#llx\n", when, mapping->tid,
 			      (unsigned long long)word);
@@ -150,7 +152,7 @@ static bool map_one(struct mapping *mapping, uint64_t stamp, uint64_t *random)
 	mapping->words = mmap(NULL, size_of(large), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	if (mapping->words == MAP_FAILED) {
-		if (errno != ENOMEM && errno != EINTR)
+		if (errno != ENOMEM)
 			wrong("mmap: %s\n", strerror(errno));
 		COUNT(map_failed);
 		return false;
@@ -159,8 +161,6 @@ static bool map_one(struct mapping *mapping, uint64_t stamp, uint64_t *random)
 	mapping->stamp = stamp;
 	mapping->tid = own_tid();
 	mapping->large = large;
-	mapping->has_hole = false;
-	mapping->split = false;
 	for (i = 0; i < 3; i++) {
 		word = mapping->words[stamp_word(large, i)];
 		zeroes += word == 0;
@@ -228,9 +228,6 @@ static void in_child(uint64_t random)
 	_exit(0);
 }
 
-/* If one of the calls fails for lack of memory, part of its range may be unmapped, and may have
- * become another thread's. So such a mapping is abandoned, and never unmapped.
- */
 static void change(struct mapping *mapping, uint64_t random)
 {
 	size_t size = size_of(mapping->large);
@@ -238,32 +235,28 @@ static void change(struct mapping *mapping, uint64_t random)
 
 	switch (random % 4) {
 	case 0:
-		if (mapping->has_hole || mapping->split)
-			break; /* mremap() works on one area at a time */
 		hole = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (hole == MAP_FAILED)
 			break;
+		/* If it fails for lack of memory, either may be left: abandon the mapping. */
 		moved = mremap(mapping->words, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, hole);
 		mapping->words = moved == MAP_FAILED ? NULL : moved;
 		break;
 	case 1:
-		mapping->split = true;
-		if (mprotect(mapping->words, PAGE, PROT_READ) == 0 &&
-		    mprotect(mapping->words, PAGE, PROT_READ | PROT_WRITE))
-			mapping->has_hole = true; /* out of memory; do not write there */
-		break;
-	case 2:
-		/* Another thread's mapping must not get into the hole. */
-		if (!mapping->large || mapping->has_hole)
-			break;
-		mapping->has_hole = true;
-		if (mmap((char *)mapping->words + PAGE, PAGE, PROT_NONE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		if (mprotect(mapping->words, size, PROT_READ) == 0 &&
+		    mprotect(mapping->words, size, PROT_READ | PROT_WRITE))
 			mapping->words = NULL;
 		break;
+	case 2:
+		if (size == page_size)
+			break;
+		if (munmap(mapping->words, page_size) == 0)
+			wrong("munmap: task %d: took a part\n", mapping->tid);
+		else if (errno != EINVAL && errno != ENOMEM)
+			wrong("munmap of a part: %s\n", strerror(errno));
+		break;
 	case 3:
-		if (!mapping->has_hole)
-			mapping->words[mapping->large ? 1 + PAGE / 8 : 1] = mapping->stamp;
+		mapping->words[mapping->large ? 1 + STRESS_WORDS_APART : 1] = mapping->stamp;
 		break;
 	}
 }
@@ -434,11 +427,11 @@ static int hog(int number)
 
 	while (!shared->stop) {
 		size = (next_random(&random) % 200) << 20;
-		memory = mmap(NULL, size + PAGE, PROT_READ | PROT_WRITE,
+		memory = mmap(NULL, size + page_size, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 		usleep(next_random(&random) % 50000);
 		if (memory != MAP_FAILED)
-			munmap(memory, size + PAGE);
+			munmap(memory, size + page_size);
 		usleep(next_random(&random) % 200000);
 	}
 	return 0;
@@ -540,6 +533,7 @@ int main(int argc, char **argv)
 	long bytes;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	page_size = sysconf(_SC_PAGESIZE);
 	if (argc > 2)
 		seed = strtoull(argv[2], NULL, 0);
 	libbpf_set_print(silent);

@@ -6,7 +6,8 @@
 #define STRESS_SLOTS 2
 #define STRESS_COMM "mmapstress"
 #define STRESS_SMALL_WORDS 3
-#define STRESS_LARGE_WORDS 1250 /* 10000 bytes: two pages and a part of a third */
+#define STRESS_LARGE_WORDS 1250 /* 10000 bytes: two pages of 4 KiB and a part of a third */
+#define STRESS_WORDS_APART 512 /* 4 KiB */
 
 struct stress_small {
 	unsigned long long words[STRESS_SMALL_WORDS];

@@ -17,6 +17,13 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
+#ifndef ARRAY_SIZE
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+#endif
+#ifndef __aligned
+#define __aligned(x) __attribute__((aligned(x)))
+#endif
+
 bool test__start_subtest(const char *name);
 void test__skip(void);
 void test__fail(const char *file, int line, const char *what, const char *format, ...)
@@ -46,7 +53,9 @@ static inline int kern_sync_rcu(void)
 #define ASSERT_OK(result, name)			ASSERT_COMPARED((long long)(result), ==, 0LL, name)
 #define ASSERT_TRUE(condition, name)		ASSERT_COMPARED(!!(condition), ==, true, name)
 #define ASSERT_FALSE(condition, name)		ASSERT_COMPARED(!!(condition), ==, false, name)
-#define ASSERT_OK_PTR(pointer, name)							\
-	ASSERT_COMPARED(libbpf_get_error(pointer), ==, 0L, name)
+#define ASSERT_OK_PTR(pointer, name) ({						\
+	const void *pointer_ = (pointer);						\
+	ASSERT_COMPARED(pointer_ && !libbpf_get_error(pointer_), ==, true, name);	\
+})
 
 #endif

@@ -32,19 +32,22 @@ extension MemoryLayout {
     let field = UnsafeMutablePointer<Field>.allocate(capacity: 1)
     let value = UnsafeMutablePointer<T>.allocate(capacity: 1)
     defer {
-      field.deallocate()
-      value.deallocate()
+      unsafe field.deallocate()
+      unsafe value.deallocate()
     }
-    let fieldBytes = UnsafeMutableRawBufferPointer(start: field, count: MemoryLayout<Field>.size)
-    let valueBytes = UnsafeMutableRawBufferPointer(start: value, count: size)
+    let fieldBytes = unsafe UnsafeMutableRawBufferPointer(
+      start: field,
+      count: MemoryLayout<Field>.size
+    )
+    let valueBytes = unsafe UnsafeMutableRawBufferPointer(start: value, count: size)
     // Two passes, because a byte that is stored as it was does not show as changed.
     var changed = Set<Int>()
     for (background, foreground) in [(UInt8(0x00), UInt8(0x01)), (0x01, 0x00)] {
-      fieldBytes.copyBytes(from: repeatElement(foreground, count: fieldBytes.count))
-      valueBytes.copyBytes(from: repeatElement(background, count: valueBytes.count))
-      value.pointee[keyPath: writable] = field.pointee
-      for index in valueBytes.indices where valueBytes[index] != background {
-        guard valueBytes[index] == foreground else { return nil }
+      unsafe fieldBytes.copyBytes(from: repeatElement(foreground, count: fieldBytes.count))
+      unsafe valueBytes.copyBytes(from: repeatElement(background, count: valueBytes.count))
+      unsafe value.pointee[keyPath: writable] = field.pointee
+      for index in 0..<valueBytes.count where unsafe valueBytes[index] != background {
+        guard unsafe valueBytes[index] == foreground else { return nil }
         changed.insert(index)
       }
     }

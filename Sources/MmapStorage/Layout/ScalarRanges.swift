@@ -27,6 +27,8 @@ private func collectScalarRanges(
   case .integer, .character, .boolean, .floatingPoint, .enumeration, .opaque:
     if type.size > 0 { ranges.append(offset..<offset + type.size) }
   case .array(let element, let count):
+    // BTF may have billions of elements without bytes.
+    if element.size == 0 { return }
     for index in 0..<count {
       collectScalarRanges(of: element, at: offset + index * element.size, into: &ranges)
     }

@@ -59,4 +59,10 @@ extension BTF {
     var reader = BTFReader(btf: self, attempt: "read the value layout", subject: "type \(id)")
     return try reader.valueLayout(ofType: id, size: size)
   }
+
+  /// A type as a field of a value.
+  package func fieldType(_ id: UInt32) throws(BPFError) -> FieldType {
+    var reader = BTFReader(btf: self, attempt: "read the type", subject: "type \(id)")
+    return try reader.fieldType(id)
+  }
 }

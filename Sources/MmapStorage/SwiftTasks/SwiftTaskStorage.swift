@@ -130,7 +130,7 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   ) -> SwiftTaskBinding {
     let lease =
       if let onEnd {
-        slots.lease { onEnd(StorageView<Value>($0, copy: nil).copyValue()) }
+        slots.lease { onEnd(StorageView<Value>($0, copy: nil).load()) }
       } else {
         slots.lease(onEnd: nil)
       }
@@ -159,6 +159,6 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   func snapshot(_ binding: SwiftTaskBinding) -> Value? {
     guard let lease = binding.lease else { return nil }
     defer { withExtendedLifetime(lease) {} }
-    return StorageView<Value>(lease.address, copy: nil).copyValue()
+    return StorageView<Value>(lease.address, copy: nil).load()
   }
 }

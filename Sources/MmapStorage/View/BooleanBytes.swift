@@ -7,7 +7,11 @@ internal import Synchronization
 @usableFromInline
 @safe
 struct BooleanBytes {
-  private let offsets: UnsafeBufferPointer<Int>
+  @usableFromInline
+  let offsets: UnsafeBufferPointer<Int>
+
+  @inlinable
+  var isEmpty: Bool { unsafe offsets.isEmpty }
 
   /// Returns the places of the `Bool` properties in `type`.
   ///
@@ -29,7 +33,7 @@ struct BooleanBytes {
   /// Sets each `Bool` byte of the value at `address` that is not 0 to 1.
   @usableFromInline
   func normalize(at address: FieldAddress) {
-    for index in 0..<offsets.count {
+    for index in unsafe 0..<offsets.count {
       let flag = unsafe address.advanced(by: offsets[index])
       flag.store(flag.load(as: Bool.self))
     }
@@ -39,6 +43,7 @@ struct BooleanBytes {
 private let knownTypes = OffsetTable()
 
 /// Offsets by type. Entries are added and never removed, so that readers need no lock.
+@safe
 private struct OffsetTable: ~Copyable, @unchecked Sendable {
   @unsafe
   private struct Entry {
@@ -47,7 +52,9 @@ private struct OffsetTable: ~Copyable, @unchecked Sendable {
     let next: UnsafeMutablePointer<Entry>?
   }
 
-  private let heads = InlineArray<64, Atomic<UnsafeMutablePointer<Entry>?>> { _ in Atomic(nil) }
+  private let heads = unsafe InlineArray<64, Atomic<UnsafeMutablePointer<Entry>?>> { _ in
+    unsafe Atomic(nil)
+  }
 
   func offsets(
     ofType type: ObjectIdentifier,
@@ -66,7 +73,7 @@ private struct OffsetTable: ~Copyable, @unchecked Sendable {
     let new = UnsafeMutablePointer<Entry>.allocate(capacity: 1)
     while true {
       unsafe new.initialize(to: Entry(type: type, offsets: .init(offsets), next: head))
-      let (added, current) = heads[Int(bucket)].compareExchange(
+      let (added, current) = unsafe heads[Int(bucket)].compareExchange(
         expected: head,
         desired: new,
         ordering: .acquiringAndReleasing

@@ -277,7 +277,7 @@ extension FieldAddress {
       // A temporary allocation of one element has a base address.
       let start = unsafe UnsafeMutableRawPointer(copy.baseAddress.unsafelyUnwrapped)
       unsafe mms_copy_once(start, pointer, MemoryLayout<Value>.size)
-      unsafe booleans.normalize(at: FieldAddress(start))
+      if !booleans.isEmpty { unsafe booleans.normalize(at: FieldAddress(start)) }
       return unsafe copy.moveElement(from: 0)
     }
   }

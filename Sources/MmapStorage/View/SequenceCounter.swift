@@ -27,7 +27,7 @@ extension StorageView {
   /// - Throws: ``BPFError`` of kind ``BPFError/Kind/contended`` if a write overlapped with every
   ///   attempt. With a backend that copies, also the errors of loading.
   @inlinable
-  public func readConsistently<Counter: MapScalar & FixedWidthInteger, Result>(
+  public func withSeqcountRead<Counter: MapScalar & FixedWidthInteger, Result>(
     sequence: KeyPath<Value, Counter>,
     attempts: Int = 1_000,
     _ body: (borrowing StorageView<Value>) -> Result
@@ -64,7 +64,7 @@ extension StorageView {
   /// - Returns: The result of `body`.
   @inlinable
   @inline(__always)
-  public func writeConsistently<Counter: MapScalar & FixedWidthInteger, Result>(
+  public func withSeqcountWrite<Counter: MapScalar & FixedWidthInteger, Result>(
     sequence: WritableKeyPath<Value, Counter>,
     _ body: (borrowing StorageView<Value>) -> Result
   ) -> Result {

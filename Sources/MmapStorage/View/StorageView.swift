@@ -168,17 +168,19 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
   /// Copies the whole value. Each byte is loaded once, and no field is torn.
   ///
   /// The copy is not atomic: if a program writes at the same time, some fields may be old and others
-  /// new. For fields that belong together see ``readConsistently(sequence:attempts:_:)``. A `Bool`
+  /// new. For fields that belong together see ``withSeqcountRead(sequence:attempts:_:)``. A `Bool`
   /// is `true` for every byte other than 0, as in C.
+  ///
+  /// Cost: the copy, and a few nanoseconds to find the `Bool`s of the type.
   @inlinable
   @inline(__always)
-  public func copyValue() -> Value { address.loadWhole(as: Value.self) }
+  public func load() -> Value { address.loadWhole(as: Value.self) }
 
   /// Overwrites the whole value, padding included. Each byte is stored once, and no field is torn.
   /// The store is not atomic.
   @inlinable
   @inline(__always)
-  public func replaceValue(with newValue: Value) { address.storeWhole(newValue) }
+  public func store(_ newValue: Value) { address.storeWhole(newValue) }
 }
 
 extension StorageView where Value: MapScalar {
