@@ -9,15 +9,15 @@ struct SyscallCounters: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Counts the system calls of its threads with a BPF program.",
     discussion: """
-      Each thread tells the program through its task-local storage which share of its calls to \
-      sample, makes its calls, and reads its own counters from the same storage.
+      Each thread writes to its task-local storage which share of its calls the program samples, \
+      makes its calls, and reads its counters from the same storage.
       """
   )
 
-  @Option(help: "How many calls each thread makes.")
+  @Option(help: "The number of calls of each thread.")
   var calls = 1_000
 
-  @Flag(help: "Do without the kernel: count in memory, as a unit test would.")
+  @Flag(help: "Count in memory of the process instead of in the kernel.")
   var fake = false
 
   func validate() throws {
@@ -36,14 +36,14 @@ struct SyscallCounters: ParsableCommand {
     ]
     let results = try fake ? runFake(workers) : runLive(workers)
     print(ResultTable(results))
-    print("(all calls / sampled ones, by class; what the storage itself costs is in 'bpf')\n")
+    print("Cells: calls / sampled calls. Calls that the storage itself makes are in column 'bpf'.\n")
 
     let mistakes = results.flatMap(\.mistakes)
     guard mistakes.isEmpty, results.count == workers.count else {
       print((["The counts are wrong:"] + mistakes).joined(separator: "\n"))
       throw ExitCode.failure
     }
-    print("Every count is what the thread did.")
+    print("All counts are correct.")
   }
 
   private func runLive(_ workers: [Worker]) throws -> [Worker.Result] {

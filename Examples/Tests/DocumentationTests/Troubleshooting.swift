@@ -69,9 +69,9 @@ struct TroubleshootingLive {
   }
 
   @Test func readOnly() throws {
-    let object = try loadAndPin(at: "/sys/fs/bpf/mmapstorage_docs_\(getpid())")
+    let path = FilePath("/sys/fs/bpf/mmapstorage_docs_\(getpid())")
+    let object = try loadAndPin(at: path)
     let map = try object.map("request_tags")
-    let path: FilePath = "/sys/fs/bpf/mmapstorage_docs_\(getpid())"
     defer { try? map.unpin(at: path) }
 
     let layout = try object.layout(ofMap: "request_tags")
