@@ -70,18 +70,9 @@ int mms_map_user_page(void **address)
 {
 	void *found = mmap(NULL, mms_page_size(), PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	int error;
 
-	*address = NULL;
-	if (found == MAP_FAILED)
-		return -errno;
-	if (madvise(found, mms_page_size(), MADV_DONTFORK)) {
-		error = -errno;
-		munmap(found, mms_page_size());
-		return error;
-	}
-	*address = found;
-	return 0;
+	*address = found == MAP_FAILED ? NULL : found;
+	return *address ? 0 : -errno;
 }
 
 int mms_map_shared(int fd, size_t size, void **address)

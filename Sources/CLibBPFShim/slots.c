@@ -6,18 +6,24 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* In .bss, so it takes no memory and no space in the file. Hidden: each copy has its own. */
-__attribute__((visibility("hidden"))) struct mms_slot mms_no_slots[MMS_SLOT_COUNT];
+/*
+ * Nothing here may be visible to other shared objects. Where several of them contain the library,
+ * the dynamic linker would let all of them use the first one's.
+ */
+#pragma GCC visibility push(hidden)
 
-__attribute__((visibility("hidden"), tls_model("initial-exec")))
+/* In .bss, so it takes no memory and no space in the file. */
+struct mms_slot mms_no_slots[MMS_SLOT_COUNT];
+
+__attribute__((tls_model("initial-exec")))
 _Thread_local struct mms_thread mms_thread = { .slots = mms_no_slots };
 
-__attribute__((visibility("hidden"))) uintptr_t mms_thread_offset(void)
+uintptr_t mms_thread_offset(void)
 {
 	return (uintptr_t)&mms_thread - (uintptr_t)__builtin_thread_pointer();
 }
 
-__attribute__((visibility("hidden"))) const struct mms_slot *mms_empty_slots(void)
+const struct mms_slot *mms_empty_slots(void)
 {
 	return mms_no_slots;
 }
@@ -64,3 +70,5 @@ void mms_pin_library(void)
 	if (dladdr((void *)mms_pin_library, &info) && info.dli_fname)
 		dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 }
+
+#pragma GCC visibility pop

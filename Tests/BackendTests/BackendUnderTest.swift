@@ -1,4 +1,4 @@
-import MmapStorage
+@_spi(Benchmarks) import MmapStorage
 import MmapStorageTesting
 import TestSupport
 import Testing

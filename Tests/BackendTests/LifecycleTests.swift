@@ -356,8 +356,8 @@ private func forkWithOneView(_ backend: BackendUnderTest) throws {
   }
   #expect(try storage.withCurrent { $0.requestID } == 1)
 
-  // The child does not inherit pages that are shared with the kernel.
-  if backend == .mapped || backend == .userPage { return }
+  // The child does not inherit mapped pages.
+  if backend == .mapped { return }
   // A view that is in use across the fork stays usable on both sides.
   try storage.withCurrent { tag in
     tag.priority = 1

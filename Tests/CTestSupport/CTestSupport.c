@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 #include <malloc.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <linux/bpf.h>
 #include <string.h>
@@ -103,4 +104,21 @@ unsigned long test_thread_pointer(void)
 	__asm__("mrs %0, tpidr_el0" : "=r"(pointer));
 #endif
 	return pointer;
+}
+
+int test_thread_exists(int tid)
+{
+	return syscall(SYS_tgkill, getpid(), tid, 0) == 0;
+}
+
+void test_exit_thread(void)
+{
+	syscall(SYS_exit, 0);
+}
+
+int test_is_mapped(void *page)
+{
+	unsigned char resident;
+
+	return mincore(page, 1, &resident) == 0;
 }

@@ -1,3 +1,4 @@
+import CTestSupport
 import Foundation
 import MmapStorage
 import TestSupport
@@ -74,6 +75,33 @@ import Testing
       #expect(try descriptors("bpf_link").isEmpty && descriptors("bpf-prog").isEmpty)
       object.detach()
       #expect(try map.info.type == .array)
+    }
+  }
+
+  /// The child's calls must neither trap nor wait for threads that it does not have.
+  @Test func forkWhileOtherThreadsCallObjects() async {
+    await #expect(processExitsWith: .success) {
+      let object = try loadedCounters()
+      try object.attach()
+      let threads = try (0..<3).map { _ in
+        try TestThread {
+          for _ in 0..<2_000 {
+            _ = try object.global("seen", as: UInt32.self)
+            _ = try object.map("by_number")
+          }
+        }
+      }
+      for _ in 0..<100 {
+        let child = test_fork()
+        if child == 0 {
+          alarm(20)
+          let seen = try? object.global("seen", as: UInt32.self)
+          _exit(seen != nil && (try? object.map("by_number").info) != nil ? 0 : 1)
+        }
+        var status: Int32 = 0
+        #expect(waitpid(child, &status, 0) == child && status == 0)
+      }
+      for thread in threads { try thread.join() }
     }
   }
 

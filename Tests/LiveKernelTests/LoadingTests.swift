@@ -100,9 +100,64 @@ import Testing
     #expect(error.kind == .loadFailed)
     #expect(error.object == "program 'unchecked' of object 'refused'")
     #expect(error.details.contains("invalid mem access 'map_value_or_null'"), "\(error)")
+    #expect(error.advice.contains("without a test for NULL"), "\(error)")
     expectWrongState { try object.load() }
     expectWrongState { _ = try object.map("numbers") }
     #expect(try object.layout(ofMap: "numbers").type == .integer(size: 8, signed: false))
+  }
+
+  @Test func aMisspeltTracepoint() throws {
+    let byType = try BPFObject(.misspelt)
+    try byType.setAutoload(true, program: "by_type")
+    let load = try #require(throws: BPFError.self) { try byType.load() }
+    #expect(load.kind == .notFound && load.advice.contains("function 'sys_entr'"), "\(load)")
+
+    let byName = try BPFObject(.misspelt)
+    try byName.setAutoload(true, program: "by_name")
+    try byName.load()
+    let attach = try #require(throws: BPFError.self) { try byName.attach() }
+    #expect(attach.kind == .notFound, "\(attach)")
+    #expect(attach.advice.contains("'tracepoint/syscalls/sys_entr_getppid'"), "\(attach)")
+  }
+
+  /// At whichever descriptor the limit is reached.
+  @Test func outOfDescriptors() async {
+    await #expect(processExitsWith: .success) {
+      var limit = rlimit()
+      getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+      let object = try loadedCounters()
+      object.close()
+      var failures = 0
+      for spare in 0..<12 {
+        let first = try FileDescriptor.open("/dev/null", .readOnly)
+        try first.close()
+        let opened = try BPFObject(.taskCounters)
+        try opened.setGlobal("target_tgid", to: getpid())
+        var lower = limit
+        lower.rlim_cur = rlim_t(Int(first.rawValue) + spare)
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &lower)
+        defer { setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) }
+        do throws(BPFError) {
+          try opened.load()
+        } catch {
+          failures += 1
+          #expect(error.kind == .outOfResources, "\(spare) spare descriptors: \(error)")
+        }
+      }
+      #expect(failures > 2 && failures < 12)
+    }
+  }
+
+  /// libbpf guesses at RLIMIT_MEMLOCK and the kernel's configuration where only rights are missing.
+  @Test func withoutRights() async {
+    await #expect(processExitsWith: .success) {
+      let object = try BPFObject(.taskCounters)
+      #expect(setuid(65534) == 0)
+      let error = try #require(throws: BPFError.self) { try object.load() }
+      #expect(error.kind == .permissionDenied && error.advice.contains("CAP_BPF"), "\(error)")
+      let text = "\(error)"
+      #expect(!text.contains("RLIMIT") && !text.contains("CONFIG_"), "\(text)")
+    }
   }
 
   @Test func nothingIsPrinted() throws {

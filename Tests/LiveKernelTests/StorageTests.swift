@@ -1,6 +1,6 @@
 import CTestSupport
 import Glibc
-import MmapStorage
+@_spi(Benchmarks) import MmapStorage
 import SystemPackage
 import TestSupport
 import Testing

@@ -227,14 +227,29 @@ private struct Oops: Error {}
     }
   }
 
-  @Test func aMapThatVanishes() throws {
-    let (storage, fake) = try make(.copying)
-    try storage.withCurrent { $0.requestID = 1 }
-    fake.removeMap()
-    let error = #expect(throws: BPFError.self) {
-      try storage.withCurrent { $0.requestID = 2 }
+  @Test(arguments: FakeBackend.Access.allCases)
+  func aMapThatVanishes(_ access: FakeBackend.Access) throws {
+    let (storage, fake) = try make(access)
+    do {
+      try storage.withCurrent { tag in
+        tag.requestID = 1
+        fake.removeMap()
+        // A view keeps its bytes.
+        #expect(tag.requestID == 1)
+      }
+    } catch {
+      #expect(error.errno == .badFileDescriptor && access == .copying)
     }
-    #expect(error?.errno == .badFileDescriptor)
+    for _ in 0..<2 {
+      let error = #expect(throws: BPFError.self) { try storage.withCurrent { $0.requestID = 2 } }
+      #expect(error?.errno == .badFileDescriptor)
+    }
+    #expect(throws: BPFError.self) { try storage.value(of: .current) }
+    #expect(throws: BPFError.self) { try storage.setValue(Tag(), of: .current) }
+    #expect(throws: BPFError.self) { try storage.removeValue(of: .current) }
+    try TestThread {
+      #expect(throws: BPFError.self) { try storage.withCurrent { $0.requestID = 2 } }
+    }.join()
   }
 
   // MARK: The record

@@ -7,17 +7,21 @@ struct Row: Sendable {
   let calls: Int
   /// Whether they belong to the request, or to nobody.
   let isInside: Bool
+  /// Whether the calls are made on threads that run no Swift tasks.
+  let isOnForeignThreads: Bool
   let body: @Sendable (Caller) async throws -> Void
 
   init(
     _ name: String,
     calls: Int,
     isInside: Bool = true,
+    isOnForeignThreads: Bool = false,
     _ body: @escaping @Sendable (Caller) async throws -> Void
   ) {
     self.name = name
     self.calls = calls
     self.isInside = isInside
+    self.isOnForeignThreads = isOnForeignThreads
     self.body = body
   }
 }

@@ -211,7 +211,7 @@ let rows: [Row] = [
       await caller.hopAndCall()
     }.value
   },
-  Row("block of a Dispatch queue", calls: 1, isInside: false) { caller in
+  Row("block of a Dispatch queue", calls: 1, isInside: false, isOnForeignThreads: true) { caller in
     await Task.yield()
     await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
       resumer.async {

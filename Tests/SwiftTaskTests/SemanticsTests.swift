@@ -22,21 +22,20 @@ import Testing
     }
   }
 
-  /// The same with the value of the thread instead of the Swift task. Whether a single row then shows
-  /// a wrong request depends on the scheduler; most do.
-  @Test func valuesOfThreadsAreWrongInMostRows() async throws {
-    var wrong = 0
-    for index in rows.indices {
-      let program = try RequestProgram(comparesThreads: true)
-      let seen = try await run(index, program)
-      let expected = UInt64(Self.requests * Self.rounds * rows[index].calls)
-      if (rows[index].isInside ? seen.own : seen.none) < expected { wrong += 1 }
-    }
-    #expect(wrong > rows.count / 2)
+  /// The same with the request of the thread instead of the Swift task, as a storage of threads has
+  /// it. All requests have entered before the first goes on, and are more than there are threads, so
+  /// that most of their calls find another request's.
+  @Test(arguments: rows.indices.filter { !rows[$0].isOnForeignThreads })
+  func rowWithAValueOfTheThread(_ index: Int) async throws {
+    let program = try RequestProgram(comparesThreads: true)
+    let seen = try await run(index, program)
+    let expected = UInt64(Self.requests * Self.rounds * rows[index].calls)
+    #expect((rows[index].isInside ? seen.own : seen.none) < expected, "\(rows[index].name)")
   }
 
   private func run(_ index: Int, _ program: RequestProgram) async throws -> Seen {
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+    let start = Meeting(of: Self.requests)
     try await withThrowingTaskGroup { group in
       for number in 1...Self.requests {
         group.addTask {
@@ -48,6 +47,7 @@ import Testing
           )
           try await requests.withValue({ $0.id = caller.id }) {
             program.enter(caller.id)
+            await start.wait()
             for _ in 0..<Self.rounds { try await rows[index].body(caller) }
           }
         }
@@ -56,5 +56,19 @@ import Testing
     }
     #expect(requests.overflowCount == 0)
     return try program.seen()[index]
+  }
+}
+
+/// Lets Swift tasks wait until all have come.
+private actor Meeting {
+  private var missing: Int
+  private var waiting: [CheckedContinuation<Void, Never>] = []
+
+  init(of count: Int) { missing = count }
+
+  func wait() async {
+    missing -= 1
+    if missing == 0 { return waiting.forEach { $0.resume() } }
+    await withCheckedContinuation { waiting.append($0) }
   }
 }

@@ -10,5 +10,7 @@ package final class Box<Value: Sendable>: Sendable {
 
   package func get() -> Value { value.withLock { $0 } }
 
-  package func change(_ body: (inout Value) -> Void) { value.withLock { body(&$0) } }
+  package func change(_ body: (inout Value) throws -> Void) rethrows {
+    try value.withLock { try body(&$0) }
+  }
 }

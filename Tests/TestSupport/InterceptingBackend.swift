@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package import MmapStorage
 
-/// Another backend, with actions that run right after it has attached or loaded.
+/// Another backend, with actions that run right after it has attached or loaded, and before it
+/// loads or detaches.
 package final class InterceptingBackend: DirectBackend, CopyingBackend {
   private let base: any StorageBackend
   package let afterAttach = Box<@Sendable () -> Void>({})
+  package let beforeDetach = Box<@Sendable () -> Void>({})
+  package let beforeLoad = Box<@Sendable () -> Void>({})
   package let afterLoad = Box<@Sendable () throws(BPFError) -> Void>({})
 
   package init(_ base: any StorageBackend) { self.base = base }
@@ -42,6 +45,7 @@ package final class InterceptingBackend: DirectBackend, CopyingBackend {
     of thread: ThreadRecord,
     because reason: DetachReason
   ) {
+    beforeDetach.get()()
     direct.detach(address, of: thread, because: reason)
   }
 
@@ -53,6 +57,7 @@ package final class InterceptingBackend: DirectBackend, CopyingBackend {
   // MARK: Copying
 
   package func loadOwn(into bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Bool {
+    beforeLoad.get()()
     let found = try copying.loadOwn(into: bytes)
     try afterLoad.get()()
     return found

@@ -43,6 +43,9 @@ package final class TestThread: Sendable {
     self.thread = thread
   }
 
+  /// Requests that the thread ends at its next cancellation point.
+  package func cancel() { pthread_cancel(thread) }
+
   package func join() throws {
     pthread_join(thread, nil)
     // The kernel lets the joining thread go on before the other one's id and storages are gone.

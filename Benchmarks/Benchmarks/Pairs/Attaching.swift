@@ -1,6 +1,6 @@
 import CBaselines
 import Glibc
-import MmapStorage
+@_spi(Benchmarks) import MmapStorage
 import Operations
 
 /// A thread's first view of a storage, and the end of what it has there.
@@ -8,13 +8,14 @@ func attaching() throws {
   try attachingUserPages()
   guard let object = try loadValues(for: .lookup) else { return }
   let theirs = try object.map("theirs")
-  for road in [LookupBackend.Road.program, .pidfd] {
+  for path in [LookupAccessPath.program, .pidfd] {
     let storage = try TaskLocalStorage<Counters>(
-      backend: LookupBackend(object.map("values"), road: road)
+      map: object.map("values"),
+      lookupBy: path
     )
     compare(
       Pair(
-        name: "attach: first view and removal (lookup by \(road) | the same system calls)",
+        name: "attach: first view and removal (lookup by \(path) | the same system calls)",
         ours: { count in try touchAndRemove(storage, count) },
         baseline: { count in
           let map = try number(of: theirs)

@@ -1,7 +1,7 @@
 import Benchmark
 import CBaselines
 import Glibc
-import MmapStorage
+@_spi(Benchmarks) import MmapStorage
 import MmapStorageTesting
 import Operations
 
@@ -51,7 +51,7 @@ private func access() throws {
 
   guard let object = try loadValues(for: .lookup) else { return }
   let map = try object.map("theirs")
-  let theirs = try TaskLocalStorage<Counters>(backend: LookupBackend(map, road: .pidfd))
+  let theirs = try TaskLocalStorage<Counters>(map: map, lookupBy: .pidfd)
   compare(
     Pair(
       name: "system call: enter and read (\(kind) | bpf_map_lookup_elem)",
@@ -69,12 +69,12 @@ private func lookups() throws {
   guard let object = try loadValues(for: .lookup) else { return }
   let map = try object.map("values")
   let theirs = try object.map("theirs")
-  let prepare = try TaskLocalStorage<Counters>(backend: LookupBackend(theirs, road: .pidfd))
-  for road in [LookupBackend.Road.program, .pidfd] {
-    let storage = try TaskLocalStorage<Counters>(backend: LookupBackend(map, road: road))
+  let prepare = try TaskLocalStorage<Counters>(map: theirs, lookupBy: .pidfd)
+  for path in [LookupAccessPath.program, .pidfd] {
+    let storage = try TaskLocalStorage<Counters>(map: map, lookupBy: path)
     compare(
       Pair(
-        name: "lookup: read only (by \(road) | bpf_map_lookup_elem)",
+        name: "lookup: read only (by \(path) | bpf_map_lookup_elem)",
         ours: { count in
           var sum: UInt64 = 0
           for _ in 0..<count { sum &+= try storage.withCurrent { $0.b } }
@@ -89,7 +89,7 @@ private func lookups() throws {
     )
     compare(
       Pair(
-        name: "lookup: one write (by \(road) | bpf_map_lookup_elem, bpf_map_update_elem)",
+        name: "lookup: one write (by \(path) | bpf_map_lookup_elem, bpf_map_update_elem)",
         ours: { count in
           for _ in 0..<count { try storage.withCurrent { $0.b &+= 1 } }
         },

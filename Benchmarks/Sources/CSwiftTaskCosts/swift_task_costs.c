@@ -50,11 +50,11 @@ void costs_add(volatile uint64_t *field, uint64_t times)
 		*field += 1;
 }
 
-static uint64_t now(void)
+uint64_t costs_now(void)
 {
 	struct timespec time;
 
-	clock_gettime(CLOCK_MONOTONIC, &time);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
 	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
@@ -62,11 +62,11 @@ uint64_t costs_run(int fd, uint64_t argument)
 {
 	uint64_t words[1] = { argument };
 	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = words, .ctx_size_in = sizeof(words));
-	uint64_t start = now();
+	uint64_t start = costs_now();
 
 	if (bpf_prog_test_run_opts(fd, &options))
 		abort();
-	return now() - start;
+	return costs_now() - start;
 }
 
 int costs_find_program(const char *name)

@@ -1,5 +1,5 @@
 import CBaselines
-import MmapStorage
+@_spi(Benchmarks) import MmapStorage
 import Operations
 
 /// The library on pages that threads map, against system calls in C; in instructions, those of the
@@ -12,7 +12,7 @@ func compareMapped() throws {
   let pidfd = baseline_own_pidfd()
 
   let looked = try ordinary.map("theirs")
-  let prepare = try TaskLocalStorage<Counters>(backend: LookupBackend(looked, road: .pidfd))
+  let prepare = try TaskLocalStorage<Counters>(map: looked, lookupBy: .pidfd)
   try prepare.withCurrent { $0.b = 1 }
   try compare("system call: instructions of a read (.mapped | bpf_map_lookup_elem)", 10_000) {
     _ = try enterAndRead(storage, $0)

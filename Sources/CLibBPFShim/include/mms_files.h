@@ -27,8 +27,9 @@ int mms_unlink(const char *path);
 int mms_map_scratch(size_t size, void *_Nullable *_Nonnull address);
 
 /*
- * A page of memory, all zero and there already, which a child of fork() does not get: the parent
- * and the kernel go on sharing it. Given back with mms_unmap() and mms_page_size().
+ * A page of memory, zeroed and populated. Once the kernel has pinned it, fork() copies it for the
+ * child, and the parent and the kernel go on sharing it. Unmapped with mms_unmap() and
+ * mms_page_size().
  */
 int mms_map_user_page(void *_Nullable *_Nonnull address);
 size_t mms_page_size(void);

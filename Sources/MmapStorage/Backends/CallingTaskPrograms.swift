@@ -5,27 +5,63 @@ internal import LibBPF
 internal import SystemPackage
 
 /// The programs of calling-task.bpf.c, loaded for one map: each reads or writes the value of the
-/// thread that runs it, with one system call and no descriptor of the thread.
+/// thread that runs it, or of another thread, with one system call and no descriptor of the thread.
 ///
 /// All backends of the process over the same map share them, also those that are created without the
-/// right to load programs; they take three descriptors. In the
-/// child of a `fork` they are there as well.
+/// right to load programs. They take three descriptors, and three more if the kernel has the
+/// functions to find another thread (`bpf_task_from_pid`, Linux 6.2). In the child of a `fork` they
+/// are there as well.
 final class CallingTaskPrograms: Sendable {
+  private struct Programs {
+    var load: BPFProgram
+    var store: BPFProgram
+    var delete: BPFProgram
+
+    init(_ object: BPFObject, suffix: String) throws(BPFError) {
+      load = try object.program("load_value" + suffix)
+      store = try object.program("store_value" + suffix)
+      delete = try object.program("delete_value" + suffix)
+    }
+  }
+
   private let valueSize: Int
-  private let loading: BPFProgram
-  private let storing: BPFProgram
-  private let deleting: BPFProgram
+  private let own: Programs
+  private let others: Programs?
+
+  /// Whether values of other threads can be reached.
+  var reachesOtherThreads: Bool { others != nil }
 
   private init(_ map: BPFMap, valueSize: Int) throws(BPFError) {
-    let object = try BPFObject.open(.callingTask)
-    defer { object.close() }
-    try object.reuse(map, as: "values")
-    try object.setGlobal("value_size", to: UInt32(valueSize))
-    try object.load()
-    loading = try object.program("load_value")
-    storing = try object.program("store_value")
-    deleting = try object.program("delete_value")
     self.valueSize = valueSize
+    let all = try? Self.loadedObject(map, valueSize, withOthers: true)
+    let object =
+      if let all { all } else { try Self.loadedObject(map, valueSize, withOthers: false) }
+    defer { object.close() }
+    own = try Programs(object, suffix: "")
+    // Without descriptors for these it goes on with the others.
+    others = all == nil ? nil : try? Programs(object, suffix: "_of")
+  }
+
+  private static func loadedObject(
+    _ map: BPFMap,
+    _ valueSize: Int,
+    withOthers: Bool
+  ) throws(BPFError) -> BPFObject {
+    let object = try BPFObject.open(.callingTask)
+    do throws(BPFError) {
+      if withOthers {
+        for name in ["load_value_of", "store_value_of", "delete_value_of"] {
+          try object.setAutoload(true, program: name)
+        }
+      }
+      try object.reuse(map, as: "values")
+      try object.setGlobal("value_size", to: UInt32(valueSize))
+      try object.load()
+    } catch {
+      object.close()
+      throw error
+    }
+    return object
   }
 
   // MARK: Loading, once for a map
@@ -62,12 +98,20 @@ final class CallingTaskPrograms: Sendable {
 
   // MARK: Running them
 
-  /// As `struct piece`: offset, four, two and one last bytes, words.
+  /// What the programs answer where they cannot find a thread by its id, because this process is in
+  /// a pid namespace of its own.
+  static let cannotFindThreads = Errno.notSupportedOnSocket
+
+  /// As `struct piece`: offset, thread, four, two and one last bytes, words.
   private static let header = 16
   private static let pieceSize = 126 * 8
 
-  /// Copies the value out, each field whole. `.noSuchFileOrDirectory` if the thread has none.
-  func load(into value: UnsafeMutableRawPointer) -> Errno? {
+  /// Copies the value of a thread out, each field whole; nil is the calling thread.
+  ///
+  /// Returns `.noSuchFileOrDirectory` if the thread has none, and for another thread
+  /// ``cannotFindThreads`` and `.noSuchProcess`.
+  func load(_ thread: ThreadID? = nil, into value: UnsafeMutableRawPointer) -> Errno? {
+    guard let program = program(\.load, for: thread) else { return Self.cannotFindThreads }
     let words = valueSize & -8
     let length = min(words, Self.pieceSize)
     return withUnsafeTemporaryAllocation(
@@ -77,10 +121,11 @@ final class CallingTaskPrograms: Sendable {
       guard let piece = piece.baseAddress else { return .noMemory }
       // What is not filled goes to the kernel and comes back, and nobody looks at it.
       piece.initializeMemory(as: UInt8.self, repeating: 0, count: Self.header)
+      piece.storeBytes(of: thread?.rawValue ?? 0, toByteOffset: 4, as: Int32.self)
       var offset = 0
       while true {
-        piece.storeBytes(of: UInt64(offset), as: UInt64.self)
-        if let errno = run(loading, piece, Self.header + length) { return errno }
+        piece.storeBytes(of: UInt32(offset), as: UInt32.self)
+        if let errno = run(program, piece, Self.header + length) { return errno }
         (value + offset).copyMemory(from: piece + Self.header, byteCount: length)
         if offset + length >= words { break }
         offset = min(offset + length, words - length)
@@ -104,9 +149,17 @@ final class CallingTaskPrograms: Sendable {
   /// How many changes a context has room for. The others follow it in memory.
   private static let changesInContext = 4
 
-  /// Writes those ranges of `bytes` into the value, in place and each field whole; creates the value
-  /// if there is none.
-  func store(_ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer) -> Errno? {
+  /// Writes those ranges of `bytes` into the value of a thread, in place and each field whole; nil is
+  /// the calling thread. Creates the value if there is none.
+  ///
+  /// Returns `.resourceTemporarilyUnavailable` if there is no memory for the value, or others create
+  /// and remove it all the time; and for another thread as ``load(_:into:)``.
+  func store(
+    _ thread: ThreadID? = nil,
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer
+  ) -> Errno? {
+    guard let program = program(\.store, for: thread) else { return Self.cannotFindThreads }
     var most = Self.changesInContext
     for range in ranges { most += range.count }
     let stride = MemoryLayout<Change>.stride
@@ -131,16 +184,26 @@ final class CallingTaskPrograms: Sendable {
       // What is not filled goes to the kernel and comes back, and nobody looks at it.
       context.storeBytes(of: UInt64(UInt(bitPattern: others)), as: UInt64.self)
       context.storeBytes(
-        of: UInt64((next - context) / stride - 1),
+        of: UInt32((next - context) / stride - 1),
         toByteOffset: 8,
-        as: UInt64.self
+        as: UInt32.self
       )
-      return run(storing, context, others - context)
+      context.storeBytes(of: thread?.rawValue ?? 0, toByteOffset: 12, as: Int32.self)
+      return run(program, context, others - context)
     }
   }
 
-  /// Deletes the value. `.noSuchFileOrDirectory` if there is none.
-  func delete() -> Errno? { run(deleting, nil, 0) }
+  /// Deletes the value of a thread; nil is the calling thread. Returns `.noSuchFileOrDirectory` if
+  /// there is none; and for another thread as ``load(_:into:)``.
+  func delete(_ thread: ThreadID? = nil) -> Errno? {
+    guard let program = program(\.delete, for: thread) else { return Self.cannotFindThreads }
+    guard var id = thread?.rawValue else { return run(program, nil, 0) }
+    return run(program, &id, MemoryLayout.size(ofValue: id))
+  }
+
+  private func program(_ which: KeyPath<Programs, BPFProgram>, for thread: ThreadID?) -> BPFProgram? {
+    thread == nil ? own[keyPath: which] : others?[keyPath: which]
+  }
 
   private func run(
     _ program: BPFProgram,
@@ -148,10 +211,9 @@ final class CallingTaskPrograms: Sendable {
     _ size: Int
   ) -> Errno? {
     var result: Int32 = 0
-    // Each round lost a race against someone who created or removed a storage of this task, or found
-    // another task in the middle of that on this processor, which perhaps only gets on with it when
-    // this one sleeps.
-    for round in 0..<1_000 {
+    // Each round lost a race against a thread that creates or removes a storage of this task, or one
+    // that was preempted on this processor while it did, and which may need it to sleep.
+    for round in 0..<100 {
       switch program.run(context, size: size) {
       case .failure(let errno): return errno
       case .success(0): return nil

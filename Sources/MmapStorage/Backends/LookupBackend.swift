@@ -5,27 +5,10 @@ internal import SystemPackage
 /// Copies values in and out with system calls: works on every kernel that has task storage.
 ///
 /// There are two access paths. The calling thread's own value is read and written by small BPF programs
-/// that run in that thread (``AccessPath/program``): fields are written in place, so what the program
+/// that run in that thread (``LookupAccessPath/program``): fields are written in place, so what the program
 /// writes to others meanwhile is kept. Other threads' values, and all of them where these programs
-/// cannot be loaded, go through pidfds (``AccessPath/pidfd``).
+/// cannot be loaded, go through pidfds (``LookupAccessPath/pidfd``).
 package final class LookupBackend: CopyingBackend {
-  /// How the calling thread's own value is reached.
-  package enum AccessPath: Sendable, Hashable, CaseIterable {
-    /// By program where that can be, else by pidfd.
-    case automatic
-    /// Programs of type syscall, loaded when the backend is created: one system call to read (for
-    /// each 1008 bytes of a value), one to write, and no descriptor for a thread. No field is torn,
-    /// and what is not written stays as it is. Needs the right to load programs (CAP_BPF and
-    /// CAP_PERFMON), `bpf_loop` (Linux 5.17), and a map that may be written.
-    case program
-    /// `bpf_map_lookup_elem` and `bpf_map_update_elem` with a pidfd, which is kept for each thread.
-    /// For threads that do not lead their process this needs Linux 6.9.
-    ///
-    /// A write-back loads the value once more, overlays the fields that changed, and updates. What
-    /// the program writes to the value between that load and the update is lost.
-    case pidfd
-  }
-
   package let choice: BackendChoice
 
   private let map: MapHandle
@@ -50,7 +33,7 @@ package final class LookupBackend: CopyingBackend {
   package init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
-    accessPath: AccessPath = .automatic,
+    accessPath: LookupAccessPath = .automatic,
     rejected: [BackendChoice.Rejection] = []
   ) throws(BPFError) {
     let info = try map.taskStorageInfo()
@@ -107,12 +90,11 @@ package final class LookupBackend: CopyingBackend {
   {
     let attempt = "look up the value"
     let address = try address(of: bytes, for: attempt)
-    let errno =
-      if let programs, task.isCallingThread {
-        programs.load(into: address)
-      } else {
-        try task.withPidfd(for: attempt) { map.lookup(key: $0, into: address) }
-      }
+    let errno = try reach(task, for: attempt) {
+      $0.load($1, into: address)
+    } byPidfd: {
+      map.lookup(key: $0, into: address)
+    }
     switch errno {
     case nil: return true
     case .noSuchFileOrDirectory: return false
@@ -120,8 +102,9 @@ package final class LookupBackend: CopyingBackend {
     }
   }
 
-  /// By program, the changed ranges in place; else `bpf_map_lookup_elem`, the changed ranges, and
-  /// `bpf_map_update_elem`, again if somebody created or removed the storage in between.
+  /// By program, the changed ranges in place. Else `bpf_map_lookup_elem`, the changed ranges, and
+  /// `bpf_map_update_elem`, again if somebody created or removed the value in between; what a program
+  /// writes between the two calls is then lost.
   package func store(
     _ task: TaskReference,
     _ ranges: [Range<Int>],
@@ -129,16 +112,23 @@ package final class LookupBackend: CopyingBackend {
   ) throws(BPFError) {
     let attempt = "update the value"
     try check(ranges, of: bytes, for: attempt)
-    let errno =
-      if let programs, task.isCallingThread {
-        programs.store(ranges, of: bytes)
-      } else {
-        try task.withPidfd(for: attempt) { pidfd in
-          withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
-            overlay(ranges, of: bytes, onto: pidfd, through: value)
-          }
+    var errno: Errno?
+    for _ in 0..<100 {
+      errno = try reach(task, for: attempt) {
+        $0.store($1, ranges, of: bytes)
+      } byPidfd: { pidfd in
+        withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
+          overlay(ranges, of: bytes, onto: pidfd, through: value)
         }
       }
+      guard errno == .resourceTemporarilyUnavailable, programs != nil else { break }
+      // The programs cannot tell why they did not create the value. The system call can.
+      let creation = try task.withPidfd(for: attempt, isKept: false) { createZero($0) }
+      if let creation, creation != .fileExists, creation != .resourceTemporarilyUnavailable {
+        errno = creation
+        break
+      }
+    }
     switch errno {
     case nil: return
     case .noSuchFileOrDirectory:
@@ -156,12 +146,11 @@ package final class LookupBackend: CopyingBackend {
   /// By program, or one `bpf_map_delete_elem`.
   package func remove(_ task: TaskReference) throws(BPFError) -> Bool {
     let attempt = "delete the value"
-    let errno =
-      if let programs, task.isCallingThread {
-        programs.delete()
-      } else {
-        try task.withPidfd(for: attempt) { map.delete(key: $0) }
-      }
+    let errno = try reach(task, for: attempt) {
+      $0.delete($1)
+    } byPidfd: {
+      map.delete(key: $0)
+    }
     switch errno {
     case nil: return true
     case .noSuchFileOrDirectory: return false
@@ -169,10 +158,41 @@ package final class LookupBackend: CopyingBackend {
     }
   }
 
+  /// Reaches a task's value with the programs if they can find the task, else with a pidfd of it.
+  private func reach(
+    _ task: TaskReference,
+    for attempt: String,
+    byProgram: (CallingTaskPrograms, ThreadID?) -> Errno?,
+    byPidfd: (Int32) -> Errno?
+  ) throws(BPFError) -> Errno? {
+    if let programs {
+      switch task {
+      case .callingThread:
+        return byProgram(programs, nil)
+      case .thread(let id):
+        let errno = byProgram(programs, task.isCallingThread ? nil : id)
+        if errno != CallingTaskPrograms.cannotFindThreads { return errno }
+      case .pidfd:
+        // Its thread's id could be another thread's by the time that the program uses it.
+        break
+      }
+    }
+    return try task.withPidfd(for: attempt, byPidfd)
+  }
+
+  /// Creates a value of zeroes where there is none.
+  private func createZero(_ pidfd: Int32) -> Errno? {
+    withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
+      guard let address = value.baseAddress else { return .noMemory }
+      value.initializeMemory(as: UInt8.self, repeating: 0)
+      return map.update(key: pidfd, value: address, .isAbsent)
+    }
+  }
+
   private static func programs(
     for map: BPFMap,
     _ info: BPFMapInfo,
-    _ accessPath: AccessPath
+    _ accessPath: LookupAccessPath
   ) throws(BPFError) -> (CallingTaskPrograms?, reason: String) {
     let way = "each view copies its value"
     if accessPath != .pidfd {

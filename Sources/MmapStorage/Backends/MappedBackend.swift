@@ -23,7 +23,7 @@ package final class MappedBackend: DirectBackend {
   /// Creates a backend over a map, which it keeps open.
   ///
   /// - Parameters:
-  ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE` with ``BPFMapFlags/mappable``, through a
+  ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE` with ``BPFMapFlags/mmapable``, through a
   ///     descriptor that may be written.
   ///   - layout: The layout of the map's values; nil asks the map for it.
   ///   - rejected: The better backends, and why they are not used.
@@ -36,7 +36,7 @@ package final class MappedBackend: DirectBackend {
     rejected: [BackendChoice.Rejection] = []
   ) throws(BPFError) {
     let attempt = "map the values"
-    elements = try LookupBackend(map, layout: layout, accessPath: .pidfd)
+    elements = try LookupBackend(map, layout: layout, accessPath: .automatic)
     let info = try map.info
     guard info.flags.contains(.mmapable) else {
       throw BPFError(

@@ -3,9 +3,11 @@ internal import CLibBPFShim
 internal import LibBPF
 internal import SystemPackage
 
-/// A page of memory that a thread shares with the kernel. It belongs to nothing else: not to the
-/// heap, nor to another storage. A child of `fork` does not get it, or nothing but zeroes if that
-/// comes in the midst of its making.
+/// A page of memory that a thread shares with the kernel. It contains nothing else.
+///
+/// The kernel pins the page when it is registered, for writing and for long. `fork` copies pinned pages
+/// instead of sharing them (Linux 5.12), so the parent keeps the page that the kernel knows, and the
+/// child gets a copy that nothing refers to but views in use at the `fork`.
 struct UserPage: @unchecked Sendable {
   /// Bytes of a page on this machine.
   static let size = mms_page_size()

@@ -15,8 +15,9 @@ internal import SystemPackage
 /// written by others, because the map does not tell where a page is. `exec` ends the value, as it
 /// ends the memory. A value has no more bytes than a page.
 ///
-/// The child of a `fork` does not inherit the pages: a view that the forking thread has in use must
-/// not be touched in the child. Views that begin there are the child's own.
+/// The child of a `fork` gets copies of the pages, which the kernel does not know. A view that the
+/// forking thread is using continues on such a copy; views that begin in the child are the child's
+/// own.
 package final class UserPageBackend: DirectBackend {
   package let choice: BackendChoice
 

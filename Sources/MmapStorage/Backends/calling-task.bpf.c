@@ -4,9 +4,21 @@
 #include <bpf/bpf_helpers.h>
 
 /*
- * Read and write the value of the task that runs them, in one system call (BPF_PROG_TEST_RUN)
- * and without a descriptor of the task.
+ * Read and write the value of the task that runs them, or of another one, in one system call
+ * (BPF_PROG_TEST_RUN) and without a descriptor of the task.
  */
+
+struct pid {
+	unsigned int level;
+} __attribute__((preserve_access_index));
+
+struct task_struct {
+	struct pid *thread_pid;
+} __attribute__((preserve_access_index));
+
+/* From Linux 6.2; without them only the programs whose names end with _of do not load. */
+extern struct task_struct *bpf_task_from_pid(__s32 pid) __ksym __weak;
+extern void bpf_task_release(struct task_struct *task) __ksym __weak;
 
 /* Stands for the map that the library puts in its place before loading. */
 struct {
@@ -29,7 +41,8 @@ struct {
 
 /* Keep in step with CallingTaskPrograms in Swift. */
 struct piece {
-	__u64 offset;		/* where it begins; the rest is what comes back */
+	__u32 offset;		/* where it begins */
+	__u32 task;		/* a thread id, for the programs whose names end with _of; the rest comes back */
 	__u32 last_four;	/* after the value's last word: */
 	__u16 last_two;
 	__u8 last_one;
@@ -46,7 +59,8 @@ struct change {
 
 struct changes {
 	__u64 address;		/* of those that do not fit here, in the caller's memory */
-	__u64 count;
+	__u32 count;
+	__u32 task;		/* as above */
 	struct change first[IN_CONTEXT];
 };
 
@@ -56,33 +70,32 @@ struct changes {
  * Before Linux 6.2, bpf_task_storage_get() finds nothing either while some other task on this CPU
  * is in the middle of one: preempted, or waiting for memory. bpf_task_storage_delete() tells.
  */
-static __always_inline void *find(long *error)
+static __always_inline void *find(struct task_struct *task, long *error)
 {
-	void *value = bpf_task_storage_get(&values, bpf_get_current_task_btf(), 0, 0);
+	void *value = bpf_task_storage_get(&values, task, 0, 0);
 
 	if (value)
 		return value;
-	*error = bpf_task_storage_delete(&nothing, bpf_get_current_task_btf());
+	*error = bpf_task_storage_delete(&nothing, task);
 	if (*error == -EBUSY)
 		return 0;
 	/* That other task may have ended its call in between. */
 	*error = -ENOENT;
-	return bpf_task_storage_get(&values, bpf_get_current_task_btf(), 0, 0);
+	return bpf_task_storage_get(&values, task, 0, 0);
 }
 
 /*
  * The verifier knows the size, so what is left of the loop is a load and a store for each word.
  * No field is torn.
  */
-SEC("syscall")
-int load_value(struct piece *piece)
+static __always_inline long load_from(struct task_struct *task, struct piece *piece)
 {
 	__u32 size = value_size;
 	const void *value, *words;
 	__u64 offset = piece->offset;
 	long error = 0;
 
-	value = find(&error);
+	value = find(task, &error);
 	if (!value)
 		return error;
 	words = value;
@@ -152,15 +165,13 @@ static long apply_next(__u32 index, struct writing *writing)
 	return writing->error != 0;
 }
 
-SEC("syscall")
-int store_value(struct changes *changes)
+static __always_inline long store_to(struct task_struct *task, struct changes *changes)
 {
 	struct writing writing = { .address = changes->address };
-	__u64 count = changes->count;
+	__u32 count = changes->count;
 	long done;
 
-	writing.value = bpf_task_storage_get(&values, bpf_get_current_task_btf(), 0,
-					     BPF_LOCAL_STORAGE_GET_F_CREATE);
+	writing.value = bpf_task_storage_get(&values, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	/* No memory, or somebody else created or removed a storage of this task: it does not say. */
 	if (!writing.value)
 		return -EAGAIN;
@@ -179,10 +190,78 @@ int store_value(struct changes *changes)
 	return done < 0 ? done : writing.error;
 }
 
+/* The calling task. */
+
+SEC("syscall")
+int load_value(struct piece *piece)
+{
+	return load_from(bpf_get_current_task_btf(), piece);
+}
+
+SEC("syscall")
+int store_value(struct changes *changes)
+{
+	return store_to(bpf_get_current_task_btf(), changes);
+}
+
 SEC("syscall")
 int delete_value(void *context)
 {
 	return bpf_task_storage_delete(&values, bpf_get_current_task_btf());
+}
+
+/*
+ * Any task. bpf_task_from_pid() takes an id of the initial pid namespace, so it may only be called
+ * where the caller's ids are that.
+ */
+static __always_inline struct task_struct *acquire(__u32 id, long *error)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+
+	*error = -EOPNOTSUPP;
+	if (current->thread_pid->level)
+		return 0;
+	*error = -ESRCH;
+	return bpf_task_from_pid(id);
+}
+
+SEC("?syscall")
+int load_value_of(struct piece *piece)
+{
+	long error;
+	struct task_struct *task = acquire(piece->task, &error);
+
+	if (!task)
+		return error;
+	error = load_from(task, piece);
+	bpf_task_release(task);
+	return error;
+}
+
+SEC("?syscall")
+int store_value_of(struct changes *changes)
+{
+	long error;
+	struct task_struct *task = acquire(changes->task, &error);
+
+	if (!task)
+		return error;
+	error = store_to(task, changes);
+	bpf_task_release(task);
+	return error;
+}
+
+SEC("?syscall")
+int delete_value_of(const __u32 *id)
+{
+	long error;
+	struct task_struct *task = acquire(*id, &error);
+
+	if (!task)
+		return error;
+	error = bpf_task_storage_delete(&values, task);
+	bpf_task_release(task);
+	return error;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

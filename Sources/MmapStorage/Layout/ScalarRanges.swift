@@ -1,3 +1,5 @@
+internal import LibBPF
+
 /// Returns the bytes of every scalar in a value of type `type`, in order, array elements one by one.
 ///
 /// Leaves out padding and types that Swift has no field for. Opaque bytes are one range. The ranges

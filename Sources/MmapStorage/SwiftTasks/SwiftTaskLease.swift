@@ -5,48 +5,111 @@ internal import CLibBPFShim
 @usableFromInline
 struct SwiftTaskBinding: Sendable {
   /// The generation (upper 40 bits) and the index (lower 24 bits) of the slot; 0 for no slot.
+  @usableFromInline
   let tag: UInt64
   @usableFromInline
   let lease: SwiftTaskLease?
 
-  @usableFromInline
   static let none = SwiftTaskBinding(tag: 0, lease: nil)
 
+  @inlinable
   init(tag: UInt64, lease: SwiftTaskLease?) {
     self.tag = tag
     self.lease = lease
   }
 
-  @usableFromInline
-  init(_ lease: SwiftTaskLease) {
-    self.init(tag: lease.tag, lease: lease)
+  /// The binding of a scope; nil for one that found no slot.
+  @inlinable
+  @inline(__always)
+  init(_ lease: Unmanaged<SwiftTaskLease>?) {
+    guard let lease else {
+      self.init(tag: 0, lease: nil)
+      return
+    }
+    let strong = lease.takeUnretainedValue()
+    self.init(tag: strong.tag, lease: strong)
   }
 }
 
 /// The right to use a slot. Everyone who may reach the slot holds it: the scope, and through their
-/// task-locals the Swift tasks that inherited the scope. The slot is free when it is deinitialized.
+/// task-locals the Swift tasks that inherited the scope.
+///
+/// Most scopes are alone when they end. They give the lease back, and it is used again. A scope that is
+/// not leaves it to the others, and the slot is free when the last one drops it.
 @usableFromInline
 final class SwiftTaskLease: Sendable {
-  private let slots: SwiftTaskSlots
-  let tag: UInt64
   @usableFromInline
   nonisolated(unsafe) let address: UnsafeMutableRawPointer
-  private let onEnd: (@Sendable (UnsafeMutableRawPointer) -> Void)?
+  @usableFromInline
+  nonisolated(unsafe) let state: UnsafeMutablePointer<SwiftTaskSlotState>
 
-  init(
-    _ slots: SwiftTaskSlots,
-    tag: UInt64,
-    address: UnsafeMutableRawPointer,
-    onEnd: (@Sendable (UnsafeMutableRawPointer) -> Void)?
-  ) {
-    self.slots = slots
-    self.tag = tag
+  init(address: UnsafeMutableRawPointer, state: UnsafeMutablePointer<SwiftTaskSlotState>) {
     self.address = address
-    self.onEnd = onEnd
+    self.state = state
   }
 
   deinit {
-    onEnd?(address)
-    slots.release(tag)
+    // Nobody has the slot while the lease waits for the next scope.
+    guard state.pointee.tag != 0, let slots = state.pointee.slots else { return }
+    state.pointee.slots = nil
+    slots.release(state, address)
+  }
+
+  @usableFromInline
+  var tag: UInt64 { state.pointee.tag }
+}
+
+/// What the process knows of a slot. It belongs to whoever took the slot, but for the first word.
+@usableFromInline
+struct SwiftTaskSlotState {
+  /// Index plus one of the next free slot.
+  var next: UInt64 = 0
+  var index: UInt64 = 0
+  var generation: UInt64 = 0
+  /// 0 while the slot is free.
+  var tag: UInt64 = 0
+  /// The lease of the scope before, for the next one.
+  var parked: Unmanaged<SwiftTaskLease>?
+  var onEnd: (@Sendable (UnsafeMutableRawPointer) -> Void)?
+  /// Set when the scope ends and others hold the lease: they keep the slots alive.
+  var slots: SwiftTaskSlots?
+}
+
+extension SwiftTaskSlots {
+  /// Takes a slot, whose value is zero; nil if there is none. To be given back with ``leave(_:)``.
+  ///
+  /// - Parameter onEnd: Gets the value when the last holder of the lease has given it up.
+  @usableFromInline
+  func enter(
+    onEnd: (@Sendable (UnsafeMutableRawPointer) -> Void)?
+  ) -> Unmanaged<SwiftTaskLease>? {
+    guard let (state, address) = acquire() else { return nil }
+    if let onEnd { state.pointee.onEnd = onEnd }
+    if let parked = state.pointee.parked {
+      state.pointee.parked = nil
+      return parked
+    }
+    return .passRetained(SwiftTaskLease(address: address, state: state))
+  }
+
+  /// Ends a scope.
+  @usableFromInline
+  func leave(_ lease: Unmanaged<SwiftTaskLease>?) {
+    guard var lease else { return }
+    // The same pointer, as the standard library wants it. A strong variable would count.
+    let isAlone = withUnsafeMutablePointer(to: &lease) {
+      isKnownUniquelyReferenced(
+        &UnsafeMutableRawPointer($0).assumingMemoryBound(to: SwiftTaskLease.self).pointee
+      )
+    }
+    let (state, address) = lease._withUnsafeGuaranteedRef { ($0.state, $0.address) }
+    guard isAlone else {
+      state.pointee.slots = self
+      lease.release()
+      return
+    }
+    // Pairs with the releases of the others.
+    mms_fence_acquire()
+    release(state, address, parking: lease)
   }
 }

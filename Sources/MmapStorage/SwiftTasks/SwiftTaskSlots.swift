@@ -19,7 +19,8 @@ final class SwiftTaskSlots: Sendable {
 
   let count: Int
   private let stride: Int
-  private let valueSize: Int
+  /// Where a slot's value ends, in whole words.
+  private let valueEnd: Int
   private let owner: UInt64
   private let memory: any SwiftTaskMemory
   private nonisolated(unsafe) let base: UnsafeMutableRawPointer
@@ -27,9 +28,7 @@ final class SwiftTaskSlots: Sendable {
   /// The free slots that are the process's: index plus one of the first in the lower 32 bits, a number
   /// that changes each time in the upper ones.
   private let free = Atomic<UInt64>(0)
-  /// For each slot: index plus one of the next free one, and the generation.
-  private nonisolated(unsafe) let next: UnsafeMutablePointer<UInt32>
-  private nonisolated(unsafe) let generations: UnsafeMutablePointer<UInt64>
+  private nonisolated(unsafe) let states: UnsafeMutablePointer<SwiftTaskSlotState>
 
   private let claims = ForkSafeLock()
   private nonisolated(unsafe) var claimedUpTo = 0
@@ -62,20 +61,18 @@ final class SwiftTaskSlots: Sendable {
     self.base = memory.base
     self.stride = stride
     self.count = count
-    self.valueSize = valueSize
+    valueEnd = Self.valueOffset + (valueSize + 7) / 8 * 8
     self.owner = owner
-    next = .allocate(capacity: count)
-    next.initialize(repeating: 0, count: count)
-    generations = .allocate(capacity: count)
-    generations.initialize(repeating: 0, count: count)
+    states = .allocate(capacity: count)
+    states.initialize(repeating: SwiftTaskSlotState(), count: count)
     // Not where each process begins.
     claimedUpTo = Int.random(in: 0..<count)
   }
 
   deinit {
     for index in 0..<count { word(index, Self.ownerOffset).release(from: owner) }
-    next.deallocate()
-    generations.deallocate()
+    for index in 0..<count { states[index].parked?.release() }
+    states.deinitialize(count: count).deallocate()
   }
 
   /// What a binding of the task-local has behind its link.
@@ -85,28 +82,44 @@ final class SwiftTaskSlots: Sendable {
 
   // MARK: Taking and giving back
 
-  /// A lease of a slot whose value is zero; nil if there is none.
-  ///
-  /// - Parameter onEnd: Gets the value when the last holder of the lease has given it up.
-  @usableFromInline
-  func lease(onEnd: (@Sendable (UnsafeMutableRawPointer) -> Void)?) -> SwiftTaskLease? {
+  /// Takes a slot, and makes its value zero: what the process knows of it, and the value.
+  func acquire() -> (UnsafeMutablePointer<SwiftTaskSlotState>, UnsafeMutableRawPointer)? {
     guard let index = pop() ?? claim() else {
       overflows.add(1, ordering: .relaxed)
       return nil
     }
-    generations[index] &+= 1
-    if generations[index] >= 1 << (64 - Self.indexBits) { generations[index] = 1 }
-    let tag = generations[index] << Self.indexBits | UInt64(index)
     let slot = base + index * stride
-    (slot + Self.valueOffset).initializeMemory(as: UInt8.self, repeating: 0, count: valueSize)
+    let state = states + index
+    var generation = state.pointee.generation &+ 1
+    if generation >= 1 << (64 - Self.indexBits) { generation = 1 }
+    let tag = generation << Self.indexBits | UInt64(index)
+    state.pointee.index = UInt64(index)
+    state.pointee.generation = generation
+    state.pointee.tag = tag
+    // Slots have whole words. Most values have few, for which memset() takes longer.
+    var word = Self.valueOffset
+    while word < valueEnd {
+      mms_store64(slot + word, 0)
+      word += 8
+    }
     mms_store_release64(slot + Self.holderOffset, tag)
-    return SwiftTaskLease(self, tag: tag, address: slot + Self.valueOffset, onEnd: onEnd)
+    return (state, slot + Self.valueOffset)
   }
 
-  func release(_ tag: UInt64) {
-    let index = Int(tag & (1 << Self.indexBits - 1))
-    mms_store_release64(base + index * stride + Self.holderOffset, 0)
-    push(index)
+  /// Hands out the final value and frees the slot, with the lease for the next scope.
+  func release(
+    _ state: UnsafeMutablePointer<SwiftTaskSlotState>,
+    _ address: UnsafeMutableRawPointer,
+    parking lease: Unmanaged<SwiftTaskLease>? = nil
+  ) {
+    if let onEnd = state.pointee.onEnd {
+      state.pointee.onEnd = nil
+      onEnd(address)
+    }
+    mms_store_release64(address - Self.valueOffset + Self.holderOffset, 0)
+    state.pointee.tag = 0
+    state.pointee.parked = lease
+    push(Int(state.pointee.index))
   }
 
   private func pop() -> Int? {
@@ -115,7 +128,7 @@ final class SwiftTaskSlots: Sendable {
       guard head & 0xffff_ffff != 0 else { return nil }
       let index = Int(head & 0xffff_ffff) - 1
       // Another thread may take the slot and write this meanwhile; the exchange fails then.
-      let rest = UInt64(mms_load32(next + index))
+      let rest = mms_load64(states + index)
       let (exchanged, current) = free.weakCompareExchange(
         expected: head,
         desired: (head >> 32 &+ 1) << 32 | rest,
@@ -130,7 +143,7 @@ final class SwiftTaskSlots: Sendable {
   private func push(_ index: Int) {
     var head = free.load(ordering: .relaxed)
     while true {
-      mms_store32(next + index, UInt32(head & 0xffff_ffff))
+      mms_store64(states + index, head & 0xffff_ffff)
       let (exchanged, current) = free.weakCompareExchange(
         expected: head,
         desired: (head >> 32 &+ 1) << 32 | UInt64(index + 1),

@@ -47,7 +47,7 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   /// A `Task {}` that outlives the scope keeps the value, and programs go on writing to it. The value
   /// is final when the last such Swift task has ended; `onEnd` gets it then.
   ///
-  /// Costs one allocation and no system call. Where all slots are in use `operation` runs without a
+  /// Costs no system call, and no allocation but for the first scope of a slot and for `onEnd`. Where all slots are in use `operation` runs without a
   /// value; see ``overflowCount``.
   ///
   /// - Parameters:
@@ -67,13 +67,14 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
     operation: () async throws -> Result,
     isolation: isolated (any Actor)? = #isolation
   ) async rethrows -> (result: Result, snapshot: Value?) {
-    let binding = begin(prepare, onEnd)
+    let lease = begin(prepare, onEnd)
+    defer { slots.leave(lease) }
     let result = try await slots.local.withValue(
-      binding,
+      SwiftTaskBinding(lease),
       operation: operation,
       isolation: isolation
     )
-    return (result, snapshot(binding))
+    return (result, snapshot(lease))
   }
 
   /// Runs synchronous code with a value of its own: a callback of an event loop, say, or a block of
@@ -97,9 +98,10 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
     onEnd: (@Sendable (Value) -> Void)? = nil,
     operation: () throws -> Result
   ) rethrows -> (result: Result, snapshot: Value?) {
-    let binding = begin(prepare, onEnd)
-    let result = try slots.withThreadScope(binding, operation)
-    return (result, snapshot(binding))
+    let lease = begin(prepare, onEnd)
+    defer { slots.leave(lease) }
+    let result = try slots.withThreadScope(SwiftTaskBinding(lease), operation)
+    return (result, snapshot(lease))
   }
 
   /// Runs `body` with a view of the value that programs see now.
@@ -127,19 +129,19 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   func begin(
     _ prepare: (borrowing StorageView<Value>) -> Void,
     _ onEnd: (@Sendable (Value) -> Void)?
-  ) -> SwiftTaskBinding {
+  ) -> Unmanaged<SwiftTaskLease>? {
     let lease =
       if let onEnd {
-        slots.lease { onEnd(StorageView<Value>($0, copy: nil).load()) }
+        slots.enter { onEnd(StorageView<Value>($0, copy: nil).load()) }
       } else {
-        slots.lease(onEnd: nil)
+        slots.enter(onEnd: nil)
       }
-    guard let lease else {
+    if let lease {
+      prepare(StorageView(lease._withUnsafeGuaranteedRef { $0.address }, copy: nil))
+    } else {
       prepareNothing(prepare)
-      return .none
     }
-    prepare(StorageView(lease.address, copy: nil))
-    return SwiftTaskBinding(lease)
+    return lease
   }
 
   /// `prepare` runs in any case: it may do more than to write fields.
@@ -156,9 +158,9 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   }
 
   @inlinable
-  func snapshot(_ binding: SwiftTaskBinding) -> Value? {
-    guard let lease = binding.lease else { return nil }
-    defer { withExtendedLifetime(lease) {} }
-    return StorageView<Value>(lease.address, copy: nil).load()
+  func snapshot(_ lease: Unmanaged<SwiftTaskLease>?) -> Value? {
+    guard let lease else { return nil }
+    let address = lease._withUnsafeGuaranteedRef { $0.address }
+    return StorageView<Value>(address, copy: nil).load()
   }
 }

@@ -17,7 +17,7 @@ struct SwiftTaskVerification: Sendable {
   private func verify() async -> Result<Void, BPFError> {
     do throws(BPFError) {
       try expect(0, "in a Swift task outside of any scope")
-      guard let first = slots.lease(onEnd: nil) else {
+      guard let first = slots.enter(onEnd: nil) else {
         throw BPFError(
           .outOfResources,
           attempt: attempt,
@@ -25,14 +25,17 @@ struct SwiftTaskVerification: Sendable {
           advice: "all \(slots.count) are in use, so there is none to try; declare more"
         )
       }
+      defer { slots.leave(first) }
       // Without a second slot the inner scope has none, and the program must not see the outer.
-      let second = slots.lease(onEnd: nil)
-      let inner = second.map { SwiftTaskBinding($0) } ?? .none
-      try await slots.local.withValue(SwiftTaskBinding(first)) { () -> Result<Void, BPFError> in
-        await steps(first.tag, inner)
+      let second = slots.enter(onEnd: nil)
+      defer { slots.leave(second) }
+      let outer = SwiftTaskBinding(first)
+      let inner = SwiftTaskBinding(second)
+      try await slots.local.withValue(outer) { () -> Result<Void, BPFError> in
+        await steps(outer.tag, inner)
       }.get()
       try expect(0, "after the scope")
-      try await onSecondThread(SwiftTaskBinding(first))
+      try await onSecondThread(outer)
       return .success(())
     } catch {
       return .failure(error)

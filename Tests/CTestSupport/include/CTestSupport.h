@@ -33,6 +33,15 @@ void test_call(unsigned long first, unsigned long second, unsigned long third);
 /* The calling thread's thread pointer. */
 unsigned long test_thread_pointer(void);
 
+/* 1 if this process has such a thread, else 0. */
+int test_thread_exists(int tid);
+
+/* Ends the calling thread without running its destructors. */
+void test_exit_thread(void);
+
+/* 1 if there is memory at the start of this page, else 0. */
+int test_is_mapped(void *page);
+
 /* Needs these bytes in memory, and may have changed them for all that the compiler knows. */
 static inline void test_look_at(const void *bytes)
 {

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+import CTestSupport
+import Glibc
+import MmapStorage
+import MmapStorageTesting
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Threads and storages that end, and values of other threads, at the same time.
+@Suite struct ConcurrencyTests {
+  @Test func aThreadDoesNotEndWhileItIsDetached() throws {
+    let intercepting = InterceptingBackend(try FakeBackend(layoutOf: Tag.self).storageBackend)
+    let storage = Box<TaskLocalStorage<Tag>?>(try TaskLocalStorage(backend: intercepting))
+    let attached = Gate(), mayEnd = Gate()
+    let id = Box(ThreadID(rawValue: 0))
+    let existed = Box(false)
+    let thread = try TestThread {
+      try storage.get()?.withCurrent { $0.hits = 1 }
+      id.set(.current)
+      attached.open()
+      mayEnd.wait()
+    }
+    attached.wait()
+    intercepting.beforeDetach.set {
+      mayEnd.open()
+      // Far longer than a thread takes to end.
+      for _ in 0..<100 where test_thread_exists(id.get().rawValue) != 0 { usleep(1_000) }
+      existed.set(test_thread_exists(id.get().rawValue) != 0)
+    }
+    storage.set(nil)
+    try thread.join()
+    #expect(existed.get())
+  }
+
+  @Test(.userPages) func aPageIsNotUnmappedWhileAnotherThreadReadsIt() async {
+    await #expect(processExitsWith: .success) {
+      let storage = try BackendUnderTest.userPage.fixture(Tag.self, map: "tags").storage
+      let id = Box(ThreadID.current), isOver = Box(false)
+      let readers = try (0..<2).map { _ in
+        try TestThread {
+          while !isOver.get() {
+            do throws(BPFError) {
+              _ = try storage.value(of: id.get())
+            } catch {
+              guard error.kind == .noSuchTask else { throw error }
+            }
+          }
+        }
+      }
+      for _ in 0..<3_000 {
+        try TestThread {
+          id.set(.current)
+          try storage.withCurrent { _ in }
+        }.join()
+      }
+      isOver.set(true)
+      for reader in readers { try reader.join() }
+    }
+  }
+
+  @Test(.liveKernel, .threadPidfds) func manyThreadsShareOneReservedDescriptor() async {
+    await #expect(processExitsWith: .success) {
+      let storage = try BackendUnderTest.lookupByPidfd.fixture(Tag.self, map: "tags").storage
+      // From here on the library has its reserve.
+      try storage.withCurrent { $0.requestID = 1 }
+      let mine = try takeAllDescriptors()
+      let threads = try (0..<8).map { number in
+        try TestThread {
+          for round in 1...500 {
+            let value = UInt64(number * 1_000 + round)
+            try storage.withCurrent { $0.requestID = value }
+            let read = try storage.withCurrent { $0.requestID }
+            try #require(read == value)
+          }
+        }
+      }
+      for thread in threads { try thread.join() }
+      for descriptor in mine { try descriptor.close() }
+    }
+  }
+
+  @Test(.liveKernel) func settingAnotherThreadsValueKeepsWhatItsProgramWritesMeanwhile() throws {
+    let object = try BPFObject(.values, allowing: [.lookup])
+    try object.load()
+    let backend = try LookupBackend(object.map("tags"))
+    let storage = try TaskLocalStorage<Tag>(backend: backend)
+    let here = ThreadID.current
+    let isOver = Box(false)
+    // Writes its own field in place, as a program in the kernel would.
+    let other = try TestThread {
+      let flags = MemoryLayout<Tag>.offset(of: \.flags) ?? 0
+      let bytes = [UInt8](repeating: 1, count: MemoryLayout<Tag>.size)
+      while !isOver.get() {
+        try bytes.withUnsafeBytes { try backend.store(.thread(here), [flags..<flags + 4], of: $0) }
+      }
+    }
+    var rounds = 0
+    do {
+      defer { isOver.set(true) }
+      for round in 1...20_000 {
+        try storage.withCurrent { $0.hits = UInt64(round) }
+        // Written back with an old value of it, "hits" would go back.
+        let hits = try storage.withCurrent { $0.hits }
+        try #require(hits == UInt64(round))
+        rounds += 1
+      }
+    }
+    try other.join()
+    #expect(rounds == 20_000)
+  }
+
+  @Test(.liveKernel) func threadsThatDoNotExistHaveNoValue() throws {
+    let object = try BPFObject(.values, allowing: [.lookup])
+    try object.load()
+    let storage = try TaskLocalStorage<Tag>(map: object.map("tags"), allowing: [.lookup])
+    for id in [Int32.max, 0, -1] {
+      let thread = ThreadID(rawValue: id)
+      for error in [
+        #expect(throws: BPFError.self) { try storage.value(of: thread) },
+        #expect(throws: BPFError.self) { try storage.setValue(Tag(), of: thread) },
+        #expect(throws: BPFError.self) { try storage.removeValue(of: thread) },
+      ] {
+        #expect(error?.kind == .noSuchTask || error?.kind == .invalidArgument)
+      }
+    }
+  }
+
+  @Test(.userPages) func aReadOnlyDescriptorTakesNoPages() throws {
+    let object = try BPFObject(.values, allowing: [.userPage])
+    try object.load()
+    let path = FilePath("/sys/fs/bpf/mmapstorage-read-only-\(getpid())")
+    let map = try object.map("tags")
+    try map.pin(at: path)
+    defer { try? map.unpin(at: path) }
+    let readOnly = try BPFMap(pinnedAt: path, readOnly: true)
+    let error = #expect(throws: BPFError.self) { try UserPageBackend(readOnly) }
+    #expect(error?.kind == .permissionDenied)
+    #expect(error?.advice.contains("read-only") == true)
+  }
+
+  @Test(.userPages) func aPageStaysWhereItsElementIsNotRemoved() async {
+    await #expect(processExitsWith: .success) {
+      let object = try BPFObject(.values, allowing: [.userPage])
+      try object.load()
+      let map = try object.map("tags")
+      let backend = try UserPageBackend(map)
+      let page = try backend.attach()
+      // Without its descriptor the element cannot be removed.
+      try #require(try map.withDescriptor { close($0.rawValue) } == 0)
+      backend.detach(page, because: .storageEnds)
+      #expect(test_is_mapped(page) == 1)
+    }
+  }
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+import CTestSupport
+import Glibc
+import MmapStorage
+import MmapStorageTesting
+import Synchronization
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Slots of threads: how many there may be, and what a signal handler finds in them.
+@Suite struct SlotTests {
+  @Test func threadsAttachedBeforeTheirTablesGrow() async {
+    await #expect(processExitsWith: .success) {
+      // In a process of its own, whose tables are still small.
+      let created = Gate(), attached = Gate(), ready = Box(0)
+      let first = try fakeStorage()
+      let storages = Box([first])
+      let threads = try (1...4).map { number in
+        try TestThread {
+          try first.withCurrent { $0.requestID = UInt64(number) }
+          ready.change { $0 += 1 }
+          if ready.get() == 4 { attached.open() }
+          created.wait()
+          for (index, storage) in storages.get().enumerated() {
+            try storage.withCurrent { $0.hits = UInt64(number * 10_000 + index) }
+          }
+          for (index, storage) in storages.get().enumerated() {
+            let hits = try storage.withCurrent { $0.hits }
+            try #require(hits == UInt64(number * 10_000 + index))
+          }
+          let requestID = try first.withCurrent { $0.requestID }
+          try #require(requestID == UInt64(number))
+        }
+      }
+      attached.wait()
+      try storages.change { list in for _ in 0..<1_000 { list.append(try fakeStorage()) } }
+      created.open()
+      for thread in threads { try thread.join() }
+    }
+  }
+
+  @Test func asManyStoragesAsThereMayBe() async {
+    await #expect(processExitsWith: .success) {
+      let fake = try FakeBackend(layoutOf: Tag.self)
+      var storages = try (0..<16_384).map { _ in try TaskLocalStorage<Tag>(backend: fake) }
+      try storages[16_383].withCurrent { $0.hits = 1 }
+      let error = #expect(throws: BPFError.self) { try TaskLocalStorage<Tag>(backend: fake) }
+      #expect(error?.kind == .outOfResources)
+      #expect(error?.advice.contains("16384") == true)
+      storages.removeLast(2)
+      let another = try fakeStorage()
+      #expect(try another.withCurrent { $0.hits } == 0)
+    }
+  }
+
+  @Test func aStorageWithTheIndexOfOneThatEndedStartsUnattachedOnAllThreads() throws {
+    let isOver = Gate(), attached = Gate()
+    let current = Box<TaskLocalStorage<Tag>?>(try fakeStorage())
+    let next = Gate()
+    let thread = try TestThread {
+      try current.get()?.withCurrent { $0.hits = 7 }
+      attached.open()
+      next.wait()
+      let hits = try #require(current.get()).withCurrent { $0.hits }
+      try #require(hits == 0)
+      isOver.open()
+    }
+    attached.wait()
+    current.set(nil)
+    // The free index is used first.
+    current.set(try fakeStorage())
+    next.open()
+    isOver.wait()
+    try thread.join()
+  }
+
+  @Test func aThreadThatEndedWithTheSystemCallIsNotTouched() async {
+    await #expect(processExitsWith: .success) {
+      let storage = try fakeStorage()
+      for _ in 0..<50 {
+        try TestThread {
+          try storage.withCurrent { $0.hits = 1 }
+          test_exit_thread()
+        }.join()
+      }
+      let storages = try (0..<100).map { _ in try fakeStorage() }
+      try TestThread { for storage in storages { try storage.withCurrent { $0.hits += 1 } } }.join()
+      for storage in storages { try storage.withCurrent { $0.hits += 1 } }
+    }
+  }
+
+  // MARK: Signals
+
+  @Test func aHandlerFindsItsOwnStoragesWhileOthersComeAndGo() async {
+    await #expect(processExitsWith: .success) {
+      let kept = try (0..<100).map { index in
+        let storage = try fakeStorage()
+        try storage.withCurrent { $0.requestID = UInt64(index) + 1 }
+        return storage
+      }
+      handled.storages.set(kept)
+      handled.body.set {
+        for (index, storage) in handled.storages.get().enumerated() {
+          let isRight = (try? storage.withCurrent { $0.requestID == UInt64(index) + 1 }) == true
+          if isRight {
+            handled.right.add(1, ordering: .relaxed)
+          } else {
+            handled.wrong.add(1, ordering: .relaxed)
+          }
+        }
+      }
+      handle(SIGUSR1)
+      let target = UnsafeSendable(pthread_self())
+      let isOver = Box(false)
+      let sender = try TestThread {
+        while !isOver.get() { pthread_kill(target.value, SIGUSR1) }
+      }
+      // The index of each is given out again, and the tables grow.
+      for round in 0..<200 {
+        let others = try (0..<(round % 40)).map { _ in try fakeStorage() }
+        for other in others { try other.withCurrent { $0.requestID = 999 } }
+      }
+      isOver.set(true)
+      try sender.join()
+      #expect(handled.wrong.load(ordering: .relaxed) == 0)
+      #expect(handled.right.load(ordering: .relaxed) > 100)
+    }
+  }
+
+  @Test func aHandlerThatInterruptsAFirstTouchGetsAnError() async {
+    await #expect(processExitsWith: .success) { try interruptAFirstTouch(.direct) }
+  }
+
+  @Test func aHandlerThatInterruptsACopyGetsAnError() async {
+    await #expect(processExitsWith: .success) { try interruptAFirstTouch(.copying) }
+  }
+
+  // MARK: Cancellation
+
+  @Test func aThreadIsNotCancelledInsideOfTheLibrary() async {
+    await #expect(processExitsWith: .success) {
+      let intercepting = InterceptingBackend(
+        try FakeBackend(layoutOf: Tag.self).storageBackend
+      )
+      let storage = try TaskLocalStorage<Tag>(backend: intercepting)
+      let isInside = Gate(), isCancelled = Gate()
+      let passed = Box(false)
+      intercepting.afterAttach.set {
+        isInside.open()
+        isCancelled.wait()
+        pthread_testcancel()
+        passed.set(true)
+      }
+      let thread = try TestThread {
+        try storage.withCurrent { $0.hits = 1 }
+        while true { pthread_testcancel() }
+      }
+      isInside.wait()
+      thread.cancel()
+      isCancelled.open()
+      try thread.join()
+      #expect(passed.get())
+      intercepting.afterAttach.set {}
+      // No lock is held.
+      try storage.withCurrent { $0.hits = 1 }
+    }
+  }
+
+  // MARK: Thread-specific data
+
+  @Test func keysThatWereUsedUpAtTheFirstTouch() async {
+    await #expect(processExitsWith: .success) {
+      let storage = try fakeStorage()
+      var keys: [pthread_key_t] = []
+      var key = pthread_key_t()
+      while pthread_key_create(&key, nil) == 0 { keys.append(key) }
+      let error = #expect(throws: BPFError.self) { try storage.withCurrent { $0.hits = 1 } }
+      #expect(error?.kind == .outOfResources)
+      for key in keys { pthread_key_delete(key) }
+      try storage.withCurrent { $0.hits = 1 }
+    }
+  }
+}
+
+/// What a signal handler uses.
+private enum handled {
+  static let storages = Box<[TaskLocalStorage<Tag>]>([])
+  static let body = Box<@Sendable () -> Void>({})
+  static let right = Atomic(0)
+  static let wrong = Atomic(0)
+}
+
+private func handle(_ signal: Int32) {
+  var action = sigaction()
+  action.__sigaction_handler.sa_handler = { _ in handled.body.get()() }
+  sigaction(signal, &action, nil)
+  // Dispatch blocks signals on its threads.
+  var signals = sigset_t()
+  sigemptyset(&signals)
+  sigaddset(&signals, signal)
+  pthread_sigmask(SIG_UNBLOCK, &signals, nil)
+}
+
+private struct UnsafeSendable<Value>: @unchecked Sendable {
+  let value: Value
+  init(_ value: Value) { self.value = value }
+}
+
+private func fakeStorage() throws(BPFError) -> TaskLocalStorage<Tag> {
+  try TaskLocalStorage<Tag>(backend: FakeBackend(layoutOf: Tag.self))
+}
+
+private func interruptAFirstTouch(_ access: FakeBackend.Access) throws {
+  let intercepting = InterceptingBackend(
+    try FakeBackend(layoutOf: Tag.self, access: access).storageBackend
+  )
+  let storage = try TaskLocalStorage<Tag>(backend: intercepting)
+  let other = try fakeStorage()
+  let errors = Box<[BPFError.Kind?]>([])
+  handled.body.set {
+    let calls: [() throws -> Void] = [
+      { try other.withCurrent { $0.hits = 1 } },
+      { try storage.withCurrent { $0.hits = 1 } },
+      { _ = try other.value(of: .current) },
+      { try other.setValue(Tag(), of: .current) },
+      { try other.removeValue(of: .current) },
+    ]
+    for call in calls {
+      do {
+        try call()
+        errors.change { $0.append(nil) }
+      } catch {
+        errors.change { $0.append((error as? BPFError)?.kind) }
+      }
+    }
+  }
+  handle(SIGUSR1)
+  let raises = Box(true)
+  intercepting.afterAttach.set { if raises.get() { raise(SIGUSR1) } }
+  intercepting.beforeLoad.set { if raises.get() { raise(SIGUSR1) } }
+  try storage.withCurrent { $0.hits = 1 }
+  raises.set(false)
+  #expect(errors.get() == Array(repeating: .wrongState, count: 5))
+  // Outside of it the handler may attach, and an attached one is reached within it, too.
+  errors.set([])
+  raise(SIGUSR1)
+  #expect(errors.get() == Array(repeating: nil, count: 5))
+}

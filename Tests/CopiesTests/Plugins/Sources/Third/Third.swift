@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+public import MmapStorage
+import MmapStorageTesting
+
+/// The value of this library's storages.
+public struct ThirdValue: MapValue, BitwiseCopyable {
+  /// What is written and read.
+  public var number: UInt32
+}
+
+nonisolated(unsafe) private var storages: [TaskLocalStorage<ThirdValue>] = []
+
+/// Creates a storage, and returns how many there are, or -1.
+@_cdecl("third_create")
+public func thirdCreate() -> Int32 {
+  do {
+    let fake = try FakeBackend(layoutOf: ThirdValue.self, access: .direct)
+    storages.append(try TaskLocalStorage(backend: fake))
+    return Int32(storages.count)
+  } catch {
+    print(error)
+    return -1
+  }
+}
+
+/// Writes the calling thread's value; returns 0, or -1.
+@_cdecl("third_write")
+public func thirdWrite(_ index: Int32, _ number: Int32) -> Int32 {
+  do {
+    try storages[Int(index)].withCurrent { $0.number = UInt32(number) }
+    return 0
+  } catch {
+    print(error)
+    return -1
+  }
+}
+
+/// Returns the calling thread's value, or -1.
+@_cdecl("third_read")
+public func thirdRead(_ index: Int32) -> Int32 {
+  do {
+    return try storages[Int(index)].withCurrent { Int32($0.number) }
+  } catch {
+    print(error)
+    return -1
+  }
+}
+
+/// Storages may be made in one copy of the library and used in another.
+public func thirdStorage(_ index: Int) -> TaskLocalStorage<ThirdValue> { storages[index] }
