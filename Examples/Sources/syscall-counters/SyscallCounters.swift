@@ -36,7 +36,7 @@ struct SyscallCounters: ParsableCommand {
     ]
     let results = try fake ? runFake(workers) : runLive(workers)
     print(ResultTable(results))
-    print("Cells: calls / sampled calls. Calls that the storage itself makes are in column 'bpf'.\n")
+    print("Cells: calls / sampled calls. Column 'bpf' has the calls of the storage itself.\n")
 
     let mistakes = results.flatMap(\.mistakes)
     guard mistakes.isEmpty, results.count == workers.count else {
