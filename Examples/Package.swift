@@ -1,4 +1,5 @@
-// swift-tools-version: 6.2
+// swift-tools-version: 6.3
+// SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
 let strict = Context.environment["MMAPSTORAGE_CI"] != nil
@@ -24,6 +25,13 @@ let package = Package(
       name: "hello",
       dependencies: [mmapStorage],
       exclude: ["hello.bpf.c"],
+      swiftSettings: swiftSettings,
+      plugins: [bpfPlugin]
+    ),
+    .executableTarget(
+      name: "getting-started",
+      dependencies: [mmapStorage],
+      exclude: ["request-tags.bpf.c"],
       swiftSettings: swiftSettings,
       plugins: [bpfPlugin]
     ),
@@ -76,7 +84,10 @@ let package = Package(
         mmapStorageTesting,
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      exclude: ["request-tags.bpf.c", "requests.bpf.c", "wait-times.bpf.c"],
+      exclude: [
+        "missing-null-check.bpf.c", "misspelt-tracepoint.bpf.c", "nested-structures.bpf.c",
+        "request-tags.bpf.c", "requests.bpf.c", "wait-times.bpf.c",
+      ],
       swiftSettings: swiftSettings,
       plugins: [bpfPlugin]
     ),

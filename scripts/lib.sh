@@ -40,9 +40,9 @@ need_packages() {
 need_swift() {
   local version
   command -v swift >/dev/null ||
-    die "there is no swift in PATH; install Swift 6.2 or later from https://www.swift.org/install"
+    die "there is no swift in PATH; install Swift 6.3 or later from https://www.swift.org/install"
   version=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p' | head -n 1)
   [[ -n "$version" ]] || die "'swift --version' names no version"
-  ((${version%.*} > 6 || (${version%.*} == 6 && ${version#*.} >= 2))) ||
-    die "this is Swift $version; install Swift 6.2 or later from https://www.swift.org/install"
+  ((${version%.*} > 6 || (${version%.*} == 6 && ${version#*.} >= 3))) ||
+    die "this is Swift $version; install Swift 6.3 or later from https://www.swift.org/install"
 }

@@ -51,6 +51,11 @@ public final class BPFProgram: Sendable {
     try pinDescriptor(descriptor, at: path, attempt: "pin program '\(name)'")
   }
 
+  private static let optionsSize = LibBPF.optionsSize(
+    upTo: \bpf_test_run_opts.retval,
+    UInt32.self
+  )
+
   /// Runs a program of type `syscall` on the calling thread (`BPF_PROG_TEST_RUN`): one system call.
   ///
   /// - Parameters:
@@ -59,7 +64,7 @@ public final class BPFProgram: Sendable {
   /// - Returns: What the program returned, or the system call's error.
   package func run(_ context: UnsafeMutableRawPointer?, size: Int) -> Result<Int32, Errno> {
     var options = bpf_test_run_opts()
-    options.sz = optionsSize(upTo: \bpf_test_run_opts.retval, UInt32.self)
+    options.sz = Self.optionsSize
     options.ctx_in = UnsafeRawPointer(context)
     options.ctx_size_in = UInt32(truncatingIfNeeded: size)
     let code = bpf_prog_test_run_opts(descriptor, &options)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 
 /// The BPF program that counts, loaded and attached; it stops when this goes away.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 
 /// What the program counts about a thread: `struct call_counters`.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The results of all workers as text, a row a thread.
 public struct ResultTable: CustomStringConvertible {
   private let results: [Worker.Result]

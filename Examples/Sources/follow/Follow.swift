@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MmapStorage
 
@@ -31,7 +32,7 @@ actor Log {
         }
       }
       var totals: [Request] = []
-      for await total in group.compactMap(\.self) { totals.append(total) }
+      for await total in group { if let total { totals.append(total) } }
       return totals
     }
     for request in totals.sorted(by: { $0.id < $1.id }) {

@@ -12,7 +12,7 @@ struct visit {
 
 TASK_STORAGE(visits, struct visit);
 
-/* Runs at every system call of every thread; only one that wrote its storage has any. */
+/* Runs at each system call of each thread. A thread without storage is not counted. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(count_call, struct pt_regs *registers, long number)
 {

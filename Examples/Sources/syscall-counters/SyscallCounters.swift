@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import MmapStorage
 import MmapStorageTesting
@@ -8,15 +9,15 @@ struct SyscallCounters: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Counts the system calls of its threads with a BPF program.",
     discussion: """
-      Each thread tells the program through its task-local storage which share of its calls to \
-      sample, makes its calls, and reads its own counters from the same storage.
+      Each thread writes to its task-local storage which share of its calls the program samples, \
+      makes its calls, and reads its counters from the same storage.
       """
   )
 
-  @Option(help: "How many calls each thread makes.")
+  @Option(help: "The number of calls of each thread.")
   var calls = 1_000
 
-  @Flag(help: "Do without the kernel: count in memory, as a unit test would.")
+  @Flag(help: "Count in memory of the process instead of in the kernel.")
   var fake = false
 
   func validate() throws {
@@ -35,14 +36,14 @@ struct SyscallCounters: ParsableCommand {
     ]
     let results = try fake ? runFake(workers) : runLive(workers)
     print(ResultTable(results))
-    print("(all calls / sampled ones, by class; what the storage itself costs is in 'bpf')\n")
+    print("Cells: calls / sampled calls. Column 'bpf' has the calls of the storage itself.\n")
 
     let mistakes = results.flatMap(\.mistakes)
     guard mistakes.isEmpty, results.count == workers.count else {
       print((["The counts are wrong:"] + mistakes).joined(separator: "\n"))
       throw ExitCode.failure
     }
-    print("Every count is what the thread did.")
+    print("All counts are correct.")
   }
 
   private func runLive(_ workers: [Worker]) throws -> [Worker.Result] {
@@ -56,14 +57,14 @@ struct SyscallCounters: ParsableCommand {
       return try runFake(workers)
     }
     print("Counting on the live kernel; backend \(counter.counters.backend)\n")
-    return try Crew.run(workers, counters: counter.counters)
+    return try WorkerPool.run(workers, counters: counter.counters)
   }
 
   private func runFake(_ workers: [Worker]) throws -> [Worker.Result] {
     let backend = try FakeBackend(layoutOf: CallCounters.self)
     let counters = try TaskLocalStorage<CallCounters>(backend: backend)
     print("Counting in memory; backend \(counters.backend)\n")
-    return try Crew.run(workers, counters: counters) { kind in
+    return try WorkerPool.run(workers, counters: counters) { kind in
       backend.program(on: .current, as: CallCounters.self) { view in
         if view.seen[kind.rawValue] % UInt64(view.sampling) == 0 {
           view.sampled[kind.rawValue] += 1

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 import Testing
 
@@ -7,9 +8,9 @@ private func openTags() throws(BPFError) -> TaskLocalStorage<RequestTag>? {
     return try TaskLocalStorage<RequestTag>(pinnedAt: "/sys/fs/bpf/request_tags")
   } catch {
     switch error.kind {
-    case .notFound: return nil  // the service does not run: go on without
-    case .permissionDenied: return nil  // and neither may we
-    default: throw error  // print it: it says what to do
+    case .notFound: return nil  // the service does not run
+    case .permissionDenied: return nil  // this process may not open the map
+    default: throw error
     }
   }
 }

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import CWaitTime
 import MmapStorage
 import MmapStorageTesting
 import Testing
 
-/// What the README prints the table for.
+/// The README and an article print the error for this type.
 enum Wrong {
   struct Visit: MapValue {
     var calls: UInt64
@@ -33,7 +34,7 @@ struct Message: MapValue {
   }
 }
 
-/// What the map has for `Message`.
+/// The layout of the map that `Message` is for.
 private struct MessageInC: MapValue {
   var message_id: UInt64
   var header: Header
@@ -50,7 +51,7 @@ private struct MessageInC: MapValue {
   }
 }
 
-/// Bits that the program sets.
+/// Flags that the program sets.
 struct RequestFlags: OptionSet, MapScalar {
   var rawValue: UInt32
   static let urgent = RequestFlags(rawValue: 1 << 0)
@@ -61,6 +62,18 @@ extension wait_reason: @retroactive MapScalar {}
 extension wait_time: @retroactive MapValue {}
 
 @Suite struct Layouts {
+  @Test func wrongLayout() throws {
+    let fake = try FakeBackend(map: "visits", of: BPFObject(.missingNullCheck))
+    let error = try #require(throws: BPFError.self) {
+      try TaskLocalStorage<Wrong.Visit>(backend: fake)
+    }
+    #expect(try Article("README.md").quotes("\(error)"), "\(error)")
+    #expect(
+      try Article("DocsSource/MmapStorage.docc/CheckingLayouts.md").quotes("\(error)"),
+      "\(error)"
+    )
+  }
+
   @Test func message() throws {
     let fake = try FakeBackend(layoutOf: MessageInC.self)
     let messages = try TaskLocalStorage<Message>(backend: fake)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 import MmapStorageTesting
 import Testing
@@ -13,7 +14,6 @@ import Testing
   #expect(try tags.withCurrent { $0.calls } == 1)
 }
 
-/// Code as a user has it: it takes the storage from outside.
 struct Server {
   var tags: TaskLocalStorage<RequestTag>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 import MmapStorageTesting
 import Testing
@@ -30,7 +31,7 @@ private func next() async {}
     try work.withCurrent { work in
       work.flags |= 1  // one load, one store
       work.span.start = 100  // a field of a nested structure
-      work.samples[3] = 7  // an element
+      work.samples[3] = 7  // an element of an array
       for index in work.samples.indices where work.samples[index] > 5 {
         work.hits += 1
       }
@@ -68,7 +69,7 @@ private func next() async {}
   @Test func acrossAwait() async throws {
     try work.withCurrent { $0.flags = 1 }
     await next()
-    // Perhaps another thread, and then another storage.
+    // The thread may be another one, with another value.
     try work.withCurrent { $0.flags = 1 }
   }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 #include <linux/bpf.h>
+#include <asm/unistd.h>
 #include <mmap_storage.bpf.h>
 #include <bpf/bpf_tracing.h>
 
@@ -11,15 +12,16 @@ struct request_tag {
 
 TASK_STORAGE(request_tags, struct request_tag);
 
-const volatile __u32 only_process;	/* set before loading */
+const volatile __u32 only_process;	/* constant after loading */
 __u32 lowest_priority;			/* may change at any time */
 
+/* Counts the calls of getppid() in requests of a high enough priority. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(count_call, struct pt_regs *registers, long number)
 {
 	struct request_tag *tag;
 
-	if (bpf_get_current_pid_tgid() >> 32 != only_process)
+	if (bpf_get_current_pid_tgid() >> 32 != only_process || number != __NR_getppid)
 		return 0;
 	tag = task_storage_get(request_tags, bpf_get_current_task_btf());
 	if (tag && tag->priority >= lowest_priority)

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MmapStorage
 import Synchronization
 
 /// Several workers, each on a thread of its own, all at once.
-public enum Crew {
+public enum WorkerPool {
   /// Runs the workers and gives back what each found, in their order.
   ///
   /// - Parameters:
