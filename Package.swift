@@ -1,4 +1,5 @@
 // swift-tools-version: 6.3
+// SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
 // CI wants no warnings. Users of the package are not bothered with that.
@@ -57,7 +58,7 @@ let package = Package(
     ),
     .target(
       name: "MmapStorageTesting",
-      dependencies: ["MmapStorage"],
+      dependencies: ["LibBPF", "MmapStorage"],
       swiftSettings: swiftSettings
     ),
     .executableTarget(

@@ -92,7 +92,7 @@ func openPinned(
   on subject: String
 ) throws(BPFError) -> CInt {
   var options = bpf_obj_get_opts()
-  options.sz = optionsSize(upTo: \bpf_obj_get_opts.file_flags, UInt32.self)
+  options.sz = MemoryLayout<Int>.size + MemoryLayout<UInt32>.size  // up to file_flags
   options.file_flags = readOnly ? BPFMapFlags.rdonly.rawValue : 0
   let descriptor = path.withPlatformString { path in
     let descriptor = bpf_obj_get_opts(path, &options)

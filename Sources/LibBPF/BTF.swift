@@ -10,8 +10,45 @@ import Glibc
 public final class BTF: Sendable {
   /// What a type is; the numbers are the kernel's (`BTF_KIND_*` in `linux/btf.h`).
   public enum Kind: UInt32, Sendable {
-    case void = 0, int, ptr, array, structure, union, enumeration, fwd, typedef, volatile, const
-    case restrict, function, functionPrototype, variable, dataSection, float, declTag, typeTag
+    /// No type.
+    case void = 0
+    /// An integer, `char` or `_Bool`.
+    case int
+    /// A pointer.
+    case ptr
+    /// An array.
+    case array
+    /// A structure.
+    case structure
+    /// A union.
+    case union
+    /// An enumeration of at most 32 bits.
+    case enumeration
+    /// A structure or union that is declared and not defined.
+    case fwd
+    /// A typedef.
+    case typedef
+    /// The `volatile` qualifier.
+    case volatile
+    /// The `const` qualifier.
+    case const
+    /// The `restrict` qualifier.
+    case restrict
+    /// A function.
+    case function
+    /// The parameters and result of a function.
+    case functionPrototype
+    /// A global variable.
+    case variable
+    /// A section with its variables.
+    case dataSection
+    /// A floating-point number.
+    case float
+    /// A tag of a declaration (`btf_decl_tag`).
+    case declTag
+    /// A tag of a type (`btf_type_tag`), such as "uptr".
+    case typeTag
+    /// An enumeration of 64 bits (Linux 6.0).
     case enum64
   }
 

@@ -22,7 +22,7 @@ public import SystemPackage
 ///
 /// ## Signal handlers, cancellation and limits
 ///
-/// ``withCurrent(_:)-(_)`` is async-signal-safe on a thread that is attached to a storage with a direct
+/// `withCurrent(_:)` is async-signal-safe on a thread that is attached to a storage with a direct
 /// backend (``BackendKind/mapped``, ``BackendKind/userPage``): it reads two words of memory and calls
 /// nothing. Everything else here is not: a first touch, every view with ``BackendKind/lookup``, calls
 /// for other tasks, and creating or releasing a storage acquire locks and memory. If a handler

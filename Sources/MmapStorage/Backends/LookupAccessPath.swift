@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-public import LibBPF
-
 
 /// How ``LookupBackend`` reaches the calling thread's own value.
 @_spi(Benchmarks)
@@ -18,12 +16,4 @@ public enum LookupAccessPath: Sendable, Hashable, CaseIterable {
   /// A write-back loads the value once more, overlays the fields that changed, and updates. What
   /// the program writes to the value between that load and the update is lost.
   case pidfd
-}
-
-extension TaskLocalStorage {
-  /// Creates a storage that copies, with a given access path; for comparisons.
-  @_spi(Benchmarks)
-  public convenience init(map: BPFMap, lookupBy path: LookupAccessPath) throws(BPFError) {
-    try self.init(backend: LookupBackend(map, accessPath: path))
-  }
 }

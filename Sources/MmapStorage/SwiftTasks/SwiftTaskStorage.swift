@@ -18,7 +18,7 @@ internal import Synchronization
 /// changes its thread.
 ///
 /// Child tasks of a Swift task share its value, and may run on several threads at once. Use
-/// ``StorageView/atomic(_:)`` in Swift and `__sync_fetch_and_add()` in C for fields that more than one
+/// ``StorageView/atomic`` in Swift and `__sync_fetch_and_add()` in C for fields that more than one
 /// of them writes.
 ///
 /// A storage may be used from any thread. It keeps its map open.

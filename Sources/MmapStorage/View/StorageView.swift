@@ -1,6 +1,6 @@
 /// The calling thread's access to its own value, or to a structure in it.
 ///
-/// A view exists only while the closure of ``TaskLocalStorage/withCurrent(_:)-1jbdr`` runs. It is
+/// A view exists only while the closure of `TaskLocalStorage.withCurrent(_:)` runs. It is
 /// always borrowed: the compiler rejects code that copies it, stores it in a variable, an `Optional`
 /// or a type of your own, returns it, keeps it across an `await`, or sends it to another thread. The
 /// same holds for the views of nested structures and arrays and for atomic fields. To give one a
