@@ -201,7 +201,8 @@ final class CallingTaskPrograms: Sendable {
     return run(program, &id, MemoryLayout.size(ofValue: id))
   }
 
-  private func program(_ which: KeyPath<Programs, BPFProgram>, for thread: ThreadID?) -> BPFProgram? {
+  private func program(_ which: KeyPath<Programs, BPFProgram>, for thread: ThreadID?) -> BPFProgram?
+  {
     thread == nil ? own[keyPath: which] : others?[keyPath: which]
   }
 

@@ -15,7 +15,8 @@ enum KernelFeature {
   /// `BPF_F_MMAPABLE` for task storage with values of this size. Tried once per process for values
   /// up to a page, otherwise each time: two system calls.
   static func mmapableTaskStorage(valueSize: Int) -> Availability {
-    valueSize <= StorageDeclaration.pageSize ? mmapableSmallValue : tryMmapable(valueSize: valueSize)
+    valueSize <= StorageDeclaration.pageSize
+      ? mmapableSmallValue : tryMmapable(valueSize: valueSize)
   }
 
   private static let mmapableSmallValue = tryMmapable(valueSize: 8)
