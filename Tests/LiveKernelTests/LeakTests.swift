@@ -20,7 +20,7 @@ import Testing
         #expect(try descriptors() == before)
         // The allocator may take some more; one mapping or one verifier log a round is far more.
         #expect(try mappingCount() < mappings + 50)
-        #expect(try mappedMegabytes() < megabytes + 500)
+        #expect(try mappedMegabytes() < megabytes + 64)
       }
     }
   }
