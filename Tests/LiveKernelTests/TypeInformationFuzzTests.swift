@@ -72,6 +72,7 @@ private func damaged(_ original: [UInt8], _ number: UInt64) -> [UInt8] {
   var random = Random(state: number &* 0x9e37_79b9_7f4a_7c15 | 1)
   var bytes = original
   let types = typeOffsets(original)
+  var removed = 0
   for _ in 0...random.next(3) {
     let word = random.next(bytes.count / 4) * 4
     switch random.next(8) {
@@ -87,9 +88,11 @@ private func damaged(_ original: [UInt8], _ number: UInt64) -> [UInt8] {
       let id = random.next(types.count) + 1
       put(UInt32(max(id + random.next(3) - 1, 0)), at: types[id - 1] + 8, into: &bytes)
     default:
-      if random.next(8) == 0 { bytes.removeLast(random.next(bytes.count - 24)) }
+      // Last, as the changes above count on the whole length.
+      if random.next(8) == 0 { removed = random.next(bytes.count - 24) }
     }
   }
+  bytes.removeLast(removed)
   return bytes
 }
 
