@@ -119,8 +119,8 @@ package final class MappedBackend: DirectBackend {
       switch errno {
       case .notPermitted: "the map is frozen; map it before it is"
       case .noMemory:
-        "the kernel is out of memory, or the map's memory cgroup or the process's "
-          + "limit of mappings (vm.max_map_count) is full"
+        "the kernel or the process's memory cgroup is out of memory, or the process has reached "
+          + "RLIMIT_MEMLOCK, which pinned pages count for, or vm.max_map_count"
       default: nil
       }
     return BPFError(
