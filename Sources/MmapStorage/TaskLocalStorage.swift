@@ -275,9 +275,9 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// Overwrites the fields of a task's value and creates its storage if there is none. Not atomic.
   /// What the map's value has besides the fields of `Value` stays as it is.
   ///
-  /// Fields are written in place, in one system call, for the calling thread, and for a thread given
-  /// by its id where the library may load programs that find it (`bpf_task_from_pid`, Linux 6.2, in the
-  /// initial pid namespace). Elsewhere, and for a pidfd, the whole value is read, changed and written
+  /// With ``BackendKind/lookup``, fields are written in place, in one system call, for the calling
+  /// thread, and for a thread given by its id where the library may load programs that find it
+  /// (`bpf_task_from_pid`, Linux 6.2, in the initial pid namespace). Elsewhere, and for a pidfd, the whole value is read, changed and written
   /// back (`bpf_map_update_elem`): what a program writes to any field meanwhile is lost. With user
   /// pages the fields are written to the page without a system call to update it.
   ///

@@ -74,11 +74,11 @@ import Testing
       do {
         let backend = try LookupBackend(map, accessPath: .program)
         let storage = try TaskLocalStorage<Tag>(backend: backend)
-        #expect(try libraryDescriptors() == before + 6)
+        #expect(try libraryDescriptors() == before + 3)
         let threads = try (0..<10).map { _ in
           try TestThread {
             try storage.withCurrent { $0.requestID = 1 }
-            #expect(try libraryDescriptors() == before + 6)
+            #expect(try libraryDescriptors() == before + 3)
           }
         }
         for thread in threads { try thread.join() }

@@ -8,7 +8,8 @@ internal import SystemPackage
 /// thread that runs it, or of another thread, with one system call and no descriptor of the thread.
 ///
 /// All backends of the process over the same map share them, also those that are created without the
-/// right to load programs. They take three descriptors, and three more if the kernel has the
+/// right to load programs. They take three descriptors, and three more after the first access to another
+/// thread if the kernel has the
 /// functions to find another thread (`bpf_task_from_pid`, Linux 6.2). In the child of a `fork` they
 /// are there as well.
 final class CallingTaskPrograms: Sendable {
@@ -26,33 +27,47 @@ final class CallingTaskPrograms: Sendable {
 
   private let valueSize: Int
   private let own: Programs
-  private let others: Programs?
+  private let map: BPFMap
 
-  /// Whether values of other threads can be reached.
-  var reachesOtherThreads: Bool { others != nil }
+  /// The programs for other threads. Loaded at first use, as finding the kernel's functions takes
+  /// libbpf about 100 ms.
+  private enum Others {
+    case notLoaded, unavailable
+    case loaded(Programs)
+  }
+
+  /// Guarded by `lock`.
+  private nonisolated(unsafe) var others = Others.notLoaded
 
   private init(_ map: BPFMap, valueSize: Int) throws(BPFError) {
     self.valueSize = valueSize
-    let all = try? Self.loadedObject(map, valueSize, withOthers: true)
-    let object =
-      if let all { all } else { try Self.loadedObject(map, valueSize, withOthers: false) }
+    self.map = map
+    let object = try Self.loadedObject(map, valueSize, suffix: "")
     defer { object.close() }
     own = try Programs(object, suffix: "")
-    // Without descriptors for these it goes on with the others.
-    others = all == nil ? nil : try? Programs(object, suffix: "_of")
+  }
+
+  private func programsForOthers() -> Programs? {
+    Self.lock.withLock {
+      if case .notLoaded = others {
+        let object = try? Self.loadedObject(map, valueSize, suffix: "_of")
+        defer { object?.close() }
+        let programs = object.flatMap { try? Programs($0, suffix: "_of") }
+        others = programs.map(Others.loaded) ?? .unavailable
+      }
+      return if case .loaded(let programs) = others { programs } else { nil }
+    }
   }
 
   private static func loadedObject(
     _ map: BPFMap,
     _ valueSize: Int,
-    withOthers: Bool
+    suffix: String
   ) throws(BPFError) -> BPFObject {
     let object = try BPFObject.open(.callingTask)
     do throws(BPFError) {
-      if withOthers {
-        for name in ["load_value_of", "store_value_of", "delete_value_of"] {
-          try object.setAutoload(true, program: name)
-        }
+      for name in object.programNames {
+        try object.setAutoload(name.hasSuffix("_of") == !suffix.isEmpty, program: name)
       }
       try object.reuse(map, as: "values")
       try object.setGlobal("value_size", to: UInt32(valueSize))
@@ -203,7 +218,7 @@ final class CallingTaskPrograms: Sendable {
 
   private func program(_ which: KeyPath<Programs, BPFProgram>, for thread: ThreadID?) -> BPFProgram?
   {
-    thread == nil ? own[keyPath: which] : others?[keyPath: which]
+    thread == nil ? own[keyPath: which] : programsForOthers()?[keyPath: which]
   }
 
   private func run(

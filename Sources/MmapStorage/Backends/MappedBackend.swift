@@ -36,7 +36,7 @@ package final class MappedBackend: DirectBackend {
     rejected: [BackendChoice.Rejection] = []
   ) throws(BPFError) {
     let attempt = "map the values"
-    elements = try LookupBackend(map, layout: layout, accessPath: .automatic)
+    elements = try LookupBackend(map, layout: layout, accessPath: .pidfd)
     let info = try map.info
     guard info.flags.contains(.mmapable) else {
       throw BPFError(
