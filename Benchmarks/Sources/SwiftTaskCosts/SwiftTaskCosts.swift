@@ -144,12 +144,12 @@ actor Counter {
 
   static func counts(_ requests: SwiftTaskStorage<Request>, _ object: BPFObject) async throws {
     let n = 100_000
-    let link = try object.attach(program: "count_syscalls")
+    try object.attach(program: "count_syscalls")
     for i in 0..<1_000 { await requests.withValue({ $0.id = UInt64(i) }) { await nothing() } }
     let before = try (costs_allocations(), object.global("syscalls", as: UInt64.self))
     for i in 0..<n { await requests.withValue({ $0.id = UInt64(i) }) { await nothing() } }
     let after = try (costs_allocations(), object.global("syscalls", as: UInt64.self))
-    link.detach()
+    object.detach()
     print(
       "\n\(n) scopes: \(Double(after.0 - before.0) / Double(n)) allocations each, "
         + "\(after.1 - before.1) system calls in all"

@@ -8,8 +8,8 @@ internal import SystemPackage
 /// thread that runs it, or of another thread, with one system call and no descriptor of the thread.
 ///
 /// All backends of the process over the same map share them, also those that are created without the
-/// right to load programs. They take three descriptors, and three more after the first access to another
-/// thread if the kernel has the
+/// right to load programs. They take three descriptors, and three more after the first access to
+/// another thread, if the kernel has the
 /// functions to find another thread (`bpf_task_from_pid`, Linux 6.2). In the child of a `fork` they
 /// are there as well.
 final class CallingTaskPrograms: Sendable {
