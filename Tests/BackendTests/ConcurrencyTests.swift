@@ -80,7 +80,8 @@ import Testing
     }
   }
 
-  @Test(.liveKernel) func settingAnotherThreadsValueKeepsWhatItsProgramWritesMeanwhile() throws {
+  @Test(.liveKernel, .threadPidfds)
+  func settingAnotherThreadsValueKeepsWhatItsProgramWritesMeanwhile() throws {
     let object = try BPFObject(.values, allowing: [.lookup])
     try object.load()
     let backend = try LookupBackend(object.map("tags"))
