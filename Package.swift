@@ -107,6 +107,14 @@ let package = Package(
       plugins: ["BPFPlugin"]
     ),
     .executableTarget(
+      name: "stress",
+      dependencies: ["MmapStorage", "MmapStorageTesting", "TestSupport", "CTestSupport"],
+      path: "Tests/Stress",
+      exclude: ["Programs"],
+      swiftSettings: swiftSettings,
+      plugins: ["BPFPlugin"]
+    ),
+    .executableTarget(
       name: "swift-task-process",
       dependencies: [
         "MmapStorage", "CTestSupport", .product(name: "SystemPackage", package: "swift-system"),

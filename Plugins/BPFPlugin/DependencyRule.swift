@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Reads the make rules that `clang -M` writes.
 enum DependencyRule {
   /// The files after the colon, with make's escapes taken out.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The machine that builds, which is the machine that runs: SwiftPM does not tell a plugin what it
 /// builds for.
 struct Host {

@@ -1,6 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "mms_swift_task.h"
-#include "mms_files.h"
 
 #include <bpf/bpf.h>
 #include <dlfcn.h>
@@ -200,10 +200,7 @@ int mms_program_uses_map(int fd, uint32_t map)
 	struct bpf_prog_info info = { .nr_map_ids = sizeof(maps) / sizeof(*maps),
 				      .map_ids = (uint64_t)(uintptr_t)maps };
 	uint32_t size = sizeof(info);
-	char kind[64];
 
-	if (!mms_descriptor_kind(fd, kind, sizeof(kind)) && strcmp(kind, "anon_inode:bpf-prog"))
-		return -EINVAL;
 	if (bpf_obj_get_info_by_fd(fd, &info, &size))
 		return -errno;
 	for (uint32_t i = 0; i < info.nr_map_ids && i < sizeof(maps) / sizeof(*maps); i++)

@@ -26,7 +26,7 @@ func isWritable(_ descriptor: CInt) -> Result<Bool, Errno> {
 }
 
 /// What the descriptor refers to, such as "anon_inode:bpf-map"; `nil` without `/proc`.
-func descriptorTarget(_ descriptor: CInt) -> String? {
+package func descriptorTarget(_ descriptor: CInt) -> String? {
   withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
     guard let start = buffer.baseAddress else { return nil }
     let length = readlink("/proc/self/fd/\(descriptor)", start, buffer.count)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import MmapStorage
 
 /// Storage of Swift tasks in the memory of the process: for unit tests of code that uses

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
 /// Says which calls to a ``FakeBackend`` fail, and how.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Makes the object file: clang, then the debug information that only a debugger reads is taken
 /// out. What the kernel and libbpf read (BTF) stays.
 func compile(_ job: Job) throws(Failure) {

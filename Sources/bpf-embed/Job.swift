@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// What BPFPlugin asks for on the command line.
 struct Job {
   /// The name of the source file, without `.bpf.c`.

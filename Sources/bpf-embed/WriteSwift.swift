@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Writes the Swift file. An unchanged file keeps its date, so that nothing else is built again.
 func writeSwift(_ job: Job) throws(Failure) {
   let object = try read(job.object)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Compiles one BPF program and writes a Swift file with the object's bytes. Run by BPFPlugin.
 #if canImport(Glibc)
   import Glibc

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 @_spi(Benchmarks) import MmapStorage
 import MmapStorageTesting
 import TestSupport

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "CTestSupport.h"
 
@@ -6,6 +7,7 @@
 #include <linux/capability.h>
 #include <malloc.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <linux/bpf.h>
@@ -26,6 +28,19 @@ int test_fork(void)
 	pid_t child = fork();
 
 	return child < 0 ? -errno : child;
+}
+
+int test_clone_and_exec(const char *path, char *const *arguments)
+{
+	long child = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+
+	if (child < 0)
+		return -errno;
+	if (child == 0) {
+		execve(path, arguments, environ);
+		_exit(127);
+	}
+	return child;
 }
 
 int test_drop_rights(void)
@@ -121,4 +136,15 @@ int test_is_mapped(void *page)
 	unsigned char resident;
 
 	return mincore(page, 1, &resident) == 0;
+}
+
+enum test_sanitizer test_sanitizer(void)
+{
+#if __has_feature(address_sanitizer)
+	return TEST_SANITIZER_ADDRESS;
+#elif __has_feature(thread_sanitizer)
+	return TEST_SANITIZER_THREAD;
+#else
+	return TEST_SANITIZER_NONE;
+#endif
 }

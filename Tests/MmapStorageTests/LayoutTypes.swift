@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 
 /// Short words for layouts, so that a test shows what differs and not how to spell it.

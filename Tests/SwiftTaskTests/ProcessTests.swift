@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import CLibBPFShim
 import CTestSupport
 import Glibc
@@ -206,9 +207,9 @@ import Testing
 
   private func slots(of map: BPFMap) throws -> MappedSlots {
     try map.withDescriptor { descriptor in
-      var address: UnsafeMutableRawPointer?
-      let code = mms_map_shared(descriptor.rawValue, 256 * 64, &address)
-      guard code == 0, let address else { throw Errno(rawValue: -code) }
+      let size = 256 * 64
+      let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.rawValue, 0)
+      guard let address, address != MAP_FAILED else { throw Errno(rawValue: errno) }
       return MappedSlots(address: address)
     }
   }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 
 /// One way in which Swift code goes on: what a request does, and how many calls it makes.

@@ -1,6 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MmapStorage
-import Synchronization
 
 /// A thread that a test starts and joins; what its body throws comes out of `join()`.
 package final class TestThread: Sendable {
@@ -9,8 +9,8 @@ package final class TestThread: Sendable {
 
   private final class Outcome: Sendable {
     let body: @Sendable () throws -> Void
-    let error = Mutex<(any Error)?>(nil)
-    let id = Mutex<pid_t>(0)
+    let error = Box<(any Error)?>(nil)
+    let id = Box<pid_t>(0)
     init(_ body: @escaping @Sendable () throws -> Void) { self.body = body }
   }
 
@@ -30,8 +30,8 @@ package final class TestThread: Sendable {
       { context in
         guard let context else { return nil }
         let outcome = Unmanaged<Outcome>.fromOpaque(context).takeRetainedValue()
-        outcome.id.withLock { $0 = ThreadID.current.rawValue }
-        do { try outcome.body() } catch { outcome.error.withLock { $0 = error } }
+        outcome.id.set(ThreadID.current.rawValue)
+        do { try outcome.body() } catch { outcome.error.set(error) }
         return nil
       },
       context.toOpaque()
@@ -49,9 +49,9 @@ package final class TestThread: Sendable {
   package func join() throws {
     pthread_join(thread, nil)
     // The kernel lets the joining thread go on before the other one's id and storages are gone.
-    let id = outcome.id.withLock { $0 }
+    let id = outcome.id.get()
     while access("/proc/self/task/\(id)", F_OK) == 0 { sched_yield() }
-    if let error = outcome.error.withLock({ $0 }) { throw error }
+    if let error = outcome.error.get() { throw error }
   }
 }
 

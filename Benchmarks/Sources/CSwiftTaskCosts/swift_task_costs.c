@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "swift_task_costs.h"
 
 #include <bpf/bpf.h>

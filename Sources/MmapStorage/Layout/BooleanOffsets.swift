@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Returns the offsets of every `bool` in a value of type `type`, array elements one by one.
 ///
 /// A C program may store any byte in a `bool`, and all except 0 mean true. A Swift `Bool` has to be 0

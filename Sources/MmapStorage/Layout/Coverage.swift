@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Which bytes of a structure are accounted for.
 struct Coverage {
   private var isCovered: [Bool]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Returns the name in lower case and without underscores. If two names are equal in this form, one
 /// is probably a misspelling of the other.
 func looseName(_ name: String) -> String { name.lowercased().filter { $0 != "_" } }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 extension MemoryLayout {
   /// The offset in bytes of the field that `keyPath` names, from the start of `T`.
   ///

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 extension FieldType {
   /// Whether the type has members.
   var isComposite: Bool {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 extension FieldType {
   /// Whether the map has the same fields in the same order. If not, the layouts may still match, and
   /// ``LayoutMatcher`` finds their differences. This takes a fraction of its time.

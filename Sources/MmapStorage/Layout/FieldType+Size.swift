@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 extension FieldType {
   /// The size in bytes of an element in an array of this type: C's `sizeof`.
   package var size: Int {

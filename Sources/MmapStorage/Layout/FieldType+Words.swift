@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 extension FieldType {
   /// The type as in a Swift declaration.
   var swiftWords: String {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
 /// The type of a field, as the Swift compiler or the map's BTF describes it.

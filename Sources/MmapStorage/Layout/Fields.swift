@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
 /// The fields of a map's value, as a ``MapValue`` declares them.

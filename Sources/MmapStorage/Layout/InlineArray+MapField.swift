@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 extension InlineArray: MapField where Element: MapField {}
 
 /// The parts of an `InlineArray` type whose element type is not known statically.

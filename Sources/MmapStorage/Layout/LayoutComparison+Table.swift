@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 extension LayoutComparison: CustomStringConvertible {
   package var description: String { table }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package import LibBPF
 
 /// A comparison of a Swift type with a map's value type, field by field.

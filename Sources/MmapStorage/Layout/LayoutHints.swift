@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Says for each row whose sides differ which line to change, and how.
 struct LayoutHints {
   typealias Match = LayoutMatcher.Match

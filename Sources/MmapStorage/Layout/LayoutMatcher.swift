@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Pairs the fields of two descriptions, and makes a row of each pair.
 struct LayoutMatcher {
   typealias Row = LayoutComparison.Row

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// How much a map's value may differ from the Swift type.
 public enum LayoutPolicy: Sendable, Hashable {
   /// Both sides have the same fields and the same size.

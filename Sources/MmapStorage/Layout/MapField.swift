@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
 /// A type that may be in a map's value: a scalar, an array, or a structure of those.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// A scalar of the standard library. Other scalars wrap one of these.
 protocol StandardScalar: MapScalar {
   static var scalarType: FieldType { get }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// A field that is loaded and stored in one piece: an integer, a floating-point number, a `Bool`, or
 /// a type that wraps one of those, such as an imported C enumeration or an option set.
 ///

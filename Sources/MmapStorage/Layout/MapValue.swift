@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
 /// A structure in a map: the whole value, or a field of one.

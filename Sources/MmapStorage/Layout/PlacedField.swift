@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// A named field with its offset in the whole value. The members of anonymous structures and unions
 /// belong to the enclosing structure.
 struct PlacedField {

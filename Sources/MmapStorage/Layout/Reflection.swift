@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
 /// Describes a type that may be in a map's value: scalars, `InlineArray`, homogeneous tuples, and

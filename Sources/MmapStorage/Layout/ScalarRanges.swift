@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
 /// Returns the bytes of every scalar in a value of type `type`, in order, array elements one by one.

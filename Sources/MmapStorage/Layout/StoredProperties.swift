@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 @_spi(Reflection) internal import Swift
 
 // The standard library's Mirror would have to be given a value, and reading a property out of made-up

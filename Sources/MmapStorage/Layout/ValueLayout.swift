@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The layout of a map's values, from the map's type information.
 public struct ValueLayout: Sendable, Hashable {
   /// The C name: a structure's tag or a typedef's name, such as "request_tag".

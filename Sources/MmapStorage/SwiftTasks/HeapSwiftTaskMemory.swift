@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package import LibBPF
 
 /// Slots in the memory of the process, which no program sees: for unit tests.

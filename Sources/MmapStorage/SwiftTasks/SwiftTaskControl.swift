@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 internal import LibBPF
 internal import SystemPackage
@@ -39,7 +40,8 @@ final class SwiftTaskControl: Sendable {
 
   /// Checks that it is a program, and one of the storage with the map.
   func check(uses map: UInt32) throws(BPFError) {
-    let answer = mms_program_uses_map(program.descriptor, map)
+    let isProgram = descriptorTarget(program.descriptor).map { $0 == "anon_inode:bpf-prog" } ?? true
+    let answer = isProgram ? mms_program_uses_map(program.descriptor, map) : 0
     guard answer != 1 else { return }
     throw BPFError(
       .wrongType,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 
 /// What a scope binds as a task-local. The BPF program reads the tag from the runtime's memory, so it

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// An array in a value. Each access to an element is as for a field of ``StorageView``.
 ///
 /// Like a ``StorageView``, it is always borrowed and cannot leave the closure.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The scalar fields of a value, for atomic operations.
 ///
 /// ```swift

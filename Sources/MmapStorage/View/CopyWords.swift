@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 
 /// Returns the size of the largest aligned access that begins at `offset` and needs at most `rest`

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import CLibBPFShim
 
 /// The address of a field in a task's storage, with the accesses that the views are made of.
@@ -51,83 +52,92 @@ extension FieldAddress {
   @inlinable
   @inline(__always)
   func load<Scalar: MapScalar>(as type: Scalar.Type) -> Scalar {
-    typealias Bits = Scalar.Bits
-    let bits: Bits =
-      switch Self.width(of: Scalar.self) {
-      case 1: unsafe Bits(truncatingIfNeeded: mms_load8(pointer))
-      case 2: unsafe Bits(truncatingIfNeeded: mms_load16(pointer))
-      case 4: unsafe Bits(truncatingIfNeeded: mms_load32(pointer))
-      default: unsafe Bits(truncatingIfNeeded: mms_load64(pointer))
-      }
-    return Scalar(mapBits: bits)
+    unsafe load(with: mms_load8, mms_load16, mms_load32, mms_load64)
   }
 
   /// One volatile store.
   @inlinable
   @inline(__always)
   func store<Scalar: MapScalar>(_ value: Scalar) {
-    let bits = value.mapBits
-    switch Self.width(of: Scalar.self) {
-    case 1: unsafe mms_store8(pointer, UInt8(truncatingIfNeeded: bits))
-    case 2: unsafe mms_store16(pointer, UInt16(truncatingIfNeeded: bits))
-    case 4: unsafe mms_store32(pointer, UInt32(truncatingIfNeeded: bits))
-    default: unsafe mms_store64(pointer, UInt64(truncatingIfNeeded: bits))
-    }
+    unsafe store(value, with: mms_store8, mms_store16, mms_store32, mms_store64)
   }
 
   /// One atomic load with acquire ordering.
   @inlinable
   @inline(__always)
   func loadAcquire<Scalar: MapScalar>(as type: Scalar.Type) -> Scalar {
-    typealias Bits = Scalar.Bits
-    let bits: Bits =
-      switch Self.width(of: Scalar.self) {
-      case 1: unsafe Bits(truncatingIfNeeded: mms_load_acquire8(pointer))
-      case 2: unsafe Bits(truncatingIfNeeded: mms_load_acquire16(pointer))
-      case 4: unsafe Bits(truncatingIfNeeded: mms_load_acquire32(pointer))
-      default: unsafe Bits(truncatingIfNeeded: mms_load_acquire64(pointer))
-      }
-    return Scalar(mapBits: bits)
+    unsafe load(with: mms_load_acquire8, mms_load_acquire16, mms_load_acquire32, mms_load_acquire64)
   }
 
   /// One atomic load with sequentially consistent ordering.
   @inlinable
   @inline(__always)
   func loadSequentiallyConsistent<Scalar: MapScalar>(as type: Scalar.Type) -> Scalar {
-    typealias Bits = Scalar.Bits
-    let bits: Bits =
-      switch Self.width(of: Scalar.self) {
-      case 1: unsafe Bits(truncatingIfNeeded: mms_load_seq_cst8(pointer))
-      case 2: unsafe Bits(truncatingIfNeeded: mms_load_seq_cst16(pointer))
-      case 4: unsafe Bits(truncatingIfNeeded: mms_load_seq_cst32(pointer))
-      default: unsafe Bits(truncatingIfNeeded: mms_load_seq_cst64(pointer))
-      }
-    return Scalar(mapBits: bits)
+    unsafe load(with: mms_load_seq_cst8, mms_load_seq_cst16, mms_load_seq_cst32, mms_load_seq_cst64)
   }
 
   /// One atomic store with release ordering.
   @inlinable
   @inline(__always)
   func storeRelease<Scalar: MapScalar>(_ value: Scalar) {
-    let bits = value.mapBits
-    switch Self.width(of: Scalar.self) {
-    case 1: unsafe mms_store_release8(pointer, UInt8(truncatingIfNeeded: bits))
-    case 2: unsafe mms_store_release16(pointer, UInt16(truncatingIfNeeded: bits))
-    case 4: unsafe mms_store_release32(pointer, UInt32(truncatingIfNeeded: bits))
-    default: unsafe mms_store_release64(pointer, UInt64(truncatingIfNeeded: bits))
-    }
+    unsafe store(
+      value,
+      with: mms_store_release8,
+      mms_store_release16,
+      mms_store_release32,
+      mms_store_release64
+    )
   }
 
   /// One atomic store with sequentially consistent ordering.
   @inlinable
   @inline(__always)
   func storeSequentiallyConsistent<Scalar: MapScalar>(_ value: Scalar) {
+    unsafe store(
+      value,
+      with: mms_store_seq_cst8,
+      mms_store_seq_cst16,
+      mms_store_seq_cst32,
+      mms_store_seq_cst64
+    )
+  }
+
+  /// Loads with the operation of the scalar's width.
+  @inlinable
+  @inline(__always)
+  func load<Scalar: MapScalar>(
+    with load8: (UnsafeRawPointer) -> UInt8,
+    _ load16: (UnsafeRawPointer) -> UInt16,
+    _ load32: (UnsafeRawPointer) -> UInt32,
+    _ load64: (UnsafeRawPointer) -> UInt64
+  ) -> Scalar {
+    typealias Bits = Scalar.Bits
+    let bits: Bits =
+      switch Self.width(of: Scalar.self) {
+      case 1: unsafe Bits(truncatingIfNeeded: load8(pointer))
+      case 2: unsafe Bits(truncatingIfNeeded: load16(pointer))
+      case 4: unsafe Bits(truncatingIfNeeded: load32(pointer))
+      default: unsafe Bits(truncatingIfNeeded: load64(pointer))
+      }
+    return Scalar(mapBits: bits)
+  }
+
+  /// Stores with the operation of the scalar's width.
+  @inlinable
+  @inline(__always)
+  func store<Scalar: MapScalar>(
+    _ value: Scalar,
+    with store8: (UnsafeMutableRawPointer, UInt8) -> Void,
+    _ store16: (UnsafeMutableRawPointer, UInt16) -> Void,
+    _ store32: (UnsafeMutableRawPointer, UInt32) -> Void,
+    _ store64: (UnsafeMutableRawPointer, UInt64) -> Void
+  ) {
     let bits = value.mapBits
     switch Self.width(of: Scalar.self) {
-    case 1: unsafe mms_store_seq_cst8(pointer, UInt8(truncatingIfNeeded: bits))
-    case 2: unsafe mms_store_seq_cst16(pointer, UInt16(truncatingIfNeeded: bits))
-    case 4: unsafe mms_store_seq_cst32(pointer, UInt32(truncatingIfNeeded: bits))
-    default: unsafe mms_store_seq_cst64(pointer, UInt64(truncatingIfNeeded: bits))
+    case 1: unsafe store8(pointer, UInt8(truncatingIfNeeded: bits))
+    case 2: unsafe store16(pointer, UInt16(truncatingIfNeeded: bits))
+    case 4: unsafe store32(pointer, UInt32(truncatingIfNeeded: bits))
+    default: unsafe store64(pointer, UInt64(truncatingIfNeeded: bits))
     }
   }
 
@@ -135,78 +145,51 @@ extension FieldAddress {
   @inlinable
   @inline(__always)
   func fetchAdd<Scalar: MapScalar>(_ operand: Scalar) -> Scalar {
-    typealias Bits = Scalar.Bits
-    let bits = operand.mapBits
-    let previous: Bits =
-      switch Self.width(of: Scalar.self) {
-      case 1:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_add8(pointer, UInt8(truncatingIfNeeded: bits)))
-      case 2:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_add16(pointer, UInt16(truncatingIfNeeded: bits)))
-      case 4:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_add32(pointer, UInt32(truncatingIfNeeded: bits)))
-      default:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_add64(pointer, UInt64(truncatingIfNeeded: bits)))
-      }
-    return Scalar(mapBits: previous)
+    unsafe modify(operand, mms_fetch_add8, mms_fetch_add16, mms_fetch_add32, mms_fetch_add64)
   }
 
   /// Applies a bitwise AND atomically, and returns the previous value.
   @inlinable
   @inline(__always)
   func fetchAnd<Scalar: MapScalar>(_ operand: Scalar) -> Scalar {
-    typealias Bits = Scalar.Bits
-    let bits = operand.mapBits
-    let previous: Bits =
-      switch Self.width(of: Scalar.self) {
-      case 1:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_and8(pointer, UInt8(truncatingIfNeeded: bits)))
-      case 2:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_and16(pointer, UInt16(truncatingIfNeeded: bits)))
-      case 4:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_and32(pointer, UInt32(truncatingIfNeeded: bits)))
-      default:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_and64(pointer, UInt64(truncatingIfNeeded: bits)))
-      }
-    return Scalar(mapBits: previous)
+    unsafe modify(operand, mms_fetch_and8, mms_fetch_and16, mms_fetch_and32, mms_fetch_and64)
   }
 
   /// Applies a bitwise OR atomically, and returns the previous value.
   @inlinable
   @inline(__always)
   func fetchOr<Scalar: MapScalar>(_ operand: Scalar) -> Scalar {
-    typealias Bits = Scalar.Bits
-    let bits = operand.mapBits
-    let previous: Bits =
-      switch Self.width(of: Scalar.self) {
-      case 1:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_or8(pointer, UInt8(truncatingIfNeeded: bits)))
-      case 2:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_or16(pointer, UInt16(truncatingIfNeeded: bits)))
-      case 4:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_or32(pointer, UInt32(truncatingIfNeeded: bits)))
-      default:
-        unsafe Bits(truncatingIfNeeded: mms_fetch_or64(pointer, UInt64(truncatingIfNeeded: bits)))
-      }
-    return Scalar(mapBits: previous)
+    unsafe modify(operand, mms_fetch_or8, mms_fetch_or16, mms_fetch_or32, mms_fetch_or64)
   }
 
   /// Replaces the value atomically, and returns the previous one.
   @inlinable
   @inline(__always)
   func exchange<Scalar: MapScalar>(_ value: Scalar) -> Scalar {
+    unsafe modify(value, mms_exchange8, mms_exchange16, mms_exchange32, mms_exchange64)
+  }
+
+  /// Applies the operation of the scalar's width, and returns the previous value.
+  @inlinable
+  @inline(__always)
+  func modify<Scalar: MapScalar>(
+    _ operand: Scalar,
+    _ operation8: (UnsafeMutableRawPointer, UInt8) -> UInt8,
+    _ operation16: (UnsafeMutableRawPointer, UInt16) -> UInt16,
+    _ operation32: (UnsafeMutableRawPointer, UInt32) -> UInt32,
+    _ operation64: (UnsafeMutableRawPointer, UInt64) -> UInt64
+  ) -> Scalar {
     typealias Bits = Scalar.Bits
-    let bits = value.mapBits
+    let bits = operand.mapBits
     let previous: Bits =
       switch Self.width(of: Scalar.self) {
-      case 1:
-        unsafe Bits(truncatingIfNeeded: mms_exchange8(pointer, UInt8(truncatingIfNeeded: bits)))
+      case 1: unsafe Bits(truncatingIfNeeded: operation8(pointer, UInt8(truncatingIfNeeded: bits)))
       case 2:
-        unsafe Bits(truncatingIfNeeded: mms_exchange16(pointer, UInt16(truncatingIfNeeded: bits)))
+        unsafe Bits(truncatingIfNeeded: operation16(pointer, UInt16(truncatingIfNeeded: bits)))
       case 4:
-        unsafe Bits(truncatingIfNeeded: mms_exchange32(pointer, UInt32(truncatingIfNeeded: bits)))
+        unsafe Bits(truncatingIfNeeded: operation32(pointer, UInt32(truncatingIfNeeded: bits)))
       default:
-        unsafe Bits(truncatingIfNeeded: mms_exchange64(pointer, UInt64(truncatingIfNeeded: bits)))
+        unsafe Bits(truncatingIfNeeded: operation64(pointer, UInt64(truncatingIfNeeded: bits)))
       }
     return Scalar(mapBits: previous)
   }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The calling thread's access to its own value, or to a structure in it.
 ///
 /// A view exists only while the closure of `TaskLocalStorage.withCurrent(_:)` runs. It is

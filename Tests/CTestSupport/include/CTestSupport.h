@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #ifndef CTESTSUPPORT_H
 #define CTESTSUPPORT_H
 
@@ -8,6 +9,12 @@ int test_pidfd_open(int tid);
 
 /* fork(2). */
 int test_fork(void);
+
+/*
+ * A child made with the system call alone, which runs no fork handlers, and runs another program
+ * there. The child's id.
+ */
+int test_clone_and_exec(const char *path, char *const *arguments);
 
 /* Drops every capability of the calling thread and becomes user 65534. */
 int test_drop_rights(void);
@@ -38,6 +45,10 @@ int test_thread_exists(int tid);
 
 /* Ends the calling thread without running its destructors. */
 void test_exit_thread(void);
+
+/* What this is built with. */
+enum test_sanitizer { TEST_SANITIZER_NONE, TEST_SANITIZER_ADDRESS, TEST_SANITIZER_THREAD };
+enum test_sanitizer test_sanitizer(void);
 
 /* 1 if there is memory at the start of this page, else 0. */
 int test_is_mapped(void *page);

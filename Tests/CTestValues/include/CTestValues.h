@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #ifndef C_TEST_VALUES_H
 #define C_TEST_VALUES_H
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #ifndef BASELINES_H
 #define BASELINES_H
 

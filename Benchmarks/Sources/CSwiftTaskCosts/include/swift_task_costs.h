@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #ifndef SWIFT_TASK_COSTS_H
 #define SWIFT_TASK_COSTS_H
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 
 /// The image of `request-tags.bpf.c`, for the other modules.
