@@ -57,6 +57,11 @@ let verifierAdvice: [(message: String, advice: String)] = [
     "this kernel has no such helper or kfunc, or does not allow it for this type of program"
   ),
   ("program of this type cannot use helper", "call the helper from another type of program"),
+  (
+    "GPL-restricted function from non-GPL",
+    "declare a licence that the kernel accepts for it: "
+      + "'char LICENSE[] SEC(\"license\") = \"Dual BSD/GPL\";'"
+  ),
   ("infinite loop detected", "bound the loop, or use bpf_loop()"),
   (
     "back-edge",

@@ -131,19 +131,17 @@ import Testing
 
   @Test(.mmapableTaskStorage) func aMappedPageStaysWhereItsRenewalFails() async {
     await #expect(processExitsWith: .success) {
-      // The map's values are charged to the cgroup that it is created in.
-      try write("+memory", to: "/sys/fs/cgroup/cgroup.subtree_control")
-      let cgroup = "/sys/fs/cgroup/no-memory-left-\(getpid())"
-      guard mkdir(cgroup, 0o755) == 0 else { throw Errno(rawValue: errno) }
-      try write("0", to: "\(cgroup)/cgroup.procs")
-      let storage = try BackendUnderTest.mapped.fixture(Tag.self, map: "tags").storage
-      try write("0", to: "/sys/fs/cgroup/cgroup.procs")
+      let cgroup = try MemoryCgroup()
+      defer { cgroup.remove() }
+      let storage = try cgroup.charging {
+        try BackendUnderTest.mapped.fixture(Tag.self, map: "tags").storage
+      }
 
       // Each processor puts some memory by for the cgroup, and what the kernel frees late comes to
       // that. Other threads take it, until none is left for this one.
       try #require(test_stay_on_first_processor() == 0)
       try storage.withCurrent { tag in
-        try write("0", to: "\(cgroup)/memory.max")
+        try cgroup.allowNoMore()
         let isOver = Gate()
         var others: [TestThread] = []
         var failure: BPFError?
@@ -167,11 +165,47 @@ import Testing
         #expect(failure?.errno == .noMemory)
         tag.hits += 1
         #expect(tag.hits == 8)
-        try write("max", to: "\(cgroup)/memory.max")
+        try cgroup.allowAll()
         isOver.open()
         for thread in others { try thread.join() }
       }
       #expect(try storage.withCurrent { $0.hits } == 0)
+    }
+  }
+
+  @Test(.liveKernel, .memoryCgroups) func aThreadWhoseValueCannotBeCreatedGetsAnError() async {
+    await #expect(processExitsWith: .success) {
+      let cgroup = try MemoryCgroup()
+      defer { cgroup.remove() }
+      let storage = try cgroup.charging {
+        try BackendUnderTest.lookup.fixture(Tag.self, map: "tags").storage
+      }
+      try storage.withCurrent { $0.hits = 1 }
+      try cgroup.allowNoMore()
+      // Each processor has put some elements by.
+      let isOver = Gate()
+      var threads: [TestThread] = []
+      let failure = Box<BPFError?>(nil)
+      while failure.get() == nil, threads.count < 3_000 {
+        let hasTried = Gate()
+        threads.append(
+          try TestThread(stackSize: 64 * 1024) {
+            do throws(BPFError) { try storage.withCurrent { $0.hits = 1 } } catch {
+              failure.set(error)
+            }
+            hasTried.open()
+            isOver.wait()
+          }
+        )
+        hasTried.wait()
+      }
+      let error = failure.get()
+      #expect(error?.kind == .outOfResources && error?.errno == .noMemory, "\(error as Any)")
+      try cgroup.allowAll()
+      isOver.open()
+      for thread in threads { try thread.join() }
+      try TestThread { try storage.withCurrent { $0.hits = 1 } }.join()
+      #expect(try storage.withCurrent { $0.hits } == 1)
     }
   }
 
@@ -398,12 +432,6 @@ private func moreThreadsThanDescriptors(_ backend: BackendUnderTest) throws {
 private let lastTouch = Box<TaskLocalStorage<Tag>?>(nil)
 private let lastKey = Box(pthread_key_t())
 private let lastErrors = Box(0)
-
-private func write(_ text: String, to path: String) throws {
-  let file = try FileDescriptor.open(path, .writeOnly, options: .closeOnExec)
-  defer { try? file.close() }
-  try file.writeAll(text.utf8)
-}
 
 private struct ChildFailed: Error { var status: Int32 }
 

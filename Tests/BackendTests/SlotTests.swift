@@ -99,22 +99,36 @@ import Testing
         try storage.withCurrent { $0.requestID = UInt64(index) + 1 }
         return storage
       }
-      handled.storages.set(kept)
+      let count = kept.count
+      let storages = UnsafeSendable(
+        UnsafeMutablePointer<TaskLocalStorage<Tag>>.allocate(capacity: count)
+      )
+      for index in 0..<count { (storages.value + index).initialize(to: kept[index]) }
+      // It may interrupt malloc(), so it must not allocate: no iterators, which debug builds box.
       handled.body.set {
-        for (index, storage) in handled.storages.get().enumerated() {
-          let isRight = (try? storage.withCurrent { $0.requestID == UInt64(index) + 1 }) == true
-          if isRight {
+        var index = 0
+        while index < count {
+          let isRight = try? storages.value[index].withCurrent { $0.requestID == UInt64(index) + 1 }
+          if isRight == true {
             handled.right.add(1, ordering: .relaxed)
           } else {
             handled.wrong.add(1, ordering: .relaxed)
           }
+          index += 1
         }
       }
+      // The Swift runtime creates metadata at the first use.
+      handled.body.get()()
       handle(SIGUSR1)
       let target = UnsafeSendable(pthread_self())
       let isOver = Box(false)
       let sender = try TestThread {
-        while !isOver.get() { pthread_kill(target.value, SIGUSR1) }
+        while !isOver.get() {
+          let before = handled.count.load(ordering: .relaxed)
+          pthread_kill(target.value, SIGUSR1)
+          // One at a time, so that the thread gets on.
+          while handled.count.load(ordering: .relaxed) == before, !isOver.get() { sched_yield() }
+        }
       }
       // The index of each is given out again, and the tables grow.
       for round in 0..<200 {
@@ -185,15 +199,19 @@ import Testing
 
 /// What a signal handler uses.
 private enum handled {
-  static let storages = Box<[TaskLocalStorage<Tag>]>([])
   static let body = Box<@Sendable () -> Void>({})
   static let right = Atomic(0)
   static let wrong = Atomic(0)
+  /// How often a handler ran.
+  static let count = Atomic(0)
 }
 
 private func handle(_ signal: Int32) {
   var action = sigaction()
-  action.__sigaction_handler.sa_handler = { _ in handled.body.get()() }
+  action.__sigaction_handler.sa_handler = { _ in
+    handled.body.get()()
+    handled.count.add(1, ordering: .relaxed)
+  }
   sigaction(signal, &action, nil)
   // Dispatch blocks signals on its threads.
   var signals = sigset_t()

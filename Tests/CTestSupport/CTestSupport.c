@@ -61,11 +61,6 @@ unsigned long test_heap_bytes(void)
 	return mallinfo2().uordblks;
 }
 
-int test_bpf_call_number(void)
-{
-	return SYS_bpf;
-}
-
 int test_freeze_map(int fd)
 {
 	union bpf_attr attr = { .map_fd = fd };

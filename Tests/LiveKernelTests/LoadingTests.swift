@@ -107,6 +107,12 @@ import Testing
     #expect(try object.layout(ofMap: "numbers").type == .integer(size: 8, signed: false))
   }
 
+  @Test func aProgramWithoutALicence() throws {
+    let error = try #require(throws: BPFError.self) { try BPFObject(.unlicensed).load() }
+    #expect(error.kind == .loadFailed)
+    #expect(error.advice.contains("SEC(\"license\")"), "\(error)")
+  }
+
   @Test func aMisspeltTracepoint() throws {
     let byType = try BPFObject(.misspelt)
     try byType.setAutoload(true, program: "by_type")

@@ -86,7 +86,7 @@ import Testing
     // The program writes on the way into each of the system calls that the views make.
     let program = try EchoProgram(
       creates: false,
-      counting: test_bpf_call_number(),
+      counting: SYS_bpf,
       allowing: [.lookup]
     )
     let backend = try LookupBackend(program.object.map("echoes"), accessPath: .program)

@@ -2,6 +2,9 @@
 #ifndef CTESTSUPPORT_H
 #define CTESTSUPPORT_H
 
+/* The numbers of system calls. */
+#include <sys/syscall.h>
+
 /* What tests need and Swift does not import. Each returns -errno on failure. */
 
 /* A pidfd of the thread with this id. */
@@ -21,9 +24,6 @@ int test_drop_rights(void);
 
 /* Bytes that malloc has handed out. */
 unsigned long test_heap_bytes(void);
-
-/* The number of the system call bpf(). */
-int test_bpf_call_number(void);
 
 /* BPF_MAP_FREEZE: system calls may not change the map from here on. */
 int test_freeze_map(int fd);

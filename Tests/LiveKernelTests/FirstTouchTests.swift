@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+import CTestSupport
+import Glibc
+import MmapStorage
+import TestSupport
+import Testing
+
+private struct Value: MapValue { var words = InlineArray<2, UInt64>(repeating: 0) }
+
+/// The system calls of a thread's first view and of later ones, as ARCHITECTURE.md and the README
+/// give them.
+@Suite struct FirstTouchTests {
+  @Test(.userPages) func systemCallsWithUserPages() throws {
+    let calls = try record(.userPage)
+    // The page, the element in the map, and the descriptor that the kernel knows the thread by.
+    #expect(calls.first == ["gettid", "mmap", "pidfd_open", "bpf", "close"])
+    #expect(calls.later == [])
+  }
+
+  @Test(.mmapableTaskStorage) func systemCallsWithMappedPages() throws {
+    let calls = try record(.mapped)
+    #expect(calls.first == ["gettid", "mmap"])
+    #expect(calls.later == [])
+  }
+
+  @Test(.liveKernel) func systemCallsWithLookups() throws {
+    let calls = try record(.lookup)
+    // Loads the value, and writes back what changed.
+    #expect(calls.first == ["gettid", "bpf", "bpf"])
+    #expect(calls.later == ["bpf", "bpf"])
+  }
+}
+
+private func record(_ backend: BackendKind) throws -> (first: [String], later: [String]) {
+  let object = try BPFObject(.systemCalls, allowing: [backend])
+  try object.setGlobal("target_tgid", to: getpid())
+  try object.setGlobal("toggle", to: Int64(SYS_getppid))
+  try object.load()
+  try object.attach(program: "record")
+  let storage = try TaskLocalStorage<Value>(map: object.map("values"), allowing: [backend])
+  @Sendable
+  func calls(of body: () throws -> Void) throws -> [String] {
+    try object.setGlobal("count", to: UInt32(0))
+    getppid()
+    try body()
+    getppid()
+    let numbers: InlineArray<64, Int64> = try object.global("numbers")
+    return try (0..<Int(object.global("count") as UInt32)).map { name(of: numbers[$0]) }
+  }
+  let touch = { @Sendable in try storage.withCurrent { $0.words[0] &+= 1 } }
+  // Memory for the library and for the runtime was acquired already.
+  try TestThread { try touch() }.join()
+  let first = Box<[String]>([]), later = Box<[String]>([])
+  try TestThread {
+    // The allocator maps memory for a new thread.
+    free(malloc(64))
+    first.set(try calls(of: touch))
+    // In debug builds the Swift runtime asks for the thread's id the first time that it is needed.
+    try touch()
+    later.set(try calls(of: touch))
+  }.join()
+  return (first.get(), later.get())
+}
+
+private func name(of number: Int64) -> String {
+  let names = [
+    SYS_bpf: "bpf", SYS_close: "close", SYS_getpid: "getpid", SYS_gettid: "gettid",
+    SYS_madvise: "madvise", SYS_mmap: "mmap", SYS_pidfd_open: "pidfd_open",
+  ]
+  return names[CInt(number)] ?? "\(number)"
+}
