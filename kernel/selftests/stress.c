@@ -27,6 +27,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -526,6 +527,7 @@ int main(int argc, char **argv)
 {
 	int seconds = argc > 1 ? atoi(argv[1]) : 60, i, status, tries, replaced = 0;
 	pid_t pids[NR_ROLES], pid;
+	struct utsname uts;
 	struct stress *skel;
 	time_t end, next_report;
 	uint32_t slot;
@@ -552,6 +554,9 @@ int main(int argc, char **argv)
 	}
 	write_file("/proc/sys/vm/panic_on_oom", "0");
 	faults = set_up_faults();
+	/* kmalloc_nolock() may deadlock there under the lock of a run queue, for all maps. */
+	if (!uname(&uts) && strstr(uts.version, "PREEMPT_RT"))
+		bpf_program__set_autoattach(skel->progs.on_switch, false);
 	if (stress__attach(skel)) {
 		fprintf(stderr, "the programs cannot be attached\n");
 		return 1;
