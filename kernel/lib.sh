@@ -110,7 +110,7 @@ kernel_patches() {
 
 # Names a kernel by everything that decides what is in it.
 kernel_key() { # flavour, extra patch
-  local fragments patches selftests=(kernel/selftests/build kernel/selftests/*.[ch])
+  local fragments patches selftests=(kernel/selftests/build* kernel/selftests/*.[ch])
   mapfile -t fragments < <(kernel_fragments "$1")
   mapfile -t patches < <(kernel_patches "${2:-}")
   {
