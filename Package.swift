@@ -52,7 +52,7 @@ let package = Package(
         "BPFHeaders", "CLibBPFShim", "LibBPF",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      exclude: ["Backends/calling-task.bpf.c"],
+      exclude: ["Backends/calling-task.bpf.c", "Inspection/task-values.bpf.c"],
       swiftSettings: swiftSettings,
       plugins: ["BPFPlugin"]
     ),

@@ -30,7 +30,8 @@ public enum BPFFileSystem {
         code: code,
         attempt: "mount a BPF file system",
         on: "path '\(defaultMountPoint)'",
-        advice: "run 'mount -t bpf bpf /sys/fs/bpf' as root, or let systemd mount it; in a container, "
+        advice:
+          "run 'mount -t bpf bpf /sys/fs/bpf' as root, or let systemd mount it; in a container, "
           + "mount the host's /sys/fs/bpf into it"
       )
     }

@@ -138,3 +138,27 @@ extension BPFObject {
     }
   }
 }
+
+extension BPFLink {
+  /// Runs an iterator program to its end and returns what it wrote (`BPF_ITER_CREATE`, `read(2)`).
+  package func readIterator(for attempt: String) throws(BPFError) -> [UInt8] {
+    let subject = "iterator '\(name)'"
+    let file = bpf_iter_create(descriptor)
+    guard file >= 0 else { throw BPFError(code: -errno, attempt: attempt, on: subject) }
+    defer { closeDescriptor(file) }
+    var bytes: [UInt8] = []
+    let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+    defer { chunk.deallocate() }
+    while true {
+      let count = read(file, chunk.baseAddress, chunk.count)
+      if count == 0 { return bytes }
+      if count < 0 {
+        let code = -errno
+        // The iterator stops after a million tasks for which it wrote nothing.
+        if code == -EINTR || code == -EAGAIN { continue }
+        throw BPFError(code: code, attempt: attempt, on: subject)
+      }
+      bytes += chunk.prefix(count)
+    }
+  }
+}

@@ -286,7 +286,8 @@ extension BPFObject {
       .pinMismatch,
       attempt: attempt,
       on: describedName,
-      advice: "what is pinned there does not fit the object; use it with the object that pinned it, "
+      advice:
+        "what is pinned there does not fit the object; use it with the object that pinned it, "
         + "pass ifDifferent: .replace, or remove '\(pins.path)'",
       details: differences.joined(separator: "\n")
     )

@@ -123,8 +123,8 @@ public final class BPFObject: Sendable {
 package protocol BPFObjectPreparation: AnyObject, Sendable {
   /// Called by ``BPFObject/load()`` first, without a lock held; may change the object's settings.
   ///
-  /// - Parameter pinned: The pinned maps that the object uses instead of new ones, by name. The
-  ///   preparation calls ``BPFObject/reuse(_:as:)`` for each.
+  /// `pinned` are the maps that the object uses instead of new ones, by name. The preparation calls
+  /// ``BPFObject/reuse(_:as:)`` for each.
   func willLoad(_ object: BPFObject, reusing pinned: [String: BPFMap]) throws(BPFError)
 
   /// Says how a pinned map differs from the declared one, or returns `nil` if it can be used instead.

@@ -30,7 +30,9 @@ import Testing
       #expect(again.backend.kind == backend)
       _ = getppid()
       // One program counted, once.
-      #expect(try again.withCurrent { [$0.calls, UInt64($0.said), UInt64($0.heard)] } == [1, 7, 7])
+      #expect(
+        try again.withCurrent { [$0.calls, UInt64($0.said), UInt64($0.heard)] } == [1, 7, 7]
+      )
       #expect(try pins.attachedPrograms() == ["repeat"])
     }
   }
@@ -39,7 +41,8 @@ import Testing
     try await withBPFFileSystem { root in
       let path = root.appending("service").string
       let tgid = getpid()
-      await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String, tgid = tgid as Int32] in
+      await #expect(processExitsWith: .signal(SIGKILL)) {
+        [path = path as String, tgid = tgid as Int32] in
         try echo(tgid: tgid).loadAndAttach(pinnedIn: FilePath(path))
         kill(getpid(), SIGKILL)
       }

@@ -10,13 +10,13 @@ extension ValueLayout {
   ///   if all fields have the same name, offset, size and kind.
   public func difference(
     from other: ValueLayout,
-    names: (pinned: String, declared: String)
+    names: (left: String, right: String)
   ) -> String? {
     let comparison = LayoutComparison(
       swift: type,
-      swiftName: "\(names.pinned): \(type.cWords)",
+      swiftName: "\(names.left): \(type.cWords)",
       map: other.type,
-      mapName: names.declared
+      mapName: names.right
     )
     return comparison.isMatch ? nil : comparison.tableOfCTypes
   }

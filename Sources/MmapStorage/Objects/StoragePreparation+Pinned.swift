@@ -5,7 +5,9 @@ extension StoragePreparation {
   /// Whether the elements of a pinned map point to user pages, as those of this object's map would.
   func isInUserPages(pinned map: BPFMap, of object: BPFObject) throws(BPFError) -> Bool {
     let info = try map.info
-    guard info.type == .taskStorage, info.valueSize == MemoryLayout<UInt64>.size else { return false }
+    guard info.type == .taskStorage, info.valueSize == MemoryLayout<UInt64>.size else {
+      return false
+    }
     if let layout = try? map.valueLayout() { return layout.isInUserPage }
     // Without the right to read type information: the map has the ids of the object that created it.
     return object.mapNames.contains {
@@ -44,7 +46,7 @@ extension StoragePreparation {
     }
     return layout.difference(
       from: expected,
-      names: (pinned: "pinned map \(declared.name)", declared: "object \(object.name)")
+      names: (left: "pinned map \(declared.name)", right: "object \(object.name)")
     ).map { "map '\(declared.name)': the layouts differ\n\($0)" }
   }
 }
