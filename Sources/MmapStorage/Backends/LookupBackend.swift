@@ -45,7 +45,7 @@ package final class LookupBackend: CopyingBackend {
     } else {
       self.layout = try map.valueLayout()
     }
-    inspected = InspectedMap(handle, layout: self.layout)
+    inspected = InspectedMap(handle, id: info.id, layout: self.layout)
     mapID = info.id
     valueSize = info.valueSize
     guard !self.layout.isInUserPage else {

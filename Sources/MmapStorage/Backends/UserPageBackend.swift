@@ -96,7 +96,7 @@ package final class UserPageBackend: DirectBackend {
     }
     let handle = try MapHandle(map, for: attempt)
     self.map = handle
-    inspected = InspectedMap(handle, layout: self.layout)
+    inspected = InspectedMap(handle, id: info.id, layout: self.layout)
     self.initialBytes = initialBytes
     mapID = info.id
     choice = BackendChoice(

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LibBPF
+package import LibBPF
 internal import SystemPackage
 
 /// What backends use to read all values of their map, and to check a thread's page. Programs are loaded
 /// at first use.
-final class InspectedMap: Sendable {
-  private static let lock = ForkSafeLock(rank: .programs)
+package final class InspectedMap: Sendable {
+  fileprivate static let lock = ForkSafeLock(rank: .programs)
+
+  /// Programs from a broker, by map id. Guarded by `lock`.
+  fileprivate nonisolated(unsafe) static var adopted: [UInt32: BPFProgram] = [:]
+  private static let comparisonName = "compare_page"
 
   private let handle: MapHandle
   private let layout: ValueLayout
@@ -13,8 +17,9 @@ final class InspectedMap: Sendable {
   private nonisolated(unsafe) var reader: TaskStorageReader?
   private nonisolated(unsafe) var comparison: BPFProgram?
 
-  init(_ handle: MapHandle, layout: ValueLayout) {
+  init(_ handle: MapHandle, id: UInt32, layout: ValueLayout) {
     self.handle = handle
+    comparison = Self.lock.withLock { Self.adopted[id] }
     self.layout = layout
   }
 
@@ -28,24 +33,12 @@ final class InspectedMap: Sendable {
     return try reader.values()
   }
 
-  /// Uses this program instead of loading one.
-  func adopt(comparison program: BPFProgram) {
-    Self.lock.withLock { comparison = program }
-  }
-
   /// Compares the calling thread's user page with the memory at an address.
   func mappingState(of address: UnsafeMutableRawPointer) throws(BPFError) -> MappingState {
     let attempt = "verify the calling thread's page"
     let program = try Self.lock.withLock { () throws(BPFError) in
       if let loaded = comparison { return loaded }
-      let name = "compare_page"
-      let object = try TaskStorageReader.loaded(
-        name,
-        for: handle.duplicate(),
-        valueSize: layout.type.size
-      )
-      defer { object.close() }
-      let new = try object.program(name)
+      let new = try Self.loadComparison(for: handle.duplicate(), layout)
       comparison = new
       return new
     }
@@ -65,4 +58,28 @@ final class InspectedMap: Sendable {
     }
     return .foreign
   }
+}
+
+extension InspectedMap {
+  /// Loads the program that compares a thread's user page, to hand it to other processes.
+  package static func loadComparison(
+    for map: BPFMap,
+    _ layout: ValueLayout
+  ) throws(BPFError) -> BPFProgram {
+    let object = try TaskStorageReader.loaded(comparisonName, for: map, valueSize: layout.type.size)
+    defer { object.close() }
+    return try object.program(comparisonName)
+  }
+}
+
+/// Has storages that are created over a map meanwhile use a program from a broker to compare a thread's user page.
+package final class ComparisonLease: Sendable {
+  private let mapID: UInt32
+
+  package init(_ mapID: UInt32, _ program: BPFProgram) {
+    self.mapID = mapID
+    InspectedMap.lock.withLock { InspectedMap.adopted[mapID] = program }
+  }
+
+  deinit { InspectedMap.lock.withLock { InspectedMap.adopted[mapID] = nil } }
 }
