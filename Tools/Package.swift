@@ -61,7 +61,7 @@ let package = Package(
         "mmapstorage", "mmapstorage-broker", "request-service", mmapStorage, mmapStorageBroker,
         systemPackage,
       ],
-      exclude: ["requests.bpf.c", "requests-old.bpf.c"],
+      exclude: ["request-service.bpf.c", "requests.bpf.c", "requests-old.bpf.c"],
       swiftSettings: swiftSettings,
       plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
     ),

@@ -61,7 +61,7 @@ private let copied = Result<FilePath, any Error> {
   let directory = URL(filePath: "/tmp/mmapstorage-tools-\(getpid())")
   try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
   chmod(directory.path, 0o755)
-  for name in ["mmapstorage", "mmapstorage-broker"] {
+  for name in ["mmapstorage", "mmapstorage-broker", "request-service"] {
     let from = URL(filePath: products.appending(name).string)
     guard FileManager.default.fileExists(atPath: from.path) else { continue }
     try FileManager.default.copyItem(at: from, to: directory.appending(path: name))
