@@ -20,6 +20,7 @@ let package = Package(
   products: [
     .library(name: "MmapStorage", targets: ["MmapStorage"]),
     .library(name: "LibBPF", targets: ["LibBPF"]),
+    .library(name: "MmapStorageBroker", targets: ["MmapStorageBroker"]),
     .library(name: "MmapStorageTesting", targets: ["MmapStorageTesting"]),
     .plugin(name: "BPFPlugin", targets: ["BPFPlugin"]),
   ],
@@ -52,9 +53,17 @@ let package = Package(
         "BPFHeaders", "CLibBPFShim", "LibBPF",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      exclude: ["Backends/calling-task.bpf.c"],
+      exclude: ["Backends/calling-task.bpf.c", "Inspection/task-values.bpf.c"],
       swiftSettings: swiftSettings,
       plugins: ["BPFPlugin"]
+    ),
+    .target(
+      name: "MmapStorageBroker",
+      dependencies: [
+        "CLibBPFShim", "LibBPF", "MmapStorage",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: swiftSettings
     ),
     .target(
       name: "MmapStorageTesting",
@@ -99,7 +108,7 @@ let package = Package(
     .testTarget(
       name: "LiveKernelTests",
       dependencies: [
-        "LibBPF", "MmapStorage", "TestSupport", "CTestSupport",
+        "CLibBPFShim", "LibBPF", "MmapStorage", "MmapStorageBroker", "TestSupport", "CTestSupport",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Programs"],

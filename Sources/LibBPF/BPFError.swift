@@ -15,6 +15,8 @@ public struct BPFError: Error, Sendable {
     case layoutUndescribed
     /// The map carries no type information, or this process may not read it.
     case layoutUnavailable
+    /// What is pinned differs from what the object has; ``BPFError/details`` says how.
+    case pinMismatch
     /// A map, program or global of that name does not exist.
     case notFound
     /// The descriptor or path is something else: not a map, or a map of another type.

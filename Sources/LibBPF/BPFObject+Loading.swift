@@ -14,11 +14,20 @@ extension BPFObject {
   ///   ``BPFError/Kind/wrongState`` if it is loaded already. After a failure the object can only be
   ///   closed.
   public func load() throws(BPFError) {
+    try load(reusing: [:])
+  }
+
+  /// Loads the object with these maps, by name, instead of new ones.
+  func load(reusing pinned: [String: BPFMap]) throws(BPFError) {
     let attempt = "load the object"
     _ = try withState { (state) throws(BPFError) in
       try state.opened(for: attempt, on: describedName)
     }
-    try preparation?.willLoad(self)
+    if let preparation {
+      try preparation.willLoad(self, reusing: pinned)
+    } else {
+      for (name, map) in pinned { try reuse(map, as: name) }
+    }
     try withState { (state) throws(BPFError) in
       let pointer = try state.opened(for: attempt, on: describedName)
       let log = VerifierLog(for: pointer)

@@ -125,7 +125,7 @@ extension BPFObject {
     return map
   }
 
-  private func findMap(
+  func findMap(
     _ name: String,
     in pointer: OpaquePointer,
     attempt: String

@@ -106,8 +106,11 @@ extension BPFObject {
     }
   }
 
-  /// The names of the programs that are attached, sorted.
-  public var attachedPrograms: [String] { withState { $0.links.keys.sorted() } }
+  /// The names of the programs that are attached, sorted. Those that stay attached because of a pinned
+  /// link are included.
+  public var attachedPrograms: [String] {
+    withState { $0.programsAttachedByPins.union($0.links.keys).sorted() }
+  }
 
   /// A loaded program, to run it or to hand its descriptor on.
   ///
@@ -134,7 +137,7 @@ extension BPFObject {
   }
 
   /// Attaches a program; returns `nil` if its section names no hook.
-  private func attachOne(_ program: OpaquePointer) throws(BPFError) -> OpaquePointer? {
+  func attachOne(_ program: OpaquePointer) throws(BPFError) -> OpaquePointer? {
     var warnings = ""
     var code: CInt = 0
     let link = capturingWarnings(&warnings) {
@@ -175,7 +178,7 @@ extension BPFObject {
     return program
   }
 
-  private func noProgram(_ name: String, attempt: String) -> BPFError {
+  func noProgram(_ name: String, attempt: String) -> BPFError {
     BPFError(
       .notFound,
       attempt: attempt,

@@ -122,22 +122,47 @@ public final class BPFObject: Sendable {
 /// Completes an object's configuration when ``BPFObject/load()`` is called.
 package protocol BPFObjectPreparation: AnyObject, Sendable {
   /// Called by ``BPFObject/load()`` first, without a lock held; may change the object's settings.
-  func willLoad(_ object: BPFObject) throws(BPFError)
+  ///
+  /// `pinned` are the maps that the object uses instead of new ones, by name. The preparation calls
+  /// ``BPFObject/reuse(_:as:)`` for each.
+  func willLoad(_ object: BPFObject, reusing pinned: [String: BPFMap]) throws(BPFError)
+
+  /// Says how a pinned map differs from the declared one, or returns `nil` if it can be used instead.
+  func difference(
+    of pinned: BPFMap,
+    from declared: DeclaredMap,
+    in object: BPFObject
+  ) throws(BPFError) -> String?
 }
 
 /// What an object file says about one of its maps.
 package struct DeclaredMap: Sendable {
   package let name: String
   package let type: BPFMapType
+  package let keySize: Int
   package let valueSize: Int
+  package let maxEntries: Int
   package let keyTypeID: UInt32
   package let valueTypeID: UInt32
   package let isInternal: Bool
 
+  /// Says how a pinned map of the same value size differs; `nil` if it does not.
+  package func difference(of pinned: BPFMapInfo, comparingValueSize: Bool = true) -> String? {
+    func differs<T: Equatable>(_ what: String, _ pinned: T, _ declared: T) -> String? {
+      pinned == declared
+        ? nil : "map '\(name)': \(what) \(pinned) is pinned, the object declares \(declared)"
+    }
+    return differs("type", pinned.type, type) ?? differs("key size", pinned.keySize, keySize)
+      ?? (comparingValueSize ? differs("value size", pinned.valueSize, valueSize) : nil)
+      ?? (type == .taskStorage ? nil : differs("max_entries", pinned.maxEntries, maxEntries))
+  }
+
   init(_ map: OpaquePointer) {
     name = String(cString: bpf_map__name(map))
     type = BPFMapType(rawValue: bpf_map__type(map).rawValue)
+    keySize = Int(bpf_map__key_size(map))
     valueSize = Int(bpf_map__value_size(map))
+    maxEntries = Int(bpf_map__max_entries(map))
     keyTypeID = bpf_map__btf_key_type_id(map)
     valueTypeID = bpf_map__btf_value_type_id(map)
     isInternal = bpf_map__is_internal(map)
@@ -154,6 +179,8 @@ struct BPFObjectState {
   var phase = Phase.opened
   /// By the program's name.
   var links: [String: OpaquePointer] = [:]
+  /// The names of programs whose links are pinned and were attached by an earlier process.
+  var programsAttachedByPins: Set<String> = []
   /// By the section's name.
   var mappedSections: [String: UnsafeMutableRawBufferPointer] = [:]
 

@@ -45,10 +45,22 @@ public final class BPFProgram: Sendable {
 
   /// Pins the program on a BPF file system (`BPF_OBJ_PIN`), so that it outlives this process.
   ///
-  /// - Parameter path: A new file in an existing directory of a BPF file system.
-  /// - Throws: As ``BPFMap/pin(at:)``.
-  public func pin(at path: FilePath) throws(BPFError) {
-    try pinDescriptor(descriptor, at: path, attempt: "pin program '\(name)'")
+  /// - Parameters:
+  ///   - path: A new file in an existing directory of a BPF file system.
+  ///   - attributes: Who may open the pin.
+  /// - Throws: As ``BPFMap/pin(at:attributes:)``.
+  public func pin(
+    at path: FilePath,
+    attributes: BPFPinAttributes = BPFPinAttributes()
+  ) throws(BPFError) {
+    try pinDescriptor(descriptor, at: path, attributes, attempt: "pin program '\(name)'")
+  }
+
+  /// What the kernel says about the program (`BPF_OBJ_GET_INFO_BY_FD`). The maps need CAP_BPF.
+  ///
+  /// - Throws: ``BPFError/Kind/wrongType`` if the descriptor is not a program's, or a system error.
+  public var info: BPFProgramInfo {
+    get throws(BPFError) { try inspectProgram(descriptor, on: "program '\(name)'") }
   }
 
   /// How often the kernel did not run the program because another run of it on the same processor was

@@ -195,6 +195,13 @@ public final class BTF: Sendable {
     return descriptor
   }
 
+  /// The encoded information, as in the object's section `.BTF`.
+  package var rawBytes: [UInt8] {
+    var size: UInt32 = 0
+    guard let bytes = btf__raw_data(pointer, &size) else { return [] }
+    return Array(UnsafeRawBufferPointer(start: bytes, count: Int(size)))
+  }
+
   /// The number of types, void included. Ids are below it.
   public var typeCount: UInt32 { btf__type_cnt(pointer) }
 

@@ -21,6 +21,11 @@ package final class MapHandle: Sendable {
 
   deinit { map.endCall() }
 
+  /// The same map, with a descriptor of its own.
+  package func duplicate() throws(BPFError) -> BPFMap {
+    try BPFMap(duplicating: FileDescriptor(rawValue: descriptor))
+  }
+
   /// Copies the value of `key` out (`BPF_MAP_LOOKUP_ELEM`).
   package func lookup(key: CInt, into value: UnsafeMutableRawPointer) -> Errno? {
     outcome(withUnsafePointer(to: key) { bpf_map_lookup_elem(descriptor, $0, value) })

@@ -267,6 +267,60 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     }
   }
 
+  /// Copies of the values of all tasks, also of those in other processes.
+  ///
+  /// A BPF task iterator copies the values in the kernel, with every backend. The first call loads it,
+  /// which takes about 100 ms. Only tasks in the pid namespace of the calling process are visited. No
+  /// field is torn; each value is not copied at one moment, and the values are copied one after the
+  /// other.
+  ///
+  /// Needs CAP_BPF and CAP_PERFMON. ``TaskStorageReader`` does the same without the type of the value.
+  ///
+  /// - Throws: ``BPFError``: ``BPFError/Kind/permissionDenied``, or that the iterator cannot be loaded.
+  /// - Complexity: One step in the kernel for each task of the machine, about 100 ns.
+  public func values() throws(BPFError) -> [TaskValue<Value>] {
+    try registry.withSlowPath { () throws(BPFError) in
+      let found = try implementation.values()
+      return found.compactMap { found in
+        var bytes = found.bytes
+        for offset in booleans where bytes[offset] > 1 { bytes[offset] = 1 }
+        let value = withUnsafeTemporaryAllocation(
+          byteCount: max(bytes.count, MemoryLayout<Value>.size),
+          alignment: max(16, MemoryLayout<Value>.alignment)
+        ) { buffer in
+          buffer.initializeMemory(as: UInt8.self, repeating: 0)
+          buffer.copyBytes(from: bytes)
+          return buffer.baseAddress?.load(as: Value.self)
+        }
+        return value.map { TaskValue(task: found.task, value: $0) }
+      }
+    }
+  }
+
+  /// Checks that BPF programs use the memory that the calling thread reads and writes.
+  ///
+  /// A process with write access to the map can remove the thread's value, or, with
+  /// ``BackendKind/userPage``, put a page of its own in its place. The thread does not notice, because
+  /// it accesses its memory without a system call. This compares the memory with what the map has:
+  /// replaced memory is found as soon as one byte differs, so call it after writing a value that others
+  /// cannot guess. What changes during the comparison is taken for equal. Attaches the thread if it is
+  /// not attached. After another result than ``MappingState/own``,
+  /// ``removeValue(of:)-(TaskReference)`` and the next `withCurrent(_:)` connect the thread again.
+  ///
+  /// With ``BackendKind/userPage`` this needs CAP_BPF and CAP_PERFMON, or a program from a broker. With
+  /// ``BackendKind/lookup`` there is nothing to check. Cost: one system call.
+  ///
+  /// - Throws: ``BPFError``, also if the thread cannot be attached.
+  public func verifyMapping() throws(BPFError) -> MappingState {
+    try registry.withSlowPath { () throws(BPFError) in
+      switch access {
+      case .direct(let backend):
+        try backend.mappingState(of: registry.attach(at: index, backend))
+      case .copying: .own
+      }
+    }
+  }
+
   /// A copy of a thread's value by thread id; see ``value(of:)-(TaskReference)``.
   public func value(of thread: ThreadID) throws(BPFError) -> Value? {
     try value(of: .thread(thread))

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 public import LibBPF
 public import MmapStorage
 internal import SystemPackage
@@ -112,6 +113,25 @@ extension StorageBackend where Self: FakeStorageBackend {
   }
 
   func remove(_ task: TaskReference) throws(BPFError) -> Bool { try fake.remove(task) }
+
+  func values() throws(BPFError) -> [UntypedTaskValue] {
+    let threads = fake.state.withLock { $0.pages.keys.sorted { $0.rawValue < $1.rawValue } }
+    return threads.compactMap { thread in
+      fake.bytes(of: thread).map {
+        UntypedTaskValue(
+          task: TaskInfo(
+            thread: thread,
+            processID: getpid(),
+            threadName: "",
+            processName: "",
+            userID: getuid(),
+            startTime: 0
+          ),
+          bytes: $0
+        )
+      }
+    }
+  }
 }
 
 extension FakeBackend: AttachmentObserver {

@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <linux/bpf.h>
 #include <string.h>
@@ -54,6 +55,15 @@ int test_drop_rights(void)
 		return -errno;
 	/* Leaving root makes the process undumpable, which closes its own /proc to it. */
 	return prctl(PR_SET_DUMPABLE, 1) ? -errno : 0;
+}
+
+int test_leave_bpffs(void)
+{
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return -errno;
+	while (!umount2("/sys/fs/bpf", MNT_DETACH))
+		;
+	return 0;
 }
 
 unsigned long test_heap_bytes(void)

@@ -132,3 +132,15 @@ func withBPFFileSystem(_ body: (FilePath) throws -> Void) throws {
     try body(directory)
   }
 }
+
+/// The same for an asynchronous body.
+func withBPFFileSystem(_ body: (FilePath) async throws -> Void) async throws {
+  let directory = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString)
+  try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: false)
+  defer { try? FileManager.default.removeItem(at: directory) }
+  guard mount("bpf", directory.path, "bpf", 0, "mode=0755") == 0 else {
+    throw Errno(rawValue: errno)
+  }
+  defer { umount2(directory.path, CInt(MNT_DETACH)) }
+  try await body(FilePath(directory.path))
+}

@@ -6,6 +6,7 @@
 #include "mms_capture.h"
 #include "mms_files.h"
 #include "mms_slots.h"
+#include "mms_sockets.h"
 #include "mms_swift_task.h"
 #include "mms_syscalls.h"
 

@@ -18,6 +18,12 @@ final class CallingTaskPrograms: Sendable {
     var store: BPFProgram
     var delete: BPFProgram
 
+    init(load: BPFProgram, store: BPFProgram, delete: BPFProgram) {
+      self.load = load
+      self.store = store
+      self.delete = delete
+    }
+
     init(_ object: BPFObject, suffix: String) throws(BPFError) {
       load = try object.program("load_value" + suffix)
       store = try object.program("store_value" + suffix)
@@ -46,6 +52,17 @@ final class CallingTaskPrograms: Sendable {
     defer { object.close() }
     own = try Programs(object, suffix: "")
   }
+
+  /// Uses programs that a broker loaded. There are none for other threads then.
+  private init(_ map: BPFMap, valueSize: Int, adopting programs: [BPFProgram]) {
+    self.valueSize = valueSize
+    self.map = map
+    own = Programs(load: programs[0], store: programs[1], delete: programs[2])
+    others = .unavailable
+  }
+
+  /// The programs for the calling thread, to hand them to another process.
+  var descriptorsForOthers: [BPFProgram] { [own.load, own.store, own.delete] }
 
   private func programsForOthers() -> Programs? {
     Self.lock.withLock {
@@ -100,6 +117,19 @@ final class CallingTaskPrograms: Sendable {
       let programs = try CallingTaskPrograms(map, valueSize: info.valueSize)
       byMap[info.id] = Loaded(programs: programs, users: 1)
       return programs
+    }
+  }
+
+  /// Has all storages over a map use these three programs, unless it has programs already. Balanced by one
+  /// call of ``release(map:)``.
+  static func adopt(_ programs: [BPFProgram], for map: BPFMap, _ info: BPFMapInfo) {
+    lock.withLock {
+      if byMap[info.id] != nil {
+        byMap[info.id]?.users += 1
+      } else {
+        let adopted = CallingTaskPrograms(map, valueSize: info.valueSize, adopting: programs)
+        byMap[info.id] = Loaded(programs: adopted, users: 1)
+      }
     }
   }
 

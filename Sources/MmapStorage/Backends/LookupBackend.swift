@@ -12,6 +12,7 @@ package final class LookupBackend: CopyingBackend {
   package let choice: BackendChoice
 
   private let map: MapHandle
+  private let inspected: InspectedMap
   private let layout: ValueLayout
   private let mapID: UInt32
   private let programs: CallingTaskPrograms?
@@ -37,12 +38,14 @@ package final class LookupBackend: CopyingBackend {
     rejected: [BackendChoice.Rejection] = []
   ) throws(BPFError) {
     let info = try map.taskStorageInfo()
-    self.map = try MapHandle(map, for: "use it as task-local storage")
+    let handle = try MapHandle(map, for: "use it as task-local storage")
+    self.map = handle
     if let layout {
       self.layout = layout
     } else {
       self.layout = try map.valueLayout()
     }
+    inspected = InspectedMap(handle, id: info.id, layout: self.layout)
     mapID = info.id
     valueSize = info.valueSize
     guard !self.layout.isInUserPage else {
@@ -72,6 +75,8 @@ package final class LookupBackend: CopyingBackend {
   }
 
   package func valueLayout() throws(BPFError) -> ValueLayout { layout }
+
+  package func values() throws(BPFError) -> [UntypedTaskValue] { try inspected.values() }
 
   package func loadOwn(into bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Bool {
     try load(.callingThread, into: bytes)

@@ -84,6 +84,32 @@ package final class MappedBackend: DirectBackend {
     if let errno = map.mapShared(size: valueSize, over: address) { throw error(errno) }
   }
 
+  /// One `bpf_map_lookup_elem`. What changes meanwhile is taken for equal.
+  package func mappingState(
+    of address: UnsafeMutableRawPointer
+  ) throws(BPFError) -> MappingState {
+    try withUnsafeTemporaryAllocation(byteCount: 3 * valueSize, alignment: 16) {
+      (bytes) throws(BPFError) in
+      func part(_ index: Int) -> UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(
+          rebasing: bytes[index * valueSize..<(index + 1) * valueSize]
+        )
+      }
+      let (before, kernel, after) = (part(0), part(1), part(2))
+      let own = UnsafeRawBufferPointer(start: address, count: valueSize)
+      for _ in 0..<3 {
+        before.copyMemory(from: own)
+        guard try elements.load(.callingThread, into: kernel) else { return .removed }
+        after.copyMemory(from: own)
+        let differs = kernel.indices.contains {
+          before[$0] == after[$0] && before[$0] != kernel[$0]
+        }
+        if !differs { return .own }
+      }
+      return .removed
+    }
+  }
+
   /// One `munmap`.
   package func detach(
     _ address: UnsafeMutableRawPointer,
@@ -92,6 +118,8 @@ package final class MappedBackend: DirectBackend {
   ) {
     map.unmap(address, size: valueSize)
   }
+
+  package func values() throws(BPFError) -> [UntypedTaskValue] { try elements.values() }
 
   /// One `bpf_map_lookup_elem`.
   package func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)

@@ -11,9 +11,9 @@ internal import SystemPackage
 /// unmapped, so the kernel never writes to memory that is used for something else.
 ///
 /// What differs from the other backends: a task has a value only once its own thread has attached;
-/// no program and no other thread can create it. Only threads of this process can be read and
-/// written by others, because the map does not tell where a page is. `exec` ends the value, as it
-/// ends the memory. A value has no more bytes than a page.
+/// no program and no other thread can create it. Only threads of this process can be looked up and
+/// written by others, because the map does not contain the page's address; ``values()`` reads all. `exec`
+/// ends the value, as it ends the memory. A value has no more bytes than a page.
 ///
 /// The child of a `fork` gets copies of the pages, which the kernel does not know. A view that the
 /// forking thread is using continues on such a copy; views that begin in the child are the child's
@@ -29,6 +29,7 @@ package final class UserPageBackend: DirectBackend {
   package var createsOnlyByAttaching: Bool { true }
 
   private let map: MapHandle
+  private let inspected: InspectedMap
   private let registry = ThreadRegistry.shared
   private let mapID: UInt32
   private let layout: ValueLayout
@@ -93,7 +94,9 @@ package final class UserPageBackend: DirectBackend {
           : "the value has \(size) bytes, and a page \(UserPage.size)"
       )
     }
-    self.map = try MapHandle(map, for: attempt)
+    let handle = try MapHandle(map, for: attempt)
+    self.map = handle
+    inspected = InspectedMap(handle, id: info.id, layout: self.layout)
     self.initialBytes = initialBytes
     mapID = info.id
     choice = BackendChoice(
@@ -185,7 +188,16 @@ package final class UserPageBackend: DirectBackend {
     if let errno { throw error(errno, attempt, thread) }
   }
 
+  /// One run of a program that compares the page in the map with the one at the address.
+  package func mappingState(
+    of address: UnsafeMutableRawPointer
+  ) throws(BPFError) -> MappingState {
+    try inspected.mappingState(of: address)
+  }
+
   // MARK: Any thread
+
+  package func values() throws(BPFError) -> [UntypedTaskValue] { try inspected.values() }
 
   /// One `bpf_map_lookup_elem`, and a copy of the page, for threads of this process.
   package func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
@@ -264,7 +276,7 @@ package final class UserPageBackend: DirectBackend {
       attempt: attempt,
       on: "\(describedMap) of \(task)",
       advice: "another process registered its page, and the map does not contain the page's "
-        + "address; read or write it in that process"
+        + "address; read it with values(), or read or write it in that process"
     )
   }
 

@@ -7,8 +7,21 @@ extension LayoutComparison: CustomStringConvertible {
   /// A line with a difference starts with "!", and the cells that differ are enclosed in ">" and "<".
   package var table: String { table(of: rows) }
 
+  /// The same for two C types.
+  var tableOfCTypes: String {
+    var rows = rows
+    for index in rows.indices {
+      if let side = rows[index].swift { rows[index].swift?.type = side.cType }
+      rows[index].hint = ""
+    }
+    return table(of: rows, titles: [" \(swiftName)", " \(mapName): \(mapTypeName)"])
+  }
+
   func table(of rows: [Row]) -> String {
-    let titles = [" Swift type \(swiftName)", " map \(mapName): \(mapTypeName)"]
+    table(of: rows, titles: [" Swift type \(swiftName)", " map \(mapName): \(mapTypeName)"])
+  }
+
+  private func table(of rows: [Row], titles: [String]) -> String {
     let header = ["field", "offset", "size", "type"].map { TableCell($0) }
     let lines = [TableLine(mark: " ", cells: header + header)] + rows.map(line)
     var widths = (0..<8).map { column in lines.map { $0.cells[column].text.count }.max() ?? 0 }

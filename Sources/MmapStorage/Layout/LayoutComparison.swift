@@ -49,6 +49,8 @@ package struct LayoutComparison: Sendable {
     package var size: Int
     /// The type as this side spells it: `UInt32` in Swift, `u32` in the map.
     package var type: String
+    /// The type as C spells it.
+    package var cType = ""
   }
 
   /// A field on both sides, or on the only one that has it.

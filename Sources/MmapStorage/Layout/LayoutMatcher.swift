@@ -47,7 +47,13 @@ struct LayoutMatcher {
   private func row(_ match: Match) -> Row {
     Row(
       swift: match.swift.map {
-        Side(name: $0.path, offset: $0.offset, size: $0.type.size, type: $0.type.swiftWords)
+        Side(
+          name: $0.path,
+          offset: $0.offset,
+          size: $0.type.size,
+          type: $0.type.swiftWords,
+          cType: $0.type.cWords
+        )
       },
       map: match.map.map {
         Side(name: $0.path, offset: $0.offset, size: $0.type.size, type: $0.type.cWords)

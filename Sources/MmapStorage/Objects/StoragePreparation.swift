@@ -27,9 +27,16 @@ final class StoragePreparation: BPFObjectPreparation {
     outcome.withLock { $0.rejections[map] ?? [] }
   }
 
-  func willLoad(_ object: BPFObject) throws(BPFError) {
+  func willLoad(_ object: BPFObject, reusing pinned: [String: BPFMap]) throws(BPFError) {
     let declarations = try StorageDeclaration.all(in: object)
-    for map in object.declaredMaps where map.type == .taskStorage && !map.isInternal {
+    for (name, map) in pinned {
+      try object.reuse(map, as: name)
+      if try isInUserPages(pinned: map, of: object), declarations[name] == .any {
+        try tellPrograms(of: name, in: object)
+      }
+    }
+    for map in object.declaredMaps
+    where map.type == .taskStorage && !map.isInternal && pinned[map.name] == nil {
       let flags = try object.mapFlags(of: map.name)
       switch declarations[map.name] {
       case .userPage:
@@ -92,12 +99,17 @@ final class StoragePreparation: BPFObjectPreparation {
       types: MapTypes(btf: btf, key: map.keyTypeID, value: element)
     )
     try object.reuse(replacement, as: map.name)
+    try tellPrograms(of: map.name, in: object)
+  }
+
+  /// Tells the object's programs that the values of a map are in user pages.
+  private func tellPrograms(of map: String, in object: BPFObject) throws(BPFError) {
     try object.withGlobal(
-      StorageDeclaration.placementVariable(of: map.name),
-      attempt: "place the values of map '\(map.name)' in user pages",
+      StorageDeclaration.placementVariable(of: map),
+      attempt: "place the values of map '\(map)' in user pages",
       forWriting: true
     ) { $0.bytes[0] = 1 }
-    outcome.withLock { _ = $0.mapsInUserPages.insert(map.name) }
+    outcome.withLock { _ = $0.mapsInUserPages.insert(map) }
   }
 
   private func requireUserPages(for map: DeclaredMap, of object: BPFObject) throws(BPFError) {

@@ -12,7 +12,7 @@ extension BPFObject {
   /// - Parameters:
   ///   - name: The storage's name in the program's source.
   ///   - directory: A directory on a BPF file system.
-  /// - Throws: ``BPFError``, as ``BPFMap/pin(at:)``. Nothing is pinned then.
+  /// - Throws: ``BPFError``, as ``BPFMap/pin(at:attributes:)``. Nothing is pinned then.
   public func pinSwiftTaskStorage(
     _ name: String,
     in directory: FilePath

@@ -40,6 +40,9 @@ package protocol StorageBackend: AnyObject, Sendable {
   func store(_ task: TaskReference, _ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer)
     throws(BPFError)
 
+  /// Copies the values of all tasks, also of those in other processes.
+  func values() throws(BPFError) -> [UntypedTaskValue]
+
   /// Removes a task's value.
   ///
   /// - Returns: Whether there was one.
@@ -62,6 +65,10 @@ package protocol DirectBackend: StorageBackend {
   /// a view may still be in use further up the stack. If the value was removed, it exists again,
   /// zero or with what was written to it since; if it was not, nothing changes.
   func renew(_ address: UnsafeMutableRawPointer, of thread: ThreadRecord) throws(BPFError)
+
+  /// Whether programs use the memory that the calling thread is attached to. ``MappingState/own`` unless
+  /// said otherwise.
+  func mappingState(of address: UnsafeMutableRawPointer) throws(BPFError) -> MappingState
 
   /// Ends an attachment. When a thread ends this runs on that thread; when the storage ends, on any,
   /// and the attached thread does not end before it returns.
@@ -107,6 +114,9 @@ package enum DetachReason: Sendable, Hashable {
 extension DirectBackend {
   package var access: ValueAccess { .direct(self) }
   package var createsOnlyByAttaching: Bool { false }
+  package func mappingState(
+    of address: UnsafeMutableRawPointer
+  ) throws(BPFError) -> MappingState { .own }
 }
 
 extension CopyingBackend {

@@ -22,6 +22,9 @@ int test_clone_and_exec(const char *path, char *const *arguments);
 /* Drops every capability of the calling thread and becomes user 65534. */
 int test_drop_rights(void);
 
+/* Gives the process a mount namespace of its own, where nothing is mounted at /sys/fs/bpf. */
+int test_leave_bpffs(void);
+
 /* Bytes that malloc has handed out. */
 unsigned long test_heap_bytes(void);
 

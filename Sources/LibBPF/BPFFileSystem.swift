@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPFShim
+import Glibc
+public import SystemPackage
+
+/// BPF file systems (bpffs), on which maps, programs and links are pinned.
+public enum BPFFileSystem {
+  /// The usual mount point, "/sys/fs/bpf".
+  public static let defaultMountPoint: FilePath = "/sys/fs/bpf"
+
+  /// Whether the path exists and is on a BPF file system (`statfs(2)`).
+  public static func contains(_ path: FilePath) -> Bool {
+    path.withPlatformString { mms_is_on_bpffs($0) } == 1
+  }
+
+  /// Mounts a BPF file system at ``defaultMountPoint`` unless there is one.
+  ///
+  /// The root directory gets mode 0711: every user may open a pin whose path and permissions allow it,
+  /// and only the owner may list or create pins.
+  ///
+  /// - Throws: ``BPFError/Kind/permissionDenied`` without CAP_SYS_ADMIN, ``BPFError/Kind/notFound`` if
+  ///   sysfs is not mounted or the kernel has no BPF, or another error of `mount(2)`.
+  public static func mountIfAbsent() throws(BPFError) {
+    guard !contains(defaultMountPoint) else { return }
+    let code = defaultMountPoint.withPlatformString {
+      mount("bpf", $0, "bpf", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), "mode=0711") == 0 ? 0 : -errno
+    }
+    guard code == 0 else {
+      throw BPFError(
+        code: code,
+        attempt: "mount a BPF file system",
+        on: "path '\(defaultMountPoint)'",
+        advice:
+          "run 'mount -t bpf bpf /sys/fs/bpf' as root, or let systemd mount it; in a container, "
+          + "mount the host's /sys/fs/bpf into it"
+      )
+    }
+  }
+
+  /// Mounts the default file system if the path is below its mount point.
+  static func mountIfNeeded(for path: FilePath) throws(BPFError) {
+    if path.lexicallyNormalized().starts(with: defaultMountPoint) { try mountIfAbsent() }
+  }
+
+  /// Creates a directory on a BPF file system, or changes the mode, owner and group of an existing one.
+  ///
+  /// - Parameters:
+  ///   - path: A new or existing directory. Its parent has to exist.
+  ///   - attributes: Attributes of the files in the directory. The directory gets execute permission for
+  ///     those who have read permission.
+  /// - Throws: ``BPFError/Kind/invalidArgument`` if it is not on a BPF file system,
+  ///   ``BPFError/Kind/notFound`` if the parent does not exist, ``BPFError/Kind/permissionDenied``.
+  public static func createDirectory(
+    _ path: FilePath,
+    attributes: BPFPinAttributes = BPFPinAttributes()
+  ) throws(BPFError) {
+    let attempt = "create a directory for pins"
+    try mountIfNeeded(for: path)
+    let code = path.withPlatformString { mkdir($0, 0o700) == 0 ? 0 : -errno }
+    guard code == 0 || code == -EEXIST else {
+      throw BPFError(code: code, attempt: attempt, on: "path '\(path)'", advice: parentAdvice(path))
+    }
+    guard contains(path) else {
+      if code == 0 { _ = path.withPlatformString { rmdir($0) } }
+      throw BPFError(
+        .invalidArgument,
+        attempt: attempt,
+        on: "path '\(path)'",
+        advice: mountAdvice
+      )
+    }
+    try apply(attributes, attributes.directoryPermissions, to: path, attempt: attempt)
+  }
+
+  /// Sets the attributes of a pin.
+  static func apply(
+    _ attributes: BPFPinAttributes,
+    toPin path: FilePath,
+    attempt: String
+  ) throws(BPFError) {
+    let executable: FilePermissions = [.ownerExecute, .groupExecute, .otherExecute]
+    let permissions = attributes.permissions.subtracting(executable)
+    try apply(attributes, permissions, to: path, attempt: attempt)
+  }
+
+  /// Sets owner and group and then the permissions.
+  private static func apply(
+    _ attributes: BPFPinAttributes,
+    _ permissions: FilePermissions,
+    to path: FilePath,
+    attempt: String
+  ) throws(BPFError) {
+    let same = UInt32.max  // chown(2) takes -1 for "unchanged"
+    let code = path.withPlatformString { name -> CInt in
+      if attributes.owner != nil || attributes.group != nil,
+        chown(name, attributes.owner ?? same, attributes.group ?? same) != 0
+      {
+        return -errno
+      }
+      return chmod(name, permissions.rawValue) == 0 ? 0 : -errno
+    }
+    guard code == 0 else {
+      throw BPFError(
+        code: code,
+        attempt: attempt,
+        on: "path '\(path)'",
+        advice: "to give a pin to another owner, or to a group that this process is not in, takes "
+          + "CAP_CHOWN"
+      )
+    }
+  }
+
+  private static func parentAdvice(_ path: FilePath) -> String {
+    unreachableDirectory(of: path)
+      ?? "the parent directory has to exist and to be writable for this user"
+  }
+
+  /// Names the first directory of the path that this process may not enter; `nil` if there is none.
+  static func unreachableDirectory(of path: FilePath) -> String? {
+    var directory = path.root.map { FilePath(root: $0) } ?? "."
+    for component in path.removingLastComponent().components {
+      directory.append(component)
+      let refused = directory.withPlatformString {
+        faccessat(AT_FDCWD, $0, X_OK, AT_EACCESS) != 0 && errno == EACCES
+      }
+      if refused {
+        return "this user may not enter '\(directory)'; give it execute permission there "
+          + "(chmod o+x, or a group), or pin in another directory"
+      }
+    }
+    return nil
+  }
+}
+
+let mountAdvice =
+  "it is not on a BPF file system; mount one with 'mount -t bpf bpf /sys/fs/bpf', or choose a path "
+  + "on one"

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPF
+import CLibBPFShim
+import Glibc
+public import SystemPackage
+
+/// What to do if what is pinned does not fit the object.
+public enum BPFPinMismatchPolicy: Sendable, Hashable {
+  /// Throw an error that says what differs, and change nothing.
+  case refuse
+  /// Replace the pins. Processes that have the old maps open go on with those, which no program uses
+  /// any more.
+  case replace
+}
+
+/// What ``BPFObject/loadAndAttach(pinnedIn:attributes:ifDifferent:)`` did.
+public enum BPFPinOutcome: Sendable, Hashable {
+  /// Nothing was pinned; everything was created.
+  case created
+  /// What was pinned fits: the maps are used and the programs stay attached.
+  case reused
+  /// Something was missing or did not fit. Maps that fit were kept, programs were replaced.
+  case replaced
+}
+
+extension BPFObject {
+  /// Loads the object, attaches its programs, and pins maps, programs and links, so that they outlive
+  /// this process. Uses what an earlier call pinned in the directory, if it fits.
+  ///
+  /// The directory has the subdirectories `maps`, `programs` and `links`, with a pin for each map,
+  /// program and link, which has its name. Only the maps get `attributes`; programs and links are for
+  /// the owner. Clients open `directory/maps/NAME`.
+  ///
+  /// A pinned map fits if type and sizes and, where this process may read it (CAP_SYS_ADMIN), the layout
+  /// of the value are the same. A pinned program fits if it has the same tag (a hash of the
+  /// instructions), the same constants, and uses the pinned maps. Programs that fit run on without
+  /// interruption. A program that is replaced and its successor are both attached for a moment.
+  ///
+  /// Global variables that are not constants are pinned as maps, and keep their values.
+  ///
+  /// Calls for the same directory are serialized between processes with `flock(2)`.
+  ///
+  /// - Parameters:
+  ///   - directory: A directory on a BPF file system. It is created if its parent exists. The file
+  ///     system is mounted if the path is below /sys/fs/bpf and none is mounted there.
+  ///   - attributes: Who may open the maps. The default is the owner alone.
+  ///   - policy: What to do if what is pinned does not fit.
+  /// - Returns: What was done.
+  /// - Throws: ``BPFError/Kind/pinMismatch`` with the differences in ``BPFError/details``, and what
+  ///   ``load()``, ``attach()`` and ``BPFMap/pin(at:attributes:)`` throw. After a failure the object can
+  ///   only be closed.
+  @discardableResult
+  public func loadAndAttach(
+    pinnedIn directory: FilePath,
+    attributes: BPFPinAttributes = BPFPinAttributes(),
+    ifDifferent policy: BPFPinMismatchPolicy = .refuse
+  ) throws(BPFError) -> BPFPinOutcome {
+    let attempt = "load the object with the pins in '\(directory)'"
+    _ = try withState { (state) throws(BPFError) in
+      try state.opened(for: attempt, on: describedName)
+    }
+    let pins = BPFPinDirectory(directory)
+    try pins.create(attributes)
+    let lock = try pins.lock(for: attempt)
+    defer { closeDescriptor(lock) }
+
+    var differences: [String] = []
+    let maps = try fittingMaps(pins, differences: &differences)
+    if policy == .refuse, !differences.isEmpty {
+      throw mismatch(differences, pins, attempt)
+    }
+    let isNew = maps.isEmpty && differences.isEmpty
+    try load(reusing: maps)
+    var programs = try fittingPrograms(pins, maps, differences: &differences)
+    if policy == .refuse, !differences.isEmpty {
+      throw mismatch(differences, pins, attempt)
+    }
+
+    var hasChanged = false
+    // Programs share their constants, so all are kept or none.
+    let isComplete = try attachablePrograms().allSatisfy(programs.contains)
+    if !isComplete { programs = [] }
+    for map in try pinnedMaps() where maps[map.name] == nil {
+      // Constants go with the programs.
+      if map.isConstant, isComplete { continue }
+      hasChanged = true
+      let created = try createdMap(map)
+      try replace(pins.map(map.name), attempt) { (path) throws(BPFError) in
+        try created.pin(at: path, attributes: map.isConstant ? BPFPinAttributes() : attributes)
+      }
+    }
+    // The caller may have changed the attributes.
+    for name in maps.keys {
+      try BPFFileSystem.apply(attributes, toPin: pins.map(name), attempt: attempt)
+    }
+    for name in try attachablePrograms() where !programs.contains(name) {
+      hasChanged = true
+      try attach(program: name)
+      let program = try program(name)
+      let link = try link(ofProgram: name)
+      try replace(pins.program(name), attempt) { (path) throws(BPFError) in
+        try program.pin(at: path)
+      }
+      try replace(pins.link(name), attempt) { (path) throws(BPFError) in try link.pin(at: path) }
+    }
+    withState { $0.programsAttachedByPins = programs }
+    try removeStalePins(pins, attempt)
+    return isNew ? .created : hasChanged ? .replaced : .reused
+  }
+
+  // MARK: What fits
+
+  /// The maps that ``load()`` creates, except for the kernel's configuration.
+  private func pinnedMaps() throws(BPFError) -> [DeclaredMap] {
+    let attempt = "find the maps"
+    return try withState { (state) throws(BPFError) in
+      let pointer = try state.existing(for: attempt, on: describedName)
+      var maps: [DeclaredMap] = []
+      for map in declaredMaps where !map.name.hasSuffix(".kconfig") {
+        if bpf_map__autocreate(try findMap(map.name, in: pointer, attempt: attempt)) {
+          maps.append(map)
+        }
+      }
+      return maps
+    }
+  }
+
+  private func fittingMaps(
+    _ pins: BPFPinDirectory,
+    differences: inout [String]
+  ) throws(BPFError) -> [String: BPFMap] {
+    var fitting: [String: BPFMap] = [:]
+    for map in try pinnedMaps() where !map.isConstant {
+      let path = pins.map(map.name)
+      guard exists(path) else { continue }
+      let pinned = try BPFMap(pinnedAt: path)
+      let difference =
+        if let preparation, !map.isInternal {
+          try preparation.difference(of: pinned, from: map, in: self)
+        } else {
+          map.difference(of: try pinned.info)
+        }
+      if let difference { differences.append(difference) } else { fitting[map.name] = pinned }
+    }
+    return fitting
+  }
+
+  private func fittingPrograms(
+    _ pins: BPFPinDirectory,
+    _ maps: [String: BPFMap],
+    differences: inout [String]
+  ) throws(BPFError) -> Set<String> {
+    var fitting: Set<String> = []
+    let constants = try constants(pins)
+    for name in try attachablePrograms() {
+      guard exists(pins.program(name)), exists(pins.link(name)) else { continue }
+      let new = try program(name).info
+      let pinned = try BPFProgram(pinnedAt: pins.program(name)).info
+      let link = try BPFLink(pinnedAt: pins.link(name)).info
+      guard link.programID == pinned.id else { continue }
+      guard new.tag == pinned.tag else {
+        differences.append(
+          "program '\(name)': tag \(pinned.tag) is pinned, the object's program has \(new.tag)"
+        )
+        continue
+      }
+      let used = constants.filter { new.mapIDs.contains($0.newID) }
+      let shared = new.mapIDs.filter { id in !used.contains { $0.newID == id } }
+      guard Set(shared + used.compactMap(\.pinnedID)) == Set(pinned.mapIDs) else {
+        // It uses maps that are not pinned any more, or do not fit.
+        if differences.isEmpty {
+          differences.append("program '\(name)': the pinned program uses other maps")
+        }
+        continue
+      }
+      guard used.allSatisfy(\.isEqual) else {
+        differences.append("program '\(name)': the pinned program has other constants")
+        continue
+      }
+      fitting.insert(name)
+    }
+    return fitting
+  }
+
+  /// A section of constants, and the pinned one of the same name.
+  private struct Constants {
+    var newID: UInt32
+    var pinnedID: UInt32?
+    var isEqual: Bool
+  }
+
+  private func constants(_ pins: BPFPinDirectory) throws(BPFError) -> [Constants] {
+    var found: [Constants] = []
+    for map in try pinnedMaps() where map.isConstant {
+      let new = try createdMap(map)
+      var constants = Constants(newID: try new.info.id, pinnedID: nil, isEqual: false)
+      if exists(pins.map(map.name)) {
+        let pinned = try BPFMap(pinnedAt: pins.map(map.name), readOnly: true)
+        constants.pinnedID = try pinned.info.id
+        constants.isEqual = try bytes(ofSection: pinned) == bytes(ofSection: new)
+      }
+      found.append(constants)
+    }
+    return found
+  }
+
+  private func bytes(ofSection map: BPFMap) throws(BPFError) -> [UInt8] {
+    let attempt = "compare the constants"
+    let info = try map.info
+    guard info.type == .array, info.maxEntries == 1, info.valueSize < 1 << 26 else { return [] }
+    let handle = try MapHandle(map, for: attempt)
+    var bytes = [UInt8](repeating: 0, count: (info.valueSize + 7) & ~7)
+    let errno = bytes.withUnsafeMutableBytes { bytes in
+      bytes.baseAddress.flatMap { handle.lookup(key: 0, into: $0) }
+    }
+    if let errno { throw BPFError(errno: errno, attempt: attempt, on: map.describedName) }
+    return bytes
+  }
+
+  private func createdMap(_ map: DeclaredMap) throws(BPFError) -> BPFMap {
+    let attempt = "find map '\(map.name)'"
+    return try withState { (state) throws(BPFError) in
+      let pointer = try state.loaded(for: attempt, on: describedName)
+      let found = try findMap(map.name, in: pointer, attempt: attempt)
+      return try BPFMap(duplicating: bpf_map__fd(found), name: map.name, object: self)
+    }
+  }
+
+  /// The programs that ``attach()`` attaches.
+  private func attachablePrograms() throws(BPFError) -> [String] {
+    let attempt = "find the programs"
+    return try withState { (state) throws(BPFError) in
+      let pointer = try state.loaded(for: attempt, on: describedName)
+      var names: [String] = []
+      var next = bpf_object__next_program(pointer, nil)
+      while let program = next {
+        if bpf_program__autoload(program), bpf_program__autoattach(program),
+          String(cString: bpf_program__section_name(program)).contains("/")
+        {
+          names.append(String(cString: bpf_program__name(program)))
+        }
+        next = bpf_object__next_program(pointer, program)
+      }
+      return names
+    }
+  }
+
+  // MARK: Changing pins
+
+  /// Pins with a temporary name and renames, so that the path has the old or the new object at any
+  /// time.
+  private func replace(
+    _ path: FilePath,
+    _ attempt: String,
+    pin: (FilePath) throws(BPFError) -> Void
+  ) throws(BPFError) {
+    let temporary = path.removingLastComponent()
+      .appending("~" + (path.lastComponent?.string ?? ""))
+    _ = temporary.withPlatformString { unlink($0) }
+    try pin(temporary)
+    let code = temporary.withPlatformString { old in
+      path.withPlatformString { rename(old, $0) == 0 ? 0 : -errno }
+    }
+    guard code == 0 else {
+      _ = temporary.withPlatformString { unlink($0) }
+      throw BPFError(code: code, attempt: attempt, on: "path '\(path)'")
+    }
+  }
+
+  /// Removes pins of programs and links that the object does not have.
+  private func removeStalePins(_ pins: BPFPinDirectory, _ attempt: String) throws(BPFError) {
+    let names = Set(try attachablePrograms())
+    for directory in [pins.links, pins.programs] {
+      for name in try directoryEntries(directory, attempt: attempt) where !names.contains(name) {
+        _ = directory.appending(name).withPlatformString { unlink($0) }
+      }
+    }
+  }
+
+  private func mismatch(
+    _ differences: [String],
+    _ pins: BPFPinDirectory,
+    _ attempt: String
+  ) -> BPFError {
+    BPFError(
+      .pinMismatch,
+      attempt: attempt,
+      on: describedName,
+      advice:
+        "what is pinned there does not fit the object; use it with the object that pinned it, "
+        + "pass ifDifferent: .replace, or remove '\(pins.path)'",
+      details: differences.joined(separator: "\n")
+    )
+  }
+
+  private func exists(_ path: FilePath) -> Bool {
+    path.withPlatformString { access($0, F_OK) } == 0
+  }
+}
+
+extension DeclaredMap {
+  /// Whether it has the object's constants.
+  fileprivate var isConstant: Bool { isInternal && name.contains(".rodata") }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+public import SystemPackage
+
+/// Who may open what is pinned: permissions, owner and group of a file on a BPF file system.
+///
+/// The default is mode 0600 and the owner and group of the process. To open a pin for writing takes
+/// read and write permission; to open a map for lookups takes read permission.
+public struct BPFPinAttributes: Sendable, Hashable {
+  /// The permissions. Execute permissions are ignored.
+  public var permissions: FilePermissions
+  /// The user id of the owner; `nil` is the process's.
+  public var owner: UInt32?
+  /// The group id; `nil` is the process's.
+  public var group: UInt32?
+
+  /// Creates attributes.
+  ///
+  /// - Parameters:
+  ///   - permissions: The permissions, by default 0600.
+  ///   - owner: The user id of the owner. To change it takes CAP_CHOWN.
+  ///   - group: The group id. A group that the process is not in takes CAP_CHOWN.
+  public init(
+    permissions: FilePermissions = .ownerReadWrite,
+    owner: UInt32? = nil,
+    group: UInt32? = nil
+  ) {
+    self.permissions = permissions
+    self.owner = owner
+    self.group = group
+  }
+
+  /// Mode 0660 and this group: its members may read and write all values.
+  public static func group(_ group: UInt32) -> BPFPinAttributes {
+    BPFPinAttributes(permissions: [.ownerReadWrite, .groupReadWrite], group: group)
+  }
+
+  /// Mode 0640 and this group: its members may read all values.
+  public static func readableByGroup(_ group: UInt32) -> BPFPinAttributes {
+    BPFPinAttributes(permissions: [.ownerReadWrite, .groupRead], group: group)
+  }
+
+  /// The permissions of a directory whose files have these attributes: who may read a file may list
+  /// and enter it.
+  var directoryPermissions: FilePermissions {
+    var result: FilePermissions = [.ownerReadWriteExecute]
+    if permissions.contains(.groupRead) { result.insert([.groupRead, .groupExecute]) }
+    if permissions.contains(.otherRead) { result.insert([.otherRead, .otherExecute]) }
+    return result
+  }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+public import SystemPackage
+
+/// The pins that ``BPFObject/loadAndAttach(pinnedIn:attributes:ifDifferent:)`` makes: where they are,
+/// and whether the programs are attached.
+public struct BPFPinDirectory: Sendable, Hashable {
+  /// The directory.
+  public let path: FilePath
+
+  /// Names a directory. Accesses nothing.
+  public init(_ path: FilePath) { self.path = path }
+
+  /// The path of a map's pin.
+  public func map(_ name: String) -> FilePath { maps.appending(Self.fileName(name)) }
+
+  /// The path of a program's pin.
+  public func program(_ name: String) -> FilePath { programs.appending(Self.fileName(name)) }
+
+  /// The path of a link's pin, by the name of the program.
+  public func link(_ name: String) -> FilePath { links.appending(Self.fileName(name)) }
+
+  /// The names of the programs whose links are pinned, sorted. These programs are attached, whether the
+  /// process that attached them exists or not.
+  ///
+  /// A client calls this to notice that the programs are gone. Costs about four system calls.
+  ///
+  /// - Throws: ``BPFError/Kind/notFound`` if there are no pins, ``BPFError/Kind/permissionDenied`` if
+  ///   this user may not list the directory.
+  public func attachedPrograms() throws(BPFError) -> [String] {
+    try directoryEntries(links, attempt: "list the attached programs")
+      .filter { !$0.hasPrefix("~") }.sorted()
+  }
+
+  var maps: FilePath { path.appending("maps") }
+  var programs: FilePath { path.appending("programs") }
+  var links: FilePath { path.appending("links") }
+
+  /// A BPF file system allows no dot in a name.
+  private static func fileName(_ name: String) -> String {
+    String(name.map { $0 == "." || $0 == "/" ? "_" : $0 })
+  }
+
+  func create(_ attributes: BPFPinAttributes) throws(BPFError) {
+    for directory in [path, maps, programs, links] {
+      try BPFFileSystem.createDirectory(directory, attributes: attributes)
+    }
+  }
+
+  /// Waits for other processes that use the directory. The caller closes the descriptor.
+  func lock(for attempt: String) throws(BPFError) -> CInt {
+    let descriptor = path.withPlatformString { open($0, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
+    guard descriptor >= 0 else {
+      throw BPFError(code: -errno, attempt: attempt, on: "path '\(path)'")
+    }
+    while flock(descriptor, LOCK_EX) != 0 {
+      let code = -errno
+      if code == -EINTR { continue }
+      closeDescriptor(descriptor)
+      throw BPFError(code: code, attempt: attempt, on: "path '\(path)'")
+    }
+    return descriptor
+  }
+}
+
+/// The names in a directory, without "." and "..".
+func directoryEntries(_ path: FilePath, attempt: String) throws(BPFError) -> [String] {
+  guard let directory = path.withPlatformString({ opendir($0) }) else {
+    throw BPFError(
+      code: -errno,
+      attempt: attempt,
+      on: "path '\(path)'",
+      advice: "the directory does not exist, or this user may not read it"
+    )
+  }
+  defer { closedir(directory) }
+  var names: [String] = []
+  while let entry = readdir(directory) {
+    let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+      String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+    }
+    if name != ".", name != ".." { names.append(name) }
+  }
+  return names
+}

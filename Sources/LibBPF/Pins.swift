@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPF
+import Glibc
+import SystemPackage
+
+/// Pins what the descriptor refers to.
+func pinDescriptor(
+  _ descriptor: CInt,
+  at path: FilePath,
+  _ attributes: BPFPinAttributes,
+  attempt: String
+) throws(BPFError) {
+  try BPFFileSystem.mountIfNeeded(for: path)
+  let subject = "path '\(path)'"
+  let code = path.withPlatformString { bpf_obj_pin(descriptor, $0) }
+  guard code != 0 else {
+    do throws(BPFError) {
+      return try BPFFileSystem.apply(attributes, toPin: path, attempt: attempt)
+    } catch {
+      _ = path.withPlatformString { unlink($0) }
+      throw error
+    }
+  }
+  let directory = path.removingLastComponent()
+  let isOnBPFFS = BPFFileSystem.contains(directory.isEmpty ? "." : directory)
+  let (kind, advice): (BPFError.Kind?, String) =
+    switch Errno(rawValue: -code) {
+    case .fileExists: (.invalidArgument, "unpin it first, or choose another path")
+    case .noSuchFileOrDirectory: (nil, "create the directory first")
+    case .notPermitted where !isOnBPFFS: (.invalidArgument, mountAdvice)
+    case .notPermitted where path.lastComponent?.string.contains(".") == true:
+      (.invalidArgument, "the kernel reserves names that contain a dot; choose another name")
+    case .invalidArgument:
+      (.unsupported, "the kernel cannot pin it (links of perf events: Linux 5.15)")
+    default:
+      (
+        nil,
+        BPFFileSystem.unreachableDirectory(of: path)
+          ?? "this needs write permission for the directory"
+      )
+    }
+  throw BPFError(kind, code: code, attempt: attempt, on: subject, advice: advice)
+}
+
+/// Opens what is pinned at the path (`BPF_OBJ_GET`).
+func openPinned(
+  _ path: FilePath,
+  readOnly: Bool,
+  attempt: String,
+  on subject: String
+) throws(BPFError) -> CInt {
+  var options = bpf_obj_get_opts()
+  options.sz = MemoryLayout<Int>.size + MemoryLayout<UInt32>.size  // up to file_flags
+  options.file_flags = readOnly ? BPFMapFlags.rdonly.rawValue : 0
+  let descriptor = path.withPlatformString { path in
+    let descriptor = bpf_obj_get_opts(path, &options)
+    return descriptor < 0 ? -errno : descriptor
+  }
+  guard descriptor < 0 else { return descriptor }
+  let (kind, advice): (BPFError.Kind?, String?) =
+    switch Errno(rawValue: -descriptor) {
+    case .noSuchFileOrDirectory
+    where path.starts(with: BPFFileSystem.defaultMountPoint)
+      && !BPFFileSystem.contains(BPFFileSystem.defaultMountPoint):
+      (nil, mountAdvice)
+    case .noSuchFileOrDirectory: (nil, "nothing is pinned there")
+    case .permissionDenied:
+      if let advice = BPFFileSystem.unreachableDirectory(of: path) {
+        (nil, advice)
+      } else if !BPFFileSystem.contains(path) {
+        (.wrongType, "it is not on a BPF file system; pins are below one, such as /sys/fs/bpf")
+      } else {
+        (
+          nil,
+          readOnly
+            ? "this user may not read it, or it is a directory"
+            : "this user may not read and write it, or it is a directory; a map can be opened with "
+              + "readOnly: true for lookups"
+        )
+      }
+    default: (nil, nil)
+    }
+  throw BPFError(kind, code: descriptor, attempt: attempt, on: subject, advice: advice)
+}
+
+/// Removes the path if `isOwn` says that what is pinned there is the object.
+func removePin(
+  at path: FilePath,
+  attempt: String,
+  isOwn: (CInt) throws(BPFError) -> Void
+) throws(BPFError) {
+  let subject = "path '\(path)'"
+  let descriptor = try openPinned(path, readOnly: false, attempt: attempt, on: subject)
+  defer { closeDescriptor(descriptor) }
+  try isOwn(descriptor)
+  let code = path.withPlatformString { unlink($0) == 0 ? 0 : -errno }
+  guard code == 0 else {
+    throw BPFError(
+      code: code,
+      attempt: attempt,
+      on: subject,
+      advice: "this needs write permission for the directory"
+    )
+  }
+}

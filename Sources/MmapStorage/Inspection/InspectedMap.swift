@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+package import LibBPF
+internal import SystemPackage
+
+/// What backends use to read all values of their map, and to check a thread's page. Programs are loaded
+/// at first use.
+package final class InspectedMap: Sendable {
+  fileprivate static let lock = ForkSafeLock(rank: .programs)
+
+  /// Programs from a broker, by map id. Guarded by `lock`.
+  fileprivate nonisolated(unsafe) static var adopted: [UInt32: BPFProgram] = [:]
+  private static let comparisonName = "compare_page"
+
+  private let handle: MapHandle
+  private let layout: ValueLayout
+  /// Guarded by `lock`.
+  private nonisolated(unsafe) var reader: TaskStorageReader?
+  private nonisolated(unsafe) var comparison: BPFProgram?
+
+  init(_ handle: MapHandle, id: UInt32, layout: ValueLayout) {
+    self.handle = handle
+    comparison = Self.lock.withLock { Self.adopted[id] }
+    self.layout = layout
+  }
+
+  func values() throws(BPFError) -> [UntypedTaskValue] {
+    let reader = try Self.lock.withLock { () throws(BPFError) in
+      if let loaded = self.reader { return loaded }
+      let new = try TaskStorageReader(map: handle.duplicate(), layout: layout)
+      self.reader = new
+      return new
+    }
+    return try reader.values()
+  }
+
+  /// Compares the calling thread's user page with the memory at an address.
+  func mappingState(of address: UnsafeMutableRawPointer) throws(BPFError) -> MappingState {
+    let attempt = "verify the calling thread's page"
+    let program = try Self.lock.withLock { () throws(BPFError) in
+      if let loaded = comparison { return loaded }
+      let new = try Self.loadComparison(for: handle.duplicate(), layout)
+      comparison = new
+      return new
+    }
+    // Another thread may change both pages between two reads of one.
+    for _ in 0..<3 {
+      var context = UInt64(UInt(bitPattern: address))
+      let result = program.run(&context, size: MemoryLayout.size(ofValue: context))
+      switch result {
+      case .success(0): return .own
+      case .success(1): continue
+      case .success(-Errno.noSuchFileOrDirectory.rawValue): return .removed
+      case .success(let code):
+        throw BPFError(code: code, attempt: attempt, on: "map '\(handle.name)'")
+      case .failure(let errno):
+        throw BPFError(errno: errno, attempt: attempt, on: "map '\(handle.name)'")
+      }
+    }
+    return .foreign
+  }
+}
+
+extension InspectedMap {
+  /// Loads the program that compares a thread's user page, to hand it to other processes.
+  package static func loadComparison(
+    for map: BPFMap,
+    _ layout: ValueLayout
+  ) throws(BPFError) -> BPFProgram {
+    let object = try TaskStorageReader.loaded(comparisonName, for: map, valueSize: layout.type.size)
+    defer { object.close() }
+    return try object.program(comparisonName)
+  }
+}
+
+/// Has storages that are created over a map meanwhile use a program from a broker to compare a thread's user page.
+package final class ComparisonLease: Sendable {
+  private let mapID: UInt32
+
+  package init(_ mapID: UInt32, _ program: BPFProgram) {
+    self.mapID = mapID
+    InspectedMap.lock.withLock { InspectedMap.adopted[mapID] = program }
+  }
+
+  deinit { InspectedMap.lock.withLock { InspectedMap.adopted[mapID] = nil } }
+}

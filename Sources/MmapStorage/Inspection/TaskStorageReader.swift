@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+public import LibBPF
+internal import SystemPackage
+
+/// Reads the values of all tasks in a map, also of those in other processes, without the Swift type of
+/// the value.
+///
+/// A BPF task iterator copies the values in the kernel. This includes user pages, which no lookup
+/// returns. Needs CAP_BPF and CAP_PERFMON, and Linux 5.11. A program that knows the type of the value
+/// calls ``TaskLocalStorage/values()`` instead.
+///
+/// ```swift
+/// let reader = try TaskStorageReader(map: map)
+/// for value in try reader.values() {
+///   for field in reader.layout.fields { print(field.name, field.value(in: value.bytes)) }
+/// }
+/// ```
+///
+/// A reader may be used from any thread.
+public final class TaskStorageReader: Sendable {
+  /// The layout of the values.
+  public let layout: ValueLayout
+
+  private let map: BPFMap
+  private let link: BPFLink
+
+  /// Loads the iterator for a map. Takes about 100 ms, most of it to read the kernel's type information.
+  ///
+  /// - Parameters:
+  ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE`. A read-only descriptor is enough.
+  ///   - layout: The layout of the map's values; `nil` reads it from the map's type information, which
+  ///     needs CAP_SYS_ADMIN.
+  /// - Throws: ``BPFError``: ``BPFError/Kind/wrongType``, ``BPFError/Kind/permissionDenied``,
+  ///   ``BPFError/Kind/loadFailed``, and what ``BPFMap/valueLayout()`` throws.
+  public init(map: BPFMap, layout: ValueLayout? = nil) throws(BPFError) {
+    let attempt = "read the values of all tasks"
+    let info = try map.taskStorageInfo()
+    let layout = if let layout { layout } else { try map.valueLayout() }
+    let elementSize = layout.isInUserPage ? MemoryLayout<UInt>.size : layout.type.size
+    guard info.valueSize == elementSize else {
+      throw BPFError(
+        .layoutMismatch,
+        attempt: attempt,
+        on: map.describedName,
+        advice: "the layout '\(layout.name)' has elements of \(elementSize) bytes, and the map of "
+          + "\(info.valueSize)"
+      )
+    }
+    let program = layout.isInUserPage ? "write_pages" : "write_elements"
+    let object = try Self.loaded(program, for: map, valueSize: layout.type.size)
+    defer { object.close() }
+    try object.attach(program: program)
+    link = try object.link(ofProgram: program)
+    self.layout = layout
+    self.map = map
+  }
+
+  /// Opens task-values.bpf.c for a map and loads one of its programs.
+  static func loaded(
+    _ program: String,
+    for map: BPFMap,
+    valueSize: Int
+  ) throws(BPFError) -> BPFObject {
+    let object = try BPFObject.open(.taskValues)
+    do throws(BPFError) {
+      try object.setAutoload(true, program: program)
+      try object.reuse(map, as: "values")
+      try object.setGlobal("value_size", to: UInt32(valueSize))
+      try object.load()
+      return object
+    } catch {
+      object.close()
+      throw error
+    }
+  }
+
+  /// Copies the values of all tasks that have one, in the order of the kernel's list of tasks.
+  ///
+  /// Only tasks in the pid namespace of the calling process are visited. Values of more than 28 KiB are
+  /// looked up one after the other; other values are copied by one pass over all tasks.
+  ///
+  /// - Throws: ``BPFError``.
+  /// - Complexity: One step in the kernel for each task of the machine, about 100 ns.
+  public func values() throws(BPFError) -> [UntypedTaskValue] {
+    let attempt = "read the values of all tasks"
+    let bytes = try link.readIterator(for: attempt)
+    let size = layout.type.size
+    var found: [UntypedTaskValue] = []
+    var offset = 0
+    while bytes.count - offset >= TaskRecord.size {
+      let record = TaskRecord(bytes[offset..<offset + TaskRecord.size])
+      offset += TaskRecord.size
+      if record.valueSize == 0 {
+        if let value = try lookUp(record.task.thread, attempt: attempt) {
+          found.append(UntypedTaskValue(task: record.task, bytes: value))
+        }
+        continue
+      }
+      guard record.valueSize == size, bytes.count - offset >= size else { break }
+      let value = Array(bytes[offset..<offset + size])
+      offset += size
+      found.append(UntypedTaskValue(task: record.task, bytes: value))
+    }
+    guard offset == bytes.count else {
+      throw BPFError(
+        .system,
+        attempt: attempt,
+        on: map.describedName,
+        advice: "the iterator's output ends in the middle of a record"
+      )
+    }
+    return found
+  }
+
+  private func lookUp(_ thread: ThreadID, attempt: String) throws(BPFError) -> [UInt8]? {
+    let handle = try MapHandle(map, for: attempt)
+    var bytes = [UInt8](repeating: 0, count: layout.type.size)
+    let errno: Errno?
+    do throws(BPFError) {
+      errno = try TaskReference.thread(thread).withPidfd(for: attempt, isKept: false) { pidfd in
+        bytes.withUnsafeMutableBytes { bytes in
+          guard let address = bytes.baseAddress else { return .invalidArgument }
+          return handle.lookup(key: pidfd, into: address)
+        }
+      }
+    } catch {
+      guard error.kind == .noSuchTask else { throw error }
+      return nil
+    }
+    switch errno {
+    case nil: return bytes
+    case .noSuchFileOrDirectory: return nil
+    case .some(let errno):
+      throw elementError(errno, attempt: attempt, on: map.describedName, of: .thread(thread))
+    }
+  }
+}
+
+/// `struct record` of task-values.bpf.c.
+private struct TaskRecord {
+  static let size = 56
+
+  var valueSize: Int
+  var task: TaskInfo
+
+  /// - Parameter bytes: ``size`` bytes.
+  init(_ bytes: ArraySlice<UInt8>) {
+    func load<T: BitwiseCopyable>(_ at: Int, _: T.Type) -> T {
+      bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: at, as: T.self) }
+    }
+    func text(_ at: Int) -> String {
+      String(decoding: bytes.dropFirst(at).prefix(16).prefix { $0 != 0 }, as: UTF8.self)
+    }
+    valueSize = Int(load(0, UInt32.self))
+    task = TaskInfo(
+      thread: ThreadID(rawValue: load(4, Int32.self)),
+      processID: load(8, Int32.self),
+      threadName: text(24),
+      processName: text(40),
+      userID: load(12, UInt32.self),
+      startTime: load(16, UInt64.self)
+    )
+  }
+}

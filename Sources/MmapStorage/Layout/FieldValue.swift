@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The value of a field, read from the bytes of a map's value.
+public indirect enum FieldValue: Sendable, Hashable {
+  /// A signed integer, or a signed C enumeration.
+  case signed(Int64)
+  /// An unsigned integer, or an unsigned C enumeration.
+  case unsigned(UInt64)
+  /// A floating-point number of 4 or 8 bytes.
+  case floatingPoint(Double)
+  /// A `bool`.
+  case boolean(Bool)
+  /// An array of `char`, up to its first zero.
+  case text(String)
+  /// An array.
+  case array([FieldValue])
+  /// The members of a structure in an array, or the alternatives of a union, in order.
+  case structure([Member])
+  /// Bytes of a type that has no other case: pointers, bit-fields, locks.
+  case bytes([UInt8])
+
+  /// A member of a structure.
+  public struct Member: Sendable, Hashable {
+    /// The C name.
+    public var name: String
+    /// The value.
+    public var value: FieldValue
+  }
+}
+
+extension FieldValue: CustomStringConvertible {
+  /// The value as text: numbers in decimal, text in quotes, bytes in hexadecimal.
+  public var description: String {
+    switch self {
+    case .signed(let number): "\(number)"
+    case .unsigned(let number): "\(number)"
+    case .floatingPoint(let number): "\(number)"
+    case .boolean(let value): "\(value)"
+    case .text(let text): "\"\(escaped(text))\""
+    case .array(let elements): "[\(elements.map(\.description).joined(separator: ", "))]"
+    case .structure(let members):
+      "{\(members.map { "\($0.name): \($0.value)" }.joined(separator: ", "))}"
+    case .bytes(let bytes):
+      bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+  }
+
+  /// Control characters would reach the terminal of whoever prints it.
+  private func escaped(_ text: String) -> String {
+    text.unicodeScalars.map { scalar in
+      switch scalar {
+      case "\"": "\\\""
+      case "\\": "\\\\"
+      case _ where scalar.properties.generalCategory == .control:
+        scalar.escaped(asASCII: true)
+      default: String(scalar)
+      }
+    }.joined()
+  }
+}
+
+extension FieldType {
+  /// Reads a field of this type. Bytes that are missing read as zero.
+  func value(in bytes: [UInt8], at offset: Int) -> FieldValue {
+    switch self {
+    case .integer(let size, let signed), .enumeration(_, let size, let signed):
+      let bits = unsignedBits(bytes, offset, size)
+      guard signed, size < 8 else {
+        return signed ? .signed(Int64(bitPattern: bits)) : .unsigned(bits)
+      }
+      let shift = 64 - size * 8
+      return .signed(Int64(bitPattern: bits << shift) >> shift)
+    case .character: return .signed(Int64(Int8(bitPattern: UInt8(unsignedBits(bytes, offset, 1)))))
+    case .boolean: return .boolean(unsignedBits(bytes, offset, 1) != 0)
+    case .floatingPoint(4):
+      return .floatingPoint(
+        Double(Float(bitPattern: UInt32(truncatingIfNeeded: unsignedBits(bytes, offset, 4))))
+      )
+    case .floatingPoint(8):
+      return .floatingPoint(Double(bitPattern: unsignedBits(bytes, offset, 8)))
+    case .array(of: .character, let count):
+      return .text(String(decoding: slice(bytes, offset, count).prefix { $0 != 0 }, as: UTF8.self))
+    case .array(let element, let count):
+      // Elements of no size would not end.
+      guard element.size > 0 else { return .array([]) }
+      return .array(
+        (0..<count).map { element.value(in: bytes, at: offset + $0 * element.size) }
+      )
+    case .structure(let layout), .union(let layout):
+      return .structure(
+        layout.members.map {
+          .init(name: $0.name, value: $0.type.value(in: bytes, at: offset + $0.offset))
+        }
+      )
+    case .floatingPoint, .opaque, .unsupported:
+      return .bytes(Array(slice(bytes, offset, size)))
+    }
+  }
+
+  private func slice(_ bytes: [UInt8], _ offset: Int, _ count: Int) -> ArraySlice<UInt8> {
+    let start = min(offset, bytes.count)
+    return bytes[start..<min(start + count, bytes.count)]
+  }
+
+  private func unsignedBits(_ bytes: [UInt8], _ offset: Int, _ size: Int) -> UInt64 {
+    // In the byte order of this machine, which is the kernel's.
+    var bits: UInt64 = 0
+    withUnsafeMutableBytes(of: &bits) { $0.copyBytes(from: slice(bytes, offset, min(size, 8))) }
+    return bits
+  }
+}

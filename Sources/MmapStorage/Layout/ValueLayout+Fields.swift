@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension ValueLayout {
+  /// A field of a value: a scalar or an array, with its place.
+  public struct Field: Sendable, Hashable {
+    /// The name with those of the enclosing structures, such as "header.kind". Members of anonymous
+    /// structures and unions have no prefix.
+    public var name: String
+    /// The offset in bytes from the start of the value.
+    public var offset: Int
+    /// The size in bytes.
+    public var size: Int { type.size }
+    /// The type as C spells it, such as "u64" or "char[16]".
+    public var typeName: String { type.cWords }
+    /// The type.
+    package var type: FieldType
+
+    /// Reads the field.
+    ///
+    /// - Parameter bytes: The whole value. Bytes that are missing read as zero.
+    /// - Returns: The field's value.
+    public func value(in bytes: [UInt8]) -> FieldValue { type.value(in: bytes, at: offset) }
+  }
+
+  /// The size of a value in bytes.
+  public var size: Int { type.size }
+
+  /// The C name of the value's type: a tag or the name of a typedef.
+  public var typeName: String { name }
+
+  /// Whether values are in pages of the threads (`__uptr`) instead of the map's elements.
+  public var hasUserPages: Bool { isInUserPage }
+
+  /// The fields in the order of their offsets. Nested structures are replaced by their members; of a
+  /// union, each alternative is listed. A value that is no structure is one field, "value".
+  public var fields: [Field] {
+    var fields: [Field] = []
+    func add(_ field: PlacedField) {
+      if case .structure = field.type {
+        PlacedField.members(of: field).forEach(add)
+      } else if case .union = field.type {
+        PlacedField.members(of: field).forEach(add)
+      } else {
+        fields.append(
+          Field(
+            name: field.path.isEmpty ? "value" : field.path,
+            offset: field.offset,
+            type: field.type
+          )
+        )
+      }
+    }
+    add(PlacedField(name: "", path: "", offset: 0, type: type))
+    return fields.enumerated().sorted { ($0.1.offset, $0.0) < ($1.1.offset, $1.0) }.map(\.element)
+  }
+}

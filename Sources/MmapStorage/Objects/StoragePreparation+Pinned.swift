@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import LibBPF
+
+extension StoragePreparation {
+  /// Whether the elements of a pinned map point to user pages, as those of this object's map would.
+  func isInUserPages(pinned map: BPFMap, of object: BPFObject) throws(BPFError) -> Bool {
+    let info = try map.info
+    guard info.type == .taskStorage, info.valueSize == MemoryLayout<UInt64>.size else {
+      return false
+    }
+    if let layout = try? map.valueLayout() { return layout.isInUserPage }
+    // Without the right to read type information: the map has the ids of the object that created it.
+    return object.mapNames.contains {
+      let element = object.btf?.structure(named: StorageDeclaration.elementType(of: $0))
+      return element != nil && element == info.btfValueTypeID
+    }
+  }
+
+  func difference(
+    of pinned: BPFMap,
+    from declared: DeclaredMap,
+    in object: BPFObject
+  ) throws(BPFError) -> String? {
+    let info = try pinned.info
+    guard declared.type == .taskStorage, declared.valueTypeID != 0 else {
+      return declared.difference(of: info)
+    }
+    if let difference = declared.difference(of: info, comparingValueSize: false) {
+      return difference
+    }
+    let isInUserPages = try isInUserPages(pinned: pinned, of: object)
+    guard let layout = try? pinned.valueLayout() else {
+      return isInUserPages ? nil : declared.difference(of: info)
+    }
+    // Compared as values: only one of the two may have them in user pages.
+    let expected = try object.layout(ofMap: declared.name)
+    let isPlaceable: Bool =
+      switch try StorageDeclaration.all(in: object)[declared.name] {
+      case .any: true
+      case .userPage: isInUserPages
+      case .direct, nil: isInUserPages == expected.isInUserPage
+      }
+    guard isPlaceable else {
+      return "map '\(declared.name)': the values of the pinned map are "
+        + (isInUserPages ? "in user pages" : "in the map") + ", those of the declared one are not"
+    }
+    return layout.difference(
+      from: expected,
+      names: (left: "pinned map \(declared.name)", right: "object \(object.name)")
+    ).map { "map '\(declared.name)': the layouts differ\n\($0)" }
+  }
+}

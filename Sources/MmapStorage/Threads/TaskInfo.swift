@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A task of any process, as ``TaskLocalStorage/values()`` found it.
+public struct TaskInfo: Sendable, Hashable {
+  /// The thread's id, in the pid namespace of the process that reads. 0 if the task is not in it.
+  public var thread: ThreadID
+  /// The id of the thread's process, in the same namespace.
+  public var processID: Int32
+  /// The thread's name (`comm`), of at most 15 bytes.
+  public var threadName: String
+  /// The name of the process's first thread, which is usually that of the program.
+  public var processName: String
+  /// The real user id of the thread, in the initial user namespace.
+  public var userID: UInt32
+  /// When the thread started, in nanoseconds since the machine started. A thread id together with the
+  /// start time is not used again.
+  public var startTime: UInt64
+
+  package init(
+    thread: ThreadID,
+    processID: Int32,
+    threadName: String,
+    processName: String,
+    userID: UInt32,
+    startTime: UInt64
+  ) {
+    self.thread = thread
+    self.processID = processID
+    self.threadName = threadName
+    self.processName = processName
+    self.userID = userID
+    self.startTime = startTime
+  }
+}
+
+/// A task with a copy of its value as bytes.
+public struct UntypedTaskValue: Sendable, Hashable {
+  /// The task.
+  public var task: TaskInfo
+  /// The value, of as many bytes as the map's layout has.
+  public var bytes: [UInt8]
+
+  package init(task: TaskInfo, bytes: [UInt8]) {
+    self.task = task
+    self.bytes = bytes
+  }
+}
+
+/// A task with a copy of its value.
+public struct TaskValue<Value: MapField>: Sendable {
+  /// The task.
+  public var task: TaskInfo
+  /// The value. No field is torn, but the value is not copied at one moment.
+  public var value: Value
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLibBPFShim
+internal import Glibc
+public import LibBPF
+public import MmapStorage
+public import SystemPackage
+
+/// A connection to a broker, from which a process without capabilities gets maps.
+///
+/// ```swift
+/// let broker = try BrokerClient(connectingTo: "/run/requests.sock")
+/// let tags = try TaskLocalStorage<RequestTag>(from: broker, "request_tags")
+/// ```
+///
+/// A map stays usable when the broker ends. Keep the connection to notice that: see ``isConnected`` and
+/// ``attachedPrograms()``. A client may be used from any thread; calls are serialized.
+public final class BrokerClient: Sendable {
+  /// The path of the socket.
+  public let path: FilePath
+  private let descriptor: CInt
+  private let lock = ForkSafeLock()
+
+  /// Connects.
+  ///
+  /// - Parameters:
+  ///   - path: The path of the broker's socket.
+  ///   - timeout: How long each call waits for the broker, in milliseconds.
+  /// - Throws: ``/LibBPF/BPFError/Kind/notFound`` if there is no socket,
+  ///   ``/LibBPF/BPFError/Kind/permissionDenied``, or another system error.
+  public init(connectingTo path: FilePath, timeout: UInt32 = 5000) throws(BPFError) {
+    let descriptor = path.withPlatformString { mms_unix_connect($0, timeout) }
+    guard descriptor >= 0 else {
+      let advice: String? =
+        switch Errno(rawValue: -descriptor) {
+        case .noSuchFileOrDirectory: "no broker has created this socket"
+        case .connectionRefused: "no broker listens there; start it"
+        case .permissionDenied: "to connect takes write permission for the socket"
+        case .protocolWrongTypeForSocket: "the socket is not a broker's: it is not SOCK_SEQPACKET"
+        default: nil
+        }
+      throw BPFError(
+        code: descriptor,
+        attempt: "connect to the broker",
+        on: "path '\(path)'",
+        advice: advice
+      )
+    }
+    self.descriptor = descriptor
+    self.path = path
+  }
+
+  deinit { closeDescriptor(descriptor) }
+
+  /// Whether the broker is there. `false` means that it has ended, or has closed the connection. One
+  /// system call.
+  public var isConnected: Bool { mms_is_hung_up(descriptor) == 0 }
+
+  /// Asks for the names of the attached programs. A name that is missing belongs to a program that runs no
+  /// more: values that it writes stay as they are.
+  ///
+  /// - Throws: ``/LibBPF/BPFError/Kind/wrongState`` if the broker has ended, or another error of the
+  ///   connection.
+  public func attachedPrograms() throws(BPFError) -> [String] {
+    let attempt = "ask for the attached programs"
+    let (reply, descriptors) = try ask(.status, attempt)
+    for descriptor in descriptors { closeDescriptor(descriptor) }
+    guard case .programs(let names) = reply else { throw malformed(attempt) }
+    return names
+  }
+
+  /// Opens a map that the broker offers.
+  ///
+  /// - Parameter name: The name of the offer.
+  /// - Returns: The map, with its layout.
+  /// - Throws: ``/LibBPF/BPFError/Kind/permissionDenied`` if the broker does not serve this user,
+  ///   ``/LibBPF/BPFError/Kind/notFound`` if it has no such offer, ``/LibBPF/BPFError/Kind/wrongState``
+  ///   if it has ended, ``/LibBPF/BPFError/Kind/invalidObject`` if what it sent contradicts itself, or an
+  ///   error of the connection.
+  public func open(_ name: String) throws(BPFError) -> BrokeredMap {
+    let attempt = "open map '\(name)'"
+    let (reply, descriptors) = try ask(.open(name), attempt)
+    guard case .map(let grant) = reply, descriptors.count == grant.descriptorCount else {
+      for descriptor in descriptors { closeDescriptor(descriptor) }
+      throw malformed(attempt)
+    }
+    return try BrokeredMap(grant, descriptors, attempt: attempt, on: "broker '\(path)'")
+  }
+
+  private func ask(_ request: Request, _ attempt: String) throws(BPFError) -> (Reply, [CInt]) {
+    try lock.withLock { () throws(BPFError) in
+      let bytes = request.bytes
+      guard bytes.count <= Wire.largestRequest else {
+        throw BPFError(
+          .invalidArgument,
+          attempt: attempt,
+          on: "broker '\(path)'",
+          advice: "the name is too long"
+        )
+      }
+      let sent = mms_send_message(descriptor, bytes, bytes.count, nil, 0, 1)
+      // A broker that refuses has sent its reason and closed: it is read first.
+      if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {
+        throw failed(CInt(clamping: sent), attempt)
+      }
+      var buffer = [UInt8](repeating: 0, count: Wire.largestReply)
+      var descriptors = [CInt](repeating: -1, count: Int(MMS_MAX_DESCRIPTORS))
+      var count = descriptors.count
+      var length = mms_receive_message(descriptor, &buffer, buffer.count, &descriptors, &count, 1)
+      if length == -Int(ECONNRESET) {
+        // The broker closed before it read the request. What it sent before comes next.
+        count = descriptors.count
+        length = mms_receive_message(descriptor, &buffer, buffer.count, &descriptors, &count, 1)
+      }
+      if length == -Int(EMSGSIZE) { throw malformed(attempt) }
+      guard length > 0 else {
+        throw failed(length == 0 ? -EPIPE : CInt(clamping: length), attempt)
+      }
+      let received = Array(descriptors.prefix(count))
+      guard let reply = Reply(buffer.prefix(length)) else {
+        for descriptor in received { closeDescriptor(descriptor) }
+        throw malformed(attempt)
+      }
+      guard case .failure(let failure, let text) = reply else { return (reply, received) }
+      for descriptor in received { closeDescriptor(descriptor) }
+      let kind: BPFError.Kind =
+        switch failure {
+        case .refused: .permissionDenied
+        case .notFound: .notFound
+        case .malformed, .failed: .system
+        }
+      throw BPFError(kind, attempt: attempt, on: "broker '\(path)'", advice: text)
+    }
+  }
+
+  private func failed(_ code: CInt, _ attempt: String) -> BPFError {
+    let errno = Errno(rawValue: -code)
+    switch errno {
+    case .brokenPipe, .connectionReset:
+      return BPFError(
+        .wrongState,
+        attempt: attempt,
+        on: "broker '\(path)'",
+        errno: errno,
+        advice: "the broker has ended or has closed the connection; connect again"
+      )
+    case .resourceTemporarilyUnavailable:
+      return BPFError(
+        .system,
+        attempt: attempt,
+        on: "broker '\(path)'",
+        errno: errno,
+        advice: "the broker did not answer in time"
+      )
+    default:
+      return BPFError(errno: errno, attempt: attempt, on: "broker '\(path)'")
+    }
+  }
+
+  private func malformed(_ attempt: String) -> BPFError {
+    BPFError(
+      .invalidObject,
+      attempt: attempt,
+      on: "broker '\(path)'",
+      advice: "its answer is malformed, or of another version of the protocol"
+    )
+  }
+}
+
+/// A map from a broker, with the layout that the broker sent.
+public final class BrokeredMap: Sendable {
+  /// The map.
+  public let map: BPFMap
+  /// The layout of its values, from the type information that the broker sent.
+  public let layout: ValueLayout
+  private let lease: LookupProgramsLease?
+  private let comparison: ComparisonLease?
+
+  /// Takes ownership of the descriptors, also if it throws.
+  init(
+    _ grant: Reply.Grant,
+    _ descriptors: [CInt],
+    attempt: String,
+    on subject: String
+  ) throws(BPFError) {
+    var open = descriptors
+    defer { for descriptor in open { closeDescriptor(descriptor) } }
+    let map = try BPFMap(adopting: FileDescriptor(rawValue: open[0]))
+    open.removeFirst()
+    let info = try map.info
+    guard info.type == .taskStorage, info.btfValueTypeID == grant.valueTypeID else {
+      throw BPFError(
+        .invalidObject,
+        attempt: attempt,
+        on: subject,
+        advice: "the type information that it sent is not that of the map"
+      )
+    }
+    let btf = try BTF(bytes: grant.btf, name: grant.name)
+    var layout = try btf.valueLayout(ofType: grant.valueTypeID, size: info.valueSize)
+    if grant.userPageTypeID != 0 { layout.userPageTypeID = grant.userPageTypeID }
+    // Programs that the broker sends run on this process's threads with its own arguments only.
+    var programs: [BPFProgram] = []
+    for descriptor in open {
+      let program = try BPFProgram(duplicating: FileDescriptor(rawValue: descriptor))
+      guard try program.info.type == bpfProgramTypeSyscall else {
+        throw BPFError(
+          .invalidObject,
+          attempt: attempt,
+          on: subject,
+          advice: "it sent a program of another type"
+        )
+      }
+      programs.append(program)
+    }
+    comparison =
+      grant.hasComparison ? programs.popLast().map { ComparisonLease(info.id, $0) } : nil
+    lease =
+      grant.hasLookupPrograms && programs.count == 3
+      ? LookupProgramsLease(adopting: programs, for: map, info) : nil
+    self.map = map
+    self.layout = layout
+  }
+}
+
+/// `BPF_PROG_TYPE_SYSCALL`.
+private let bpfProgramTypeSyscall: UInt32 = 31
+
+extension TaskLocalStorage {
+  /// Creates a storage over a map that a broker offers.
+  ///
+  /// The layout of `Value` is checked against the type information that the broker sent. The process
+  /// needs no capability.
+  ///
+  /// - Parameters:
+  ///   - broker: The connection.
+  ///   - name: The name of the offer.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  /// - Throws: ``/LibBPF/BPFError``, as ``BrokerClient/open(_:)`` and
+  ///   ``/MmapStorage/TaskLocalStorage/init(map:policy:layout:allowing:)``.
+  public convenience init(
+    from broker: BrokerClient,
+    _ name: String,
+    policy: LayoutPolicy = .exact
+  ) throws(BPFError) {
+    let opened = try broker.open(name)
+    try self.init(map: opened.map, policy: policy, layout: opened.layout)
+  }
+}

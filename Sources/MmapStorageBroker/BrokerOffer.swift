@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+public import LibBPF
+internal import MmapStorage
+internal import SystemPackage
+
+/// A map that a broker hands out.
+public struct BrokerOffer: Sendable {
+  /// The name that clients ask for.
+  public let name: String
+  let map: BPFMap
+  let grant: Reply.Grant
+  let programs: [BPFProgram]
+  let lease: LookupProgramsLease?
+  private let object: BPFObject
+
+  /// The names of the object's programs that are attached.
+  public var attachedPrograms: [String] { object.attachedPrograms }
+
+  /// Offers a map of a loaded object.
+  ///
+  /// The client gets the map's descriptor, the type information of the object, and programs with which
+  /// it reads and writes its own value, and verifies its own page, without the right to load programs.
+  ///
+  /// - Parameters:
+  ///   - object: A loaded object. Its programs stay attached while the offer exists.
+  ///   - mapName: The name of a task storage map in the object.
+  ///   - name: The name for clients; `nil` is the map's.
+  ///   - isReadOnly: Whether clients may only look values up. The map is then opened a second time by its
+  ///     id, which needs CAP_SYS_ADMIN. A thread cannot write its own value then, and has no value with
+  ///     user pages.
+  /// - Throws: ``/LibBPF/BPFError``: the map does not exist or is not of task storage, its type information
+  ///   is larger than 128 KiB, or the programs cannot be loaded.
+  public init(
+    _ object: BPFObject,
+    map mapName: String,
+    as name: String? = nil,
+    isReadOnly: Bool = false
+  ) throws(BPFError) {
+    let attempt = "offer map '\(mapName)'"
+    let map = try object.map(mapName)
+    let info = try map.info
+    let layout = try object.layout(ofMap: mapName)
+    guard info.type == .taskStorage, let btf = object.btf else {
+      throw BPFError(
+        .wrongType,
+        attempt: attempt,
+        on: "object '\(object.name)'",
+        advice: "only task storage maps with type information can be offered"
+      )
+    }
+    let bytes = btf.rawBytes
+    guard bytes.count <= 128 << 10, mapName.utf8.count <= Wire.longestName else {
+      throw BPFError(
+        .invalidArgument,
+        attempt: attempt,
+        on: "object '\(object.name)'",
+        advice:
+          "its type information has \(bytes.count) bytes, and a message takes 131072; compile the "
+          + "program without a complete vmlinux.h"
+      )
+    }
+    var programs: [BPFProgram] = []
+    var lease: LookupProgramsLease?
+    if layout.isInUserPage {
+      programs = [try InspectedMap.loadComparison(for: map, layout)]
+    } else if !info.flags.contains(.mmapable), !isReadOnly {
+      let loaded = try LookupProgramsLease(loadingFor: map, info)
+      programs = loaded.descriptors
+      lease = loaded
+    }
+    self.map = isReadOnly ? try BPFMap(id: info.id, readOnly: true) : map
+    self.name = name ?? mapName
+    self.programs = programs
+    self.object = object
+    self.lease = lease
+    grant = Reply.Grant(
+      name: mapName,
+      valueTypeID: info.btfValueTypeID,
+      userPageTypeID: layout.userPageTypeID ?? 0,
+      hasLookupPrograms: programs.count == 3,
+      hasComparison: programs.count == 1,
+      btf: bytes
+    )
+  }
+}
+
+/// Who may connect.
+public struct BrokerPolicy: Sendable, Hashable {
+  /// The user ids that are served.
+  public var users: Set<UInt32>
+  /// The group ids whose members are served: the primary group of the process, and supplementary groups.
+  public var groups: Set<UInt32>
+
+  /// Creates a policy. By default it serves nobody.
+  public init(users: Set<UInt32> = [], groups: Set<UInt32> = []) {
+    self.users = users
+    self.groups = groups
+  }
+
+  func allows(_ peer: BrokerPeer) -> Bool {
+    users.contains(peer.user) || groups.contains(peer.group)
+      || !groups.isDisjoint(with: peer.supplementaryGroups)
+  }
+}
+
+/// The process at the other end of a connection, from the kernel (`SO_PEERCRED`).
+struct BrokerPeer: Sendable {
+  var user: UInt32
+  var group: UInt32
+  var supplementaryGroups: [UInt32]
+  var process: Int32
+}

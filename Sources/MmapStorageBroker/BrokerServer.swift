@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLibBPFShim
+internal import Glibc
+public import LibBPF
+public import SystemPackage
+
+/// Hands descriptors of maps and programs to local processes that may not load BPF programs, over a Unix
+/// socket (SCM_RIGHTS).
+///
+/// ```swift
+/// let socket = try BrokerServer.listen(at: "/run/requests.sock", permissions: .ownerReadWrite)
+/// let server = try BrokerServer(
+///   socket: socket,
+///   offers: [BrokerOffer(object, map: "request_tags")],
+///   policy: BrokerPolicy(users: [1000])
+/// )
+/// try server.run()
+/// ```
+///
+/// One thread serves all clients and never waits for one of them. A client that sends something else than
+/// a request, or does not take a reply, is disconnected; one that sends nothing for ten seconds as well.
+/// There are at most 32 connections for each user and 512 in all.
+public final class BrokerServer: Sendable {
+  private let socket: CInt
+  private let event: CInt
+  private let offers: [BrokerOffer]
+  private let policy: BrokerPolicy
+  private let attachedPrograms: @Sendable () -> [String]
+  private let log: @Sendable (String) -> Void
+
+  private static let connectionsPerUser = 32
+  private static let connections = 512
+  private static let patience = 10_000  // milliseconds
+
+  /// Creates a socket of type `SOCK_SEQPACKET` at a new path, and listens.
+  ///
+  /// - Parameters:
+  ///   - path: A path that does not exist.
+  ///   - permissions: To connect takes write permission.
+  /// - Returns: The socket. The caller closes it, and removes the path.
+  /// - Throws: ``/LibBPF/BPFError`` with the system's error.
+  public static func listen(
+    at path: FilePath,
+    permissions: FilePermissions = .ownerReadWrite
+  ) throws(BPFError) -> FileDescriptor {
+    let descriptor = path.withPlatformString { mms_unix_listen($0, permissions.rawValue) }
+    guard descriptor >= 0 else {
+      throw BPFError(
+        code: descriptor,
+        attempt: "listen for clients",
+        on: "path '\(path)'",
+        advice:
+          "the directory has to exist and to be writable; remove a socket that an earlier broker "
+          + "left there"
+      )
+    }
+    return FileDescriptor(rawValue: descriptor)
+  }
+
+  /// Creates a server. Serves nobody before ``run()``.
+  ///
+  /// - Parameters:
+  ///   - socket: A listening socket of type `SOCK_SEQPACKET`, such as from systemd. The server duplicates
+  ///     it.
+  ///   - offers: What clients may open.
+  ///   - policy: Who is served.
+  ///   - attachedPrograms: Returns the names of the attached programs, for clients that ask whether they
+  ///     still run. `nil` returns those of the offers' objects.
+  ///   - log: Gets a line for each connection that is refused or ended because of an error.
+  /// - Throws: ``/LibBPF/BPFError/Kind/wrongState`` if the socket is closed,
+  ///   ``/LibBPF/BPFError/Kind/outOfResources``.
+  public init(
+    socket: FileDescriptor,
+    offers: [BrokerOffer],
+    policy: BrokerPolicy,
+    attachedPrograms: (@Sendable () -> [String])? = nil,
+    log: @escaping @Sendable (String) -> Void = { _ in }
+  ) throws(BPFError) {
+    let attempt = "start the broker"
+    let copy = fcntl(socket.rawValue, F_DUPFD_CLOEXEC, 3)
+    guard copy >= 0 else {
+      throw BPFError(code: -errno, attempt: attempt, on: "socket \(socket.rawValue)")
+    }
+    let event = mms_event()
+    guard event >= 0 else {
+      closeDescriptor(copy)
+      throw BPFError(code: event, attempt: attempt, on: "eventfd")
+    }
+    // A socket from elsewhere may block.
+    _ = fcntl(copy, F_SETFL, O_NONBLOCK)
+    self.socket = copy
+    self.event = event
+    self.offers = offers
+    self.policy = policy
+    self.attachedPrograms =
+      attachedPrograms ?? { Set(offers.flatMap(\.attachedPrograms)).sorted() }
+    self.log = log
+  }
+
+  deinit {
+    closeDescriptor(socket)
+    closeDescriptor(event)
+  }
+
+  /// Makes ``run()`` return. May be called from any thread, before or during `run()`.
+  public func stop() {
+    var one: UInt64 = 1
+    _ = write(event, &one, MemoryLayout.size(ofValue: one))
+  }
+
+  /// Serves clients until ``stop()`` is called.
+  ///
+  /// - Throws: ``/LibBPF/BPFError`` if the socket fails.
+  public func run() throws(BPFError) {
+    var clients: [Client] = []
+    defer { for client in clients { closeDescriptor(client.descriptor) } }
+    /// Until when no connections are accepted, because descriptors are short.
+    var pausedUntil = 0
+    while true {
+      let now = milliseconds()
+      for index in clients.indices.reversed() where clients[index].deadline ?? .max <= now {
+        log("disconnected \(clients[index].peer): it sent nothing")
+        closeDescriptor(clients.remove(at: index).descriptor)
+      }
+      var entries = [pollfd(fd: event, events: Int16(POLLIN), revents: 0)]
+      entries.append(pollfd(fd: pausedUntil > now ? -1 : socket, events: Int16(POLLIN), revents: 0))
+      entries += clients.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
+      let wait =
+        (clients.compactMap(\.deadline) + (pausedUntil > now ? [pausedUntil] : [])).min()
+        .map { max(0, $0 - now) } ?? -1
+      let count = poll(&entries, nfds_t(entries.count), CInt(clamping: wait))
+      if count < 0 {
+        let code = -errno
+        if code == -EINTR { continue }
+        throw BPFError(code: code, attempt: "wait for clients", on: "the broker's sockets")
+      }
+      if entries[0].revents != 0 { return }
+      for index in clients.indices.reversed() where entries[2 + index].revents != 0 {
+        if !serve(&clients[index]) { closeDescriptor(clients.remove(at: index).descriptor) }
+      }
+      if entries[1].revents != 0 {
+        if entries[1].revents & Int16(POLLNVAL | POLLERR) != 0 {
+          throw BPFError(
+            .wrongState,
+            attempt: "accept a client",
+            on: "the broker's socket",
+            advice: "it is not a listening socket"
+          )
+        }
+        if try !accept(&clients) { pausedUntil = milliseconds() + 100 }
+      }
+    }
+  }
+
+  private struct Client {
+    var descriptor: CInt
+    var peer: BrokerPeer
+    /// Whether the policy allows it.
+    var isServed: Bool
+    /// When it is disconnected unless it sends a request; `nil` after its first one.
+    var deadline: Int?
+  }
+
+  /// - Returns: Whether the process has descriptors left.
+  private func accept(_ clients: inout [Client]) throws(BPFError) -> Bool {
+    let descriptor = mms_accept(socket)
+    switch -descriptor {
+    case _ where descriptor >= 0: break
+    case EMFILE, ENFILE, ENOBUFS, ENOMEM:
+      log("cannot accept a client: \(Errno(rawValue: -descriptor))")
+      return false
+    case EAGAIN, EINTR, ECONNABORTED, EPERM: return true
+    default:
+      throw BPFError(code: descriptor, attempt: "accept a client", on: "the broker's socket")
+    }
+    var peer = BrokerPeer(user: .max, group: .max, supplementaryGroups: [], process: 0)
+    guard mms_peer(descriptor, &peer.user, &peer.group, &peer.process) == 0 else {
+      closeDescriptor(descriptor)
+      return true
+    }
+    var groups = [UInt32](repeating: 0, count: 65_536)
+    var count = groups.count
+    if mms_peer_groups(descriptor, &groups, &count) == 0 {
+      peer.supplementaryGroups = Array(groups.prefix(count))
+    }
+    guard clients.count < Self.connections,
+      clients.count(where: { $0.peer.user == peer.user }) < Self.connectionsPerUser
+    else {
+      log("refused \(peer): too many connections")
+      _ = send(.failure(.refused, "too many connections"), to: descriptor, [])
+      closeDescriptor(descriptor)
+      return true
+    }
+    // The reason is the answer to the first request: a reply before it could get lost.
+    clients.append(
+      Client(
+        descriptor: descriptor,
+        peer: peer,
+        isServed: policy.allows(peer),
+        deadline: milliseconds() + Self.patience
+      )
+    )
+    return true
+  }
+
+  /// - Returns: Whether the connection goes on.
+  private func serve(_ client: inout Client) -> Bool {
+    var bytes = [UInt8](repeating: 0, count: Wire.largestRequest)
+    var descriptors = 0
+    let length = mms_receive_message(client.descriptor, &bytes, bytes.count, nil, &descriptors, 0)
+    if length == -Int(EAGAIN) { return true }
+    if length == 0 || length == -Int(ECONNRESET) { return false }
+    guard length > 0, let request = Request(bytes.prefix(length)) else {
+      log("disconnected \(client.peer): it sent no request")
+      _ = send(.failure(.malformed, "that is no request"), to: client.descriptor, [])
+      return false
+    }
+    guard client.isServed else {
+      let reason = "the broker's policy does not serve user \(client.peer.user)"
+      log("refused \(client.peer): \(reason)")
+      _ = send(.failure(.refused, reason), to: client.descriptor, [])
+      return false
+    }
+    client.deadline = nil
+    switch request {
+    case .status:
+      return send(.programs(attachedPrograms()), to: client.descriptor, [])
+    case .open(let name):
+      guard let offer = offers.first(where: { $0.name == name }) else {
+        let names = offers.map(\.name).joined(separator: ", ")
+        return send(.failure(.notFound, "it offers: \(names)"), to: client.descriptor, [])
+      }
+      do {
+        return try offer.map.withDescriptor { map in
+          send(
+            .map(offer.grant),
+            to: client.descriptor,
+            [map.rawValue] + offer.programs.map(\.descriptor)
+          )
+        }
+      } catch {
+        return send(.failure(.failed, "\(error)"), to: client.descriptor, [])
+      }
+    }
+  }
+
+  private func send(_ reply: Reply, to descriptor: CInt, _ descriptors: [CInt]) -> Bool {
+    let bytes = reply.bytes
+    return mms_send_message(descriptor, bytes, bytes.count, descriptors, descriptors.count, 0)
+      == bytes.count
+  }
+
+  private func milliseconds() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+  }
+}
+
+extension BrokerPeer: CustomStringConvertible {
+  var description: String { "process \(process) of user \(user)" }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+import CTestSupport
+import Glibc
+import MmapStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Reading the values of all tasks with an iterator.
+@Suite(.liveKernel, .threadPidfds) struct AllValuesTests {
+  @Test(arguments: LiveKernel.backends)
+  func valuesOfAllThreads(_ backend: BackendKind) throws {
+    let program = try EchoProgram(allowing: [backend])
+    let storage = try program.storage()
+    #expect(storage.backend.kind == backend)
+    #expect(try storage.values().isEmpty)
+    try storage.withCurrent { $0.said = 1 }
+    let other = try TestThread {
+      let name = try FileDescriptor.open("/proc/thread-self/comm", .writeOnly)
+      try name.closeAfter { _ = try name.writeAll("second".utf8) }
+      try storage.withCurrent { $0.said = 2 }
+      let values = try storage.values()
+      #expect(values.map(\.value.said).sorted() == [1, 2])
+      let own = try #require(values.first { $0.task.thread == .current })
+      #expect(own.value.said == 2 && own.task.threadName == "second")
+      #expect(own.task.processID == getpid() && own.task.userID == 0)
+      #expect(Set(values.map(\.task.processName)).count == 1)
+      #expect(own.task.startTime > 0)
+    }
+    try other.join()
+    // The other thread's value ended with it.
+    #expect(try storage.values().map(\.value.said) == [1])
+  }
+
+  @Test(arguments: LiveKernel.backends)
+  func valuesOfAnotherProcess(_ backend: BackendKind) throws {
+    let program = try EchoProgram(allowing: [backend])
+    let storage = try program.storage()
+    var ready: [Int32] = [0, 0]
+    var done: [Int32] = [0, 0]
+    try #require(pipe(&ready) == 0 && pipe(&done) == 0)
+    let child = test_fork()
+    if child == 0 {
+      let isSet = (try? storage.withCurrent { $0.said = 77 }) != nil
+      var byte: UInt8 = isSet ? 1 : 0
+      write(ready[1], &byte, 1)
+      close(done[1])
+      read(done[0], &byte, 1)
+      _exit(0)
+    }
+    defer {
+      for descriptor in ready + done { close(descriptor) }
+      waitpid(child, nil, 0)
+    }
+    var byte: UInt8 = 0
+    #expect(read(ready[0], &byte, 1) == 1 && byte == 1)
+    let values = try storage.values()
+    #expect(values.map(\.value.said) == [77])
+    #expect(values.first?.task.processID == child)
+
+    // A read-only descriptor is enough, and the type of the value is not needed.
+    let held = try BPFMap(id: program.object.map("echoes").info.id, readOnly: true)
+    let reader = try TaskStorageReader(map: held)
+    let value = try #require(try reader.values().first)
+    let field = try #require(reader.layout.fields.first { $0.name == "said" })
+    #expect(field.value(in: value.bytes) == .unsigned(77))
+  }
+
+  @Test func sizesOfValues() throws {
+    for (map, size) in [("bytes", 1), ("pages", 4096), ("too_large", 4097), ("directs", 8)] {
+      let object = try BPFObject(.pages)
+      try object.load()
+      let reader = try TaskStorageReader(map: object.map(map))
+      #expect(reader.layout.size == size)
+      switch map {
+      case "bytes": try fill(OneByte.self, object, map) { $0.calls = 0xA5 }
+      case "pages": try fill(OnePage.self, object, map) { $0.last = 0xA5_5A }
+      case "too_large": try fill(PageAndByte.self, object, map) { $0.bytes[4096] = 0xA5 }
+      default: try fill(Counter.self, object, map) { $0.calls = 0xA5_5A }
+      }
+      let values = try reader.values()
+      #expect(values.count == 1 && values.first?.bytes.count == size)
+      let last = size % 8 == 0 ? [0x5A, 0xA5, 0, 0, 0, 0, 0, 0] : [0xA5]
+      #expect(values.first?.bytes.suffix(last.count) == last[...].map { UInt8($0) }[...], "\(map)")
+    }
+  }
+
+  @Test func valuesThatAreTooLargeForTheIterator() throws {
+    let map = try BPFMap(creatingTaskStorage: "large", wordCount: 4000)
+    let reader = try TaskStorageReader(map: map)
+    var value = [UInt64](repeating: 0, count: 4000)
+    value[3999] = 0x1234
+    let handle = try MapHandle(map, for: "test")
+    let pidfd = test_pidfd_open(ThreadID.current.rawValue)
+    defer { close(pidfd) }
+    #expect(
+      value.withUnsafeBytes { handle.update(key: pidfd, value: $0.baseAddress!, .always) } == nil
+    )
+    let values = try reader.values()
+    #expect(values.count == 1 && values.first?.bytes.count == 32_000)
+    #expect(values.first?.bytes.suffix(8) == [0x34, 0x12, 0, 0, 0, 0, 0, 0])
+    #expect(values.first?.task.thread == .current)
+  }
+
+  @Test func aReaderNeedsRights() async {
+    await #expect(processExitsWith: .success) {
+      let program = try EchoProgram()
+      let layout = try program.object.layout(ofMap: "echoes")
+      let map = try BPFMap(adopting: program.object.map("echoes").duplicateDescriptor())
+      #expect(test_drop_rights() == 0)
+      let error = #expect(throws: BPFError.self) { try TaskStorageReader(map: map, layout: layout) }
+      #expect(error?.kind == .permissionDenied)
+      #expect(error?.advice.contains("CAP_BPF") == true)
+    }
+  }
+
+  @Test func aMapOfAnotherTypeHasNoSuchValues() throws {
+    let object = try EchoProgram().object
+    let error = #expect(throws: BPFError.self) {
+      try TaskStorageReader(map: object.map("not_task_storage"))
+    }
+    #expect(error?.kind == .wrongType)
+  }
+
+  @Test(arguments: LiveKernel.backends)
+  func anOwnPageIsVerified(_ backend: BackendKind) throws {
+    let program = try EchoProgram(allowing: [backend])
+    let storage = try program.storage()
+    #expect(try storage.verifyMapping() == .own)
+    try storage.withCurrent { $0.said = 5 }
+    _ = getppid()
+    #expect(try storage.verifyMapping() == .own)
+    if backend == .lookup { return }
+    // Behind the library's back.
+    let handle = try MapHandle(program.object.map("echoes"), for: "test")
+    let pidfd = test_pidfd_open(ThreadID.current.rawValue)
+    defer { close(pidfd) }
+    #expect(handle.delete(key: pidfd) == nil)
+    #expect(try storage.verifyMapping() == .removed)
+    try storage.removeValue(of: .current)
+    try storage.withCurrent { $0.said = 6 }
+    #expect(try storage.verifyMapping() == .own)
+  }
+
+  @Test(.userPages) func aForeignPageIsNoticed() throws {
+    let program = try EchoProgram(allowing: [.userPage])
+    let storage = try program.storage()
+    try storage.withCurrent { $0.said = 5 }
+    let page = UnsafeMutableRawPointer.allocate(byteCount: 8192, alignment: 4096)
+    defer { page.deallocate() }
+    page.initializeMemory(as: UInt8.self, repeating: 0, count: 8192)
+    let handle = try MapHandle(program.object.map("echoes"), for: "test")
+    let pidfd = test_pidfd_open(ThreadID.current.rawValue)
+    defer { close(pidfd) }
+    var address = UInt64(UInt(bitPattern: page))
+    #expect(handle.update(key: pidfd, value: &address, .always) == nil)
+
+    #expect(try storage.verifyMapping() == .foreign)
+    _ = getppid()
+    #expect(try storage.withCurrent { $0.heard } == 0)  // the program used the other page
+    try storage.removeValue(of: .current)
+    try storage.withCurrent { $0.said = 8 }
+    _ = getppid()
+    #expect(try storage.withCurrent { $0.heard } == 8)
+    #expect(try storage.verifyMapping() == .own)
+  }
+}
+
+private struct OneByte: MapValue { var calls: UInt8 = 0 }
+
+private struct OnePage: MapValue {
+  var calls: UInt64
+  var words: InlineArray<510, UInt64>
+  var last: UInt64
+}
+
+private struct PageAndByte: MapValue { var bytes: InlineArray<4097, UInt8> }
+
+private struct Counter: MapValue { var calls: UInt64 = 0 }
+
+/// Writes the calling thread's value, which stays when the storage ends where the map has the values.
+private func fill<Value: MapField>(
+  _ type: Value.Type,
+  _ object: BPFObject,
+  _ map: String,
+  _ body: (borrowing StorageView<Value>) -> Void
+) throws {
+  let storage = try TaskLocalStorage<Value>(map: object.map(map))
+  try storage.withCurrent(body)
+  kept.change { $0.append(storage) }
+}
+
+private let kept = Box<[any Sendable]>([])

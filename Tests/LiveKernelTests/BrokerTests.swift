@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPFShim
+import CTestSupport
+import Foundation
+import MmapStorage
+import MmapStorageBroker
+import SystemPackage
+import TestSupport
+import Testing
+
+/// A broker in this process, and clients without rights.
+@Suite(.liveKernel, .threadPidfds) struct BrokerTests {
+  @Test(arguments: LiveKernel.backends)
+  func aProcessWithoutRightsUsesAMap(_ backend: BackendKind) async throws {
+    let program = try EchoProgram(allowing: [backend])
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+    await #expect(processExitsWith: .success) {
+      [path = broker.path as String, name = backend.rawValue as String] in
+      #expect(test_drop_rights() == 0)
+      let client = try BrokerClient(connectingTo: FilePath(path))
+      let storage = try TaskLocalStorage<Echo>(from: client, "echoes")
+      #expect(storage.backend.kind.rawValue == name)
+      try storage.withCurrent { $0.said = 3 }
+      try storage.withCurrent { #expect($0.said == 3) }
+      try TestThread {
+        try storage.withCurrent { $0.said = 4 }
+        #expect(try storage.withCurrent { $0.said } == 4)
+      }.join()
+      #expect(try storage.verifyMapping() == .own)
+      if name == "lookup" {
+        #expect(storage.backend.reason.contains("program"), "\(storage.backend)")
+      }
+      #expect(try client.attachedPrograms() == ["repeat"])
+      #expect(client.isConnected)
+
+      struct Wrong: MapValue { var calls: UInt32 }
+      let error = #expect(throws: BPFError.self) {
+        try TaskLocalStorage<Wrong>(from: client, "echoes")
+      }
+      #expect(error?.kind == .layoutMismatch)
+      let unknown = #expect(throws: BPFError.self) { try client.open("nothing") }
+      #expect(unknown?.kind == .notFound && unknown?.advice == "it offers: echoes")
+      let load = #expect(throws: BPFError.self) { try BPFObject(.echo).load() }
+      #expect(load?.kind == .permissionDenied)
+    }
+  }
+
+  @Test func onlyWhomThePolicyAllows() async throws {
+    let program = try EchoProgram()
+    let offers = [try BrokerOffer(program.object, map: "echoes")]
+    let other = try RunningBroker(offers, policy: BrokerPolicy(users: [1], groups: [1]))
+    await #expect(processExitsWith: .success) { [path = other.path as String] in
+      #expect(test_drop_rights() == 0)
+      let client = try BrokerClient(connectingTo: FilePath(path))
+      let error = #expect(throws: BPFError.self) { try client.open("echoes") }
+      #expect(error?.kind == .permissionDenied)
+      #expect(error?.advice == "the broker's policy does not serve user 65534")
+    }
+    #expect(other.lines.get().contains { $0.contains("user 65534") })
+    let group = try RunningBroker(offers, policy: BrokerPolicy(groups: [65534]))
+    await #expect(processExitsWith: .success) { [path = group.path as String] in
+      #expect(test_drop_rights() == 0)
+      _ = try BrokerClient(connectingTo: FilePath(path)).open("echoes")
+    }
+    // Root is not special.
+    let client = try BrokerClient(connectingTo: FilePath(group.path))
+    #expect(throws: BPFError.self) { try client.open("echoes") }
+  }
+
+  @Test func aSocketThatOnlyItsOwnerMayUse() async throws {
+    let program = try EchoProgram()
+    let broker = try RunningBroker(
+      [BrokerOffer(program.object, map: "echoes")],
+      permissions: .ownerReadWrite
+    )
+    await #expect(processExitsWith: .success) { [path = broker.path as String] in
+      #expect(test_drop_rights() == 0)
+      let error = #expect(throws: BPFError.self) {
+        try BrokerClient(connectingTo: FilePath(path))
+      }
+      #expect(error?.kind == .permissionDenied)
+    }
+  }
+
+  @Test func clientsThatSendGarbageHangOrDie() throws {
+    let program = try EchoProgram()
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+    let before = try descriptors().count
+    var hanging: [CInt] = []
+    for _ in 0..<20 { hanging.append(mms_unix_connect(broker.path, 1000)) }
+    var generator = SplitMix(state: 7)
+    for round in 0..<300 {
+      let descriptor = mms_unix_connect(broker.path, 1000)
+      #expect(descriptor >= 0)
+      var bytes = [UInt8](repeating: 0, count: [0, 1, 5, 6, 64, 512, 513, 9000][round % 8])
+      for index in bytes.indices { bytes[index] = UInt8(truncatingIfNeeded: generator.next()) }
+      if round % 3 == 0, bytes.count >= 8 {
+        bytes.replaceSubrange(0..<6, with: [0x4D, 0x4D, 0x53, 0x42, 1, 1])
+      }
+      // Descriptors that nobody asked for, as well.
+      _ = mms_send_message(descriptor, bytes, bytes.count, [descriptor, 0], 2, 1)
+      if round % 2 == 0 {
+        var reply = [UInt8](repeating: 0, count: 8192)
+        var count = 0
+        _ = mms_receive_message(descriptor, &reply, reply.count, nil, &count, 1)
+      }
+      close(descriptor)  // half of them without taking the answer
+    }
+    // A client that asks and never reads does not stop the others.
+    let deaf = mms_unix_connect(broker.path, 100)
+    let request: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 1, 6, 0] + Array("echoes".utf8)
+    for _ in 0..<2000 {
+      if mms_send_message(deaf, request, request.count, nil, 0, 0) < 0 { break }
+    }
+    let client = try BrokerClient(connectingTo: FilePath(broker.path))
+    #expect(try client.open("echoes").map.info.id == program.object.map("echoes").info.id)
+    for descriptor in hanging + [deaf] { close(descriptor) }
+    let last = try BrokerClient(connectingTo: FilePath(broker.path))
+    #expect(try last.attachedPrograms() == ["repeat"])
+    // Its descriptors of the others are closed by the time it answers the last one's second request.
+    for _ in 0..<10 { _ = try last.attachedPrograms() }
+    #expect(try descriptors().count <= before + 4)
+  }
+
+  @Test func oneUserDoesNotTakeAllConnections() throws {
+    let program = try EchoProgram()
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+    let clients = try (0..<40).map { _ in try BrokerClient(connectingTo: FilePath(broker.path)) }
+    let served = clients.count { (try? $0.attachedPrograms()) != nil }
+    #expect(served == 32)
+  }
+
+  @Test func theEndOfTheBrokerIsNoticed() throws {
+    let program = try EchoProgram()
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+    let client = try BrokerClient(connectingTo: FilePath(broker.path))
+    let storage = try TaskLocalStorage<Echo>(from: client, "echoes")
+    #expect(try client.attachedPrograms() == ["repeat"])
+    program.object.detach()
+    #expect(try client.attachedPrograms() == [])
+    #expect(client.isConnected)
+    broker.stop()
+    #expect(!client.isConnected)
+    let error = #expect(throws: BPFError.self) { try client.attachedPrograms() }
+    #expect(error?.kind == .wrongState && error?.advice.contains("has ended") == true)
+    try storage.withCurrent { $0.said = 1 }  // the map is still there
+    let again = #expect(throws: BPFError.self) {
+      try BrokerClient(connectingTo: FilePath(broker.path))
+    }
+    #expect(again?.advice.contains("start it") == true)
+  }
+
+  @Test func brokersThatLie() throws {
+    let program = try EchoProgram()
+    let map = try program.object.map("echoes")
+    let other = try program.object.map("not_task_storage")
+    let prefix: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1]
+    let grant: (UInt32, [UInt8]) -> [UInt8] = { type, btf in
+      var bytes = prefix + [10, 6, 0] + Array("echoes".utf8)
+      withUnsafeBytes(of: type) { bytes += $0 }
+      bytes += [0, 0, 0, 0, 0, 0]
+      withUnsafeBytes(of: UInt32(btf.count)) { bytes += $0 }
+      return bytes + btf
+    }
+    let type = try map.info.btfValueTypeID
+    let replies: [(String, [UInt8], [BPFMap])] = [
+      ("nothing", prefix, []),
+      ("no descriptor", grant(type, []), []),
+      ("no type information", grant(type, []), [map]),
+      ("other type information", grant(type, [UInt8](repeating: 0xFF, count: 500)), [map]),
+      ("another type", grant(type + 1, []), [map]),
+      ("too many descriptors", grant(type, []), [map, map]),
+      ("a map of another type", grant(try other.info.btfValueTypeID, []), [other]),
+      ("a length that is too large", Array(grant(type, [1, 2, 3]).dropLast()), [map]),
+      ("programs", prefix + [11, 255, 255], []),
+      ("descriptors that were not asked for", prefix + [11, 0, 0], [map, map]),
+    ]
+    let before = try descriptors().count
+    for (what, reply, maps) in replies {
+      let path = "/tmp/mmapstorage-liar-\(UUID().uuidString)"
+      let listener = mms_unix_listen(path, 0o600)
+      defer {
+        close(listener)
+        unlink(path)
+      }
+      let client = try BrokerClient(connectingTo: FilePath(path), timeout: 2000)
+      let connection = mms_accept(listener)
+      let sent = maps.map { try? $0.duplicateDescriptor().rawValue }.compactMap(\.self)
+      #expect(mms_send_message(connection, reply, reply.count, sent, sent.count, 1) > 0)
+      for descriptor in sent { close(descriptor) }
+      if what.hasPrefix("descriptors that") {
+        #expect(try client.attachedPrograms() == [])
+      } else {
+        let error = #expect(throws: BPFError.self, "\(what)") { try client.open("echoes") }
+        #expect(
+          [.invalidObject, .wrongType].contains(error?.kind),
+          "\(what): \(String(describing: error))"
+        )
+      }
+      close(connection)
+    }
+    #expect(try descriptors().count == before)
+    // One that does not answer.
+    let path = "/tmp/mmapstorage-liar-\(UUID().uuidString)"
+    let listener = mms_unix_listen(path, 0o600)
+    defer {
+      close(listener)
+      unlink(path)
+    }
+    let client = try BrokerClient(connectingTo: FilePath(path), timeout: 50)
+    let error = #expect(throws: BPFError.self) { try client.open("echoes") }
+    #expect(error?.advice.contains("did not answer in time") == true)
+  }
+
+  @Test func aReadOnlyOffer() throws {
+    let program = try EchoProgram(allowing: [.lookup])
+    let broker = try RunningBroker([
+      BrokerOffer(program.object, map: "echoes", as: "look", isReadOnly: true)
+    ])
+    let client = try BrokerClient(connectingTo: FilePath(broker.path))
+    let opened = try client.open("look")
+    #expect(try opened.map.info.isWritable == false)
+    try program.storage().withCurrent { $0.said = 9 }
+    let storage = try TaskLocalStorage<Echo>(from: client, "look")
+    #expect(try storage.value(of: .current)?.said == 9)
+    #expect(throws: BPFError.self) { try storage.setValue(Echo(), of: .current) }
+  }
+}
+
+/// A broker that runs on a thread of its own.
+private final class RunningBroker {
+  let path: String
+  let lines = Box<[String]>([])
+  private var server: BrokerServer?
+  private var thread: TestThread?
+
+  init(
+    _ offers: [BrokerOffer],
+    policy: BrokerPolicy = BrokerPolicy(users: [0, 65534]),
+    permissions: FilePermissions = [.ownerReadWrite, .groupReadWrite, .otherReadWrite]
+  ) throws {
+    path = "/tmp/mmapstorage-broker-\(UUID().uuidString)"
+    let socket = try BrokerServer.listen(at: FilePath(path), permissions: permissions)
+    defer { try? socket.close() }
+    let lines = lines
+    let server = try BrokerServer(
+      socket: socket,
+      offers: offers,
+      policy: policy,
+      log: { line in lines.change { $0.append(line) } }
+    )
+    self.server = server
+    thread = try TestThread { try server.run() }
+  }
+
+  func stop() {
+    guard let running = server else { return }
+    running.stop()
+    try? thread?.join()
+    thread = nil
+    server = nil
+  }
+
+  deinit {
+    stop()
+    unlink(path)
+  }
+}
+
+private struct SplitMix: RandomNumberGenerator {
+  var state: UInt64
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+import CTestSupport
+import Glibc
+import MmapStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Objects whose maps, programs and links are pinned.
+@Suite(.liveKernel, .threadPidfds) struct PinnedLoadingTests {
+  @Test(arguments: LiveKernel.backends)
+  func aRestartedServiceUsesWhatItPinned(_ backend: BackendKind) throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let first = try echo(allowing: [backend])
+      #expect(try first.loadAndAttach(pinnedIn: directory) == .created)
+      let storage = try TaskLocalStorage<Echo>(map: first.map("echoes"))
+      try storage.withCurrent { $0.said = 7 }
+      let id = try first.map("echoes").info.id
+      let pins = BPFPinDirectory(directory)
+      let link = try BPFLink(pinnedAt: pins.link("repeat")).info.id
+      first.close()
+
+      let second = try echo(allowing: [backend])
+      #expect(try second.loadAndAttach(pinnedIn: directory) == .reused)
+      #expect(try second.map("echoes").info.id == id)
+      #expect(second.attachedPrograms == ["repeat"])
+      #expect(try BPFLink(pinnedAt: pins.link("repeat")).info.id == link)
+      let again = try TaskLocalStorage<Echo>(map: second.map("echoes"))
+      #expect(again.backend.kind == backend)
+      _ = getppid()
+      // One program counted, once.
+      #expect(
+        try again.withCurrent { [$0.calls, UInt64($0.said), UInt64($0.heard)] } == [1, 7, 7]
+      )
+      #expect(try pins.attachedPrograms() == ["repeat"])
+    }
+  }
+
+  @Test func programsSurviveALoaderThatIsKilled() async throws {
+    try await withBPFFileSystem { root in
+      let path = root.appending("service").string
+      let tgid = getpid()
+      await #expect(processExitsWith: .signal(SIGKILL)) {
+        [path = path as String, tgid = tgid as Int32] in
+        try echo(tgid: tgid).loadAndAttach(pinnedIn: FilePath(path))
+        kill(getpid(), SIGKILL)
+      }
+      let pins = BPFPinDirectory(FilePath(path))
+      let storage = try TaskLocalStorage<Echo>(pinnedAt: pins.map("echoes"))
+      try storage.withCurrent { $0.said = 11 }
+      _ = getppid()
+      #expect(try storage.withCurrent { $0.heard } == 11)
+
+      // A client notices that the programs are gone.
+      #expect(try pins.attachedPrograms() == ["repeat"])
+      try BPFLink(pinnedAt: pins.link("repeat")).unpin(at: pins.link("repeat"))
+      #expect(try pins.attachedPrograms() == [])
+      let calls = try storage.withCurrent { $0.calls }
+      // The kernel frees a raw tracepoint's link after a grace period, and detaches it before.
+      _ = getppid()
+      #expect(try storage.withCurrent { $0.calls } == calls)
+    }
+  }
+
+  @Test func otherConstantsDoNotFit() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let first = try echo()
+      try first.loadAndAttach(pinnedIn: directory)
+      first.close()
+      let other = try echo(tgid: 1)
+      let error = try #require(throws: BPFError.self) {
+        try other.loadAndAttach(pinnedIn: directory)
+      }
+      #expect(error.kind == .pinMismatch)
+      #expect(error.details == "program 'repeat': the pinned program has other constants")
+      #expect(error.advice.contains("ifDifferent: .replace"))
+      let pins = BPFPinDirectory(directory)
+      let map = try BPFMap(pinnedAt: pins.map("echoes")).info.id
+      let link = try BPFLink(pinnedAt: pins.link("repeat")).info.id
+
+      let replacing = try echo(tgid: 1)
+      #expect(
+        try replacing.loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced
+      )
+      #expect(try BPFMap(pinnedAt: pins.map("echoes")).info.id == map)
+      #expect(try BPFLink(pinnedAt: pins.link("repeat")).info.id != link)
+      replacing.close()
+      let last = try echo(tgid: 1)
+      #expect(try last.loadAndAttach(pinnedIn: directory) == .reused)
+    }
+  }
+
+  @Test func anotherLayoutIsRefusedWithATable() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let old = try BPFObject(.echoOld)
+      try old.loadAndAttach(pinnedIn: directory)
+      let new = try echo()
+      let error = try #require(throws: BPFError.self) {
+        try new.loadAndAttach(pinnedIn: directory)
+      }
+      #expect(error.kind == .pinMismatch)
+      #expect(error.details.contains("map 'echoes': the layouts differ"))
+      #expect(error.details.contains("!  said"), "\(error)")
+      old.close()
+      let replacing = try echo()
+      #expect(
+        try replacing.loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced
+      )
+      let storage = try TaskLocalStorage<Echo>(
+        pinnedAt: BPFPinDirectory(directory).map("echoes")
+      )
+      try storage.withCurrent { $0.said = 3 }
+      _ = getppid()
+      #expect(try storage.withCurrent { $0.heard } == 3)
+    }
+  }
+
+  @Test func aMissingPinIsMadeAgain() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      try echo().loadAndAttach(pinnedIn: directory)
+      let pins = BPFPinDirectory(directory)
+      let map = try BPFMap(pinnedAt: pins.map("echoes")).info.id
+      for path in [pins.link("repeat"), pins.program("repeat")] {
+        unlink(path.string)
+        let object = try echo()
+        #expect(try object.loadAndAttach(pinnedIn: directory) == .replaced)
+        #expect(try BPFMap(pinnedAt: pins.map("echoes")).info.id == map)
+        #expect(try pins.attachedPrograms() == ["repeat"])
+      }
+      // The program that is attached uses a map that is not pinned any more.
+      unlink(pins.map("echoes").string)
+      #expect(try echo().loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced)
+      #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)
+    }
+  }
+
+  @Test func globalVariablesKeepTheirValues() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let first = try BPFObject(.taskCounters)
+      try first.loadAndAttach(pinnedIn: directory)
+      try first.setGlobal("total", to: UInt64(99))
+      first.close()
+      let second = try BPFObject(.taskCounters)
+      #expect(try second.loadAndAttach(pinnedIn: directory) == .reused)
+      #expect(try second.global("total", as: UInt64.self) == 99)
+    }
+  }
+
+  @Test func servicesThatStartAtTheSameTime() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let outcomes = Box<[BPFPinOutcome]>([])
+      let threads = try (0..<4).map { _ in
+        try TestThread {
+          let outcome = try echo().loadAndAttach(pinnedIn: directory)
+          outcomes.change { $0.append(outcome) }
+        }
+      }
+      for thread in threads { try thread.join() }
+      let made = outcomes.get()
+      #expect(made.count { $0 == .created } == 1 && made.count { $0 == .reused } == 3, "\(made)")
+    }
+  }
+
+  @Test func onlyTheGroupOfTheMapsMayOpenThem() async throws {
+    try await withBPFFileSystem { root in
+      let group: UInt32 = 65534
+      let directory = root.appending("service")
+      try echo().loadAndAttach(pinnedIn: directory, attributes: .readableByGroup(group))
+      let pins = BPFPinDirectory(directory)
+      #expect(try mode(pins.map("echoes")) == [0o640, 0, group])
+      #expect(try mode(pins.link("repeat")) == [0o600, 0, 0])
+      #expect(try mode(directory) == [0o750, 0, group])
+      let path = directory.string
+      await #expect(processExitsWith: .success) { [path = path as String] in
+        #expect(test_drop_rights() == 0)  // user and group 65534
+        let pins = BPFPinDirectory(FilePath(path))
+        let map = try BPFMap(pinnedAt: pins.map("echoes"), readOnly: true)
+        #expect(try map.info.isWritable == false)
+        let error = #expect(throws: BPFError.self) { try BPFMap(pinnedAt: pins.map("echoes")) }
+        #expect(error?.kind == .permissionDenied)
+        #expect(throws: BPFError.self) { try BPFLink(pinnedAt: pins.link("repeat")) }
+        #expect(throws: BPFError.self) { try BPFProgram(pinnedAt: pins.program("repeat")) }
+        #expect(try pins.attachedPrograms() == ["repeat"])
+      }
+      // The caller's attributes also hold for pins that are there.
+      try echo().loadAndAttach(pinnedIn: directory)
+      #expect(try mode(pins.map("echoes")) == [0o600, 0, group])
+      #expect(try mode(directory) == [0o700, 0, group])
+      await #expect(processExitsWith: .success) { [path = path as String] in
+        #expect(test_drop_rights() == 0)
+        let pins = BPFPinDirectory(FilePath(path))
+        let error = #expect(throws: BPFError.self) {
+          try BPFMap(pinnedAt: pins.map("echoes"), readOnly: true)
+        }
+        #expect(error?.kind == .permissionDenied)
+        #expect(error?.advice.contains("may not enter '\(path)'") == true)
+      }
+    }
+  }
+
+  @Test func theFileSystemIsMountedWhereThereIsNone() async {
+    await #expect(processExitsWith: .success) {
+      try #require(test_leave_bpffs() == 0)
+      #expect(!BPFFileSystem.contains("/sys/fs/bpf"))
+      let opening = #expect(throws: BPFError.self) { try BPFMap(pinnedAt: "/sys/fs/bpf/x") }
+      #expect(opening?.advice.contains("mount -t bpf bpf /sys/fs/bpf") == true)
+
+      let object = try echo()
+      #expect(seteuid(65534) == 0)
+      let refused = #expect(throws: BPFError.self) {
+        try BPFFileSystem.createDirectory("/sys/fs/bpf/service")
+      }
+      #expect(seteuid(0) == 0)
+      #expect(refused?.kind == .permissionDenied)
+      #expect(refused?.advice.contains("mount -t bpf bpf /sys/fs/bpf") == true)
+      #expect(refused?.advice.contains("create the directory") == false)
+
+      try object.loadAndAttach(pinnedIn: "/sys/fs/bpf/service")
+      #expect(BPFFileSystem.contains("/sys/fs/bpf"))
+      try object.map("echoes").pin(at: "/sys/fs/bpf/alone")
+      #expect(try BPFMap(pinnedAt: "/sys/fs/bpf/alone").info.id == object.map("echoes").info.id)
+    }
+  }
+
+  @Test func aLinkKeepsItsProgramAttached() throws {
+    let object = try echo()
+    try object.load()
+    let early = #expect(throws: BPFError.self) { try object.link(ofProgram: "repeat") }
+    #expect(early?.kind == .wrongState)
+    try object.attach()
+    let storage = try TaskLocalStorage<Echo>(map: object.map("echoes"))
+    try storage.withCurrent { $0.said = 5 }
+    let link = try object.link(ofProgram: "repeat")
+    #expect(try link.info.programID == object.program("repeat").info.id)
+    object.close()
+    _ = getppid()
+    #expect(try storage.withCurrent { $0.heard } == 5)
+    withExtendedLifetime(link) {}
+  }
+}
+
+/// echo.bpf.c for a process, not loaded.
+private func echo(
+  tgid: Int32 = getpid(),
+  allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
+) throws -> BPFObject {
+  let object = try BPFObject(.echo, allowing: backends)
+  try object.setGlobal("target_tgid", to: tgid)
+  return object
+}
+
+/// Permissions, owner and group.
+private func mode(_ path: FilePath) throws -> [UInt32] {
+  var info = stat()
+  guard stat(path.string, &info) == 0 else { throw Errno(rawValue: errno) }
+  return [info.st_mode & 0o7777, info.st_uid, info.st_gid]
+}

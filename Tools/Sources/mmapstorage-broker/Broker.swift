@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Glibc
+import Logging
+import MmapStorage
+import MmapStorageBroker
+import ServiceLifecycle
+import SystemPackage
+import UnixSignals
+
+@main
+struct Broker: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "mmapstorage-broker",
+    abstract:
+      "Loads BPF programs and hands their task storage maps to processes without capabilities.",
+    discussion: """
+      Needs CAP_BPF and CAP_PERFMON. Uses the socket that systemd passes, or creates one. Clients connect \
+      with BrokerClient of the library MmapStorageBroker. Ends with status 0 on SIGTERM and SIGINT.
+      """
+  )
+
+  @Argument(help: "The object file.")
+  var object: String
+
+  @Option(help: "A map to offer. May be repeated. Default: each task storage map of the object.")
+  var map: [String] = []
+
+  @Option(help: "Serve this user, by name or id. May be repeated.")
+  var user: [String] = []
+
+  @Option(help: "Serve members of this group, by name or id. May be repeated.")
+  var group: [String] = []
+
+  @Option(help: "Create this socket. Default: the socket from systemd.")
+  var socket: String?
+
+  @Option(help: "The permissions of the created socket, in octal.")
+  var socketMode = "0666"
+
+  @Option(help: "Pin maps, programs and links in this directory, and use what is pinned there.")
+  var pins: String?
+
+  @Flag(help: "Replace what is pinned if it does not fit the object.")
+  var replace = false
+
+  @Flag(help: "Clients may only look values up. Needs CAP_SYS_ADMIN.")
+  var readOnly = false
+
+  func validate() throws {
+    guard !user.isEmpty || !group.isEmpty else {
+      throw ValidationError("name whom to serve with --user or --group")
+    }
+    guard let mode = UInt32(socketMode, radix: 8), mode <= 0o777 else {
+      throw ValidationError("--socket-mode is an octal number up to 0777")
+    }
+    if replace, pins == nil { throw ValidationError("--replace needs --pins") }
+  }
+
+  func run() async throws {
+    let policy = BrokerPolicy(
+      users: Set(try user.map(Self.userID)),
+      groups: Set(try group.map(Self.groupID))
+    )
+    let opened = try BPFObject(contentsOf: FilePath(object))
+    var attached: (@Sendable () -> [String])?
+    if let pins {
+      try opened.loadAndAttach(
+        pinnedIn: FilePath(pins),
+        ifDifferent: replace ? .replace : .refuse
+      )
+      let directory = BPFPinDirectory(FilePath(pins))
+      attached = { (try? directory.attachedPrograms()) ?? [] }
+    } else {
+      try opened.load()
+      try opened.attach()
+    }
+    let names =
+      map.isEmpty
+      ? try opened.maps().filter { try $0.info.type == .taskStorage }.map(\.name) : map
+    let offers = try names.map { try BrokerOffer(opened, map: $0, isReadOnly: readOnly) }
+
+    let logger = Logger(label: "mmapstorage-broker")
+    let listener = try listeningSocket()
+    defer { if let socket { unlink(socket) } }
+    let server = try BrokerServer(
+      socket: listener,
+      offers: offers,
+      policy: policy,
+      attachedPrograms: attached,
+      log: { logger.warning("\($0)") }
+    )
+    logger.info(
+      "offering maps",
+      metadata: ["maps": .array(names.map { .string($0) })]
+    )
+    let group = ServiceGroup(
+      configuration: .init(
+        services: [BrokerService(server: server)],
+        gracefulShutdownSignals: [.sigterm, .sigint],
+        logger: logger
+      )
+    )
+    try await group.run()
+  }
+
+  private func listeningSocket() throws -> FileDescriptor {
+    if let socket {
+      let mode = UInt32(socketMode, radix: 8) ?? 0o666
+      return try BrokerServer.listen(
+        at: FilePath(socket),
+        permissions: FilePermissions(rawValue: mode)
+      )
+    }
+    // sd_listen_fds(3)
+    guard environment("LISTEN_PID") == "\(getpid())", environment("LISTEN_FDS") == "1" else {
+      throw BrokerError("no socket from systemd; start it with the socket unit, or pass --socket")
+    }
+    let descriptor = FileDescriptor(rawValue: 3)
+    var type: CInt = 0
+    var size = socklen_t(MemoryLayout.size(ofValue: type))
+    guard getsockopt(descriptor.rawValue, SOL_SOCKET, SO_TYPE, &type, &size) == 0,
+      type == CInt(SOCK_SEQPACKET.rawValue)
+    else {
+      throw BrokerError("the socket from systemd is of another type; use ListenSequentialPacket=")
+    }
+    return descriptor
+  }
+
+  private func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+
+  private static func userID(_ text: String) throws -> UInt32 {
+    if let id = UInt32(text) { return id }
+    guard let entry = getpwnam(text) else { throw BrokerError("there is no user '\(text)'") }
+    return entry.pointee.pw_uid
+  }
+
+  private static func groupID(_ text: String) throws -> UInt32 {
+    if let id = UInt32(text) { return id }
+    guard let entry = getgrnam(text) else { throw BrokerError("there is no group '\(text)'") }
+    return entry.pointee.gr_gid
+  }
+}
+
+struct BrokerError: Error, CustomStringConvertible {
+  var description: String
+
+  init(_ description: String) { self.description = description }
+}
+
+/// Runs the server on a thread of its own until the service is shut down.
+struct BrokerService: Service {
+  let server: BrokerServer
+
+  func run() async throws {
+    try await withGracefulShutdownHandler {
+      try await withCheckedThrowingContinuation { continuation in
+        let call = ThreadCall {
+          continuation.resume(with: Result { try server.run() })
+        }
+        if let error = call.start() { continuation.resume(throwing: error) }
+      }
+    } onGracefulShutdown: {
+      server.stop()
+    }
+  }
+}
+
+/// A closure that a new thread runs.
+private final class ThreadCall {
+  private let body: () -> Void
+
+  init(_ body: @escaping () -> Void) { self.body = body }
+
+  /// - Returns: The error if there is no thread; `body` does not run then.
+  func start() -> Errno? {
+    let retained = Unmanaged.passRetained(self)
+    var thread = pthread_t()
+    let code = pthread_create(
+      &thread,
+      nil,
+      { argument in
+        guard let argument else { return nil }
+        Unmanaged<ThreadCall>.fromOpaque(argument).takeRetainedValue().body()
+        return nil
+      },
+      retained.toOpaque()
+    )
+    guard code != 0 else {
+      pthread_detach(thread)
+      return nil
+    }
+    retained.release()
+    return Errno(rawValue: code)
+  }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import MmapStorage
+
+struct Dump: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Shows the value of every task in a map, of all processes, also in user pages."
+  )
+
+  @OptionGroup var options: ValueOptions
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  func run() throws {
+    let (reader, fields) = try options.makeReader()
+    let values = try options.values(reader)
+    if json {
+      print(try JSON.array(values.map { JSON($0, fields) }).text())
+    } else {
+      TextTable(values, fields).printed()
+    }
+  }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import MmapStorage
+
+/// A JSON document.
+enum JSON: Encodable {
+  case null
+  case bool(Bool)
+  case signed(Int64)
+  case unsigned(UInt64)
+  case number(Double)
+  case string(String)
+  case array([JSON])
+  case object([String: JSON])
+
+  static func int(_ value: some BinaryInteger) -> JSON { .signed(Int64(truncatingIfNeeded: value)) }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    switch self {
+    case .null: try container.encodeNil()
+    case .bool(let value): try container.encode(value)
+    case .signed(let value): try container.encode(value)
+    case .unsigned(let value): try container.encode(value)
+    case .number(let value):
+      // JSON has no infinity and no NaN.
+      if value.isFinite { try container.encode(value) } else { try container.encode("\(value)") }
+    case .string(let value): try container.encode(value)
+    case .array(let value): try container.encode(value)
+    case .object(let value): try container.encode(value)
+    }
+  }
+
+  /// The document as text: on several lines, or on one.
+  func text(onOneLine: Bool = false) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    if !onOneLine { encoder.outputFormatting.insert(.prettyPrinted) }
+    return String(decoding: try encoder.encode(self), as: UTF8.self)
+  }
+
+  init(_ value: FieldValue) {
+    self =
+      switch value {
+      case .signed(let number): .signed(number)
+      case .unsigned(let number): .unsigned(number)
+      case .floatingPoint(let number): .number(number)
+      case .boolean(let value): .bool(value)
+      case .text(let text): .string(text)
+      case .array(let elements): .array(elements.map(JSON.init))
+      case .structure(let members):
+        .object(
+          Dictionary(
+            members.map { ($0.name, JSON($0.value)) },
+            uniquingKeysWith: { first, _ in first }
+          )
+        )
+      case .bytes: .string(value.description)
+      }
+  }
+
+  init(_ value: UntypedTaskValue, _ fields: [ValueLayout.Field]) {
+    let task = value.task
+    self = .object([
+      "thread": .int(task.thread.rawValue),
+      "process": .int(task.processID),
+      "threadName": .string(task.threadName),
+      "processName": .string(task.processName),
+      "user": .int(task.userID),
+      "startTime": .unsigned(task.startTime),
+      "value": .object(
+        Dictionary(
+          fields.map { ($0.name, JSON($0.value(in: value.bytes))) },
+          uniquingKeysWith: { first, _ in first }
+        )
+      ),
+    ])
+  }
+}

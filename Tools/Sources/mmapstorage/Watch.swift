@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Foundation
+import MmapStorage
+import SystemPackage
+
+struct Watch: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Shows the values of a map again and again, and marks what changed.",
+    discussion: """
+      In a terminal the table is redrawn, and '*' marks a field that changed since the last time. In a \
+      pipe, and with --json, there is a line for each value that is new or has changed.
+      """
+  )
+
+  @OptionGroup var options: ValueOptions
+
+  @Option(help: "Seconds between two readings.")
+  var interval = 1.0
+
+  @Option(help: "End after this many readings.")
+  var count: Int?
+
+  @Flag(help: "Print a JSON object on a line for each value that is new or has changed.")
+  var json = false
+
+  func validate() throws {
+    guard interval >= 0.01, interval <= 86_400 else {
+      throw ValidationError("--interval is 0.01 to 86400 seconds")
+    }
+    if let count, count < 1 { throw ValidationError("--count is 1 or more") }
+  }
+
+  func run() throws {
+    let (reader, fields) = try options.makeReader()
+    let redraws = isatty(STDOUT_FILENO) == 1 && !json
+    var last: [TaskKey: [UInt8]] = [:]
+    var readings = 0
+    while true {
+      let values = try options.values(reader)
+      let isFirst = readings == 0
+      func hasChanged(_ value: UntypedTaskValue, _ field: ValueLayout.Field) -> Bool {
+        guard let old = last[TaskKey(value)] else { return !isFirst }
+        return field.value(in: old) != field.value(in: value.bytes)
+      }
+      if redraws {
+        try redraw(values, fields, changed: hasChanged)
+      } else {
+        for value in values {
+          let isNew = last[TaskKey(value)] == nil
+          let changed = fields.filter { hasChanged(value, $0) }
+          if isNew || !changed.isEmpty {
+            try printLine(value, fields, changed: Set(changed.map(\.name)))
+          }
+        }
+      }
+      last = Dictionary(
+        values.map { (TaskKey($0), $0.bytes) },
+        uniquingKeysWith: { first, _ in first }
+      )
+      readings += 1
+      if let count, readings >= count { return }
+      Thread.sleep(forTimeInterval: interval)
+    }
+  }
+
+  private func printLine(
+    _ value: UntypedTaskValue,
+    _ fields: [ValueLayout.Field],
+    changed: Set<String>
+  ) throws {
+    let task = value.task
+    if json {
+      guard case .object(var object) = JSON(value, fields) else { return }
+      object["changed"] = .array(changed.sorted().map(JSON.string))
+      object["time"] = .number(Date().timeIntervalSince1970)
+      try write(JSON.object(object).text(onOneLine: true) + "\n")
+      return
+    }
+    let text = fields.map {
+      "\($0.name)=\(changed.contains($0.name) ? "*" : "")\($0.value(in: value.bytes).cell)"
+    }.joined(separator: " ")
+    try write(
+      "\(printable(task.processName))[\(task.processID)] \(printable(task.threadName))"
+        + "[\(task.thread)] \(text)\n"
+    )
+  }
+
+  /// Writes without a buffer, so that a reader of the pipe gets each line at once.
+  private func write(_ text: String) throws {
+    _ = try FileDescriptor.standardOutput.writeAll(text.utf8)
+  }
+
+  private func redraw(
+    _ values: [UntypedTaskValue],
+    _ fields: [ValueLayout.Field],
+    changed: (UntypedTaskValue, ValueLayout.Field) -> Bool
+  ) throws {
+    var size = winsize()
+    let isKnown = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_row > 3
+    let (height, width) = isKnown ? (Int(size.ws_row), Int(size.ws_col)) : (24, 80)
+    var lines = TextTable(values, fields, changed: changed).lines()
+    let omitted = lines.count - (height - 2)
+    if omitted > 0 { lines = lines.prefix(height - 3) + ["… \(omitted + 1) more"] }
+    // Home, and erase the rest of each line and of the screen: no flicker.
+    var text = "\u{1B}[Hmap \(printable(options.map)), every \(interval) s\u{1B}[K\n"
+    for line in lines { text += line.prefix(width) + "\u{1B}[K\n" }
+    try write(text + "\u{1B}[J")
+  }
+}
+
+/// Tells a task from a later one with the same id.
+private struct TaskKey: Hashable {
+  var thread: Int32
+  var start: UInt64
+
+  init(_ value: UntypedTaskValue) {
+    thread = value.task.thread.rawValue
+    start = value.task.startTime
+  }
+}

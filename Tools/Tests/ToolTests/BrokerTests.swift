@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import MmapStorage
+import MmapStorageBroker
+import SystemPackage
+import Testing
+
+/// The broker as a service: a process with two capabilities, and clients.
+@Suite(.liveKernel, .serialized) struct BrokerTests {
+  @Test func aServiceWithTwoCapabilities() throws {
+    let broker = try BrokerProcess(["--user", "0", "--map", "tool_requests"])
+    defer { broker.end() }
+    let client = try broker.connect()
+    let storage = try TaskLocalStorage<ToolRequest>(from: client, "tool_requests")
+    try storage.withCurrent { $0.id = 8 }
+    #expect(try storage.withCurrent { $0.id } == 8)
+    #expect(try client.attachedPrograms() == ["count"])
+    // The tool sees the value by the broker's map.
+    let values = try #require(
+      try ToolRun(["dump", "\(try client.open("tool_requests").map.info.id)", "--json"]).json()
+        as? [[String: Any]]
+    )
+    #expect(values.contains { $0["process"] as? Int == Int(getpid()) })
+
+    broker.process.terminate()  // SIGTERM
+    broker.process.waitUntilExit()
+    #expect(broker.process.terminationReason == .exit && broker.process.terminationStatus == 0)
+    #expect(!client.isConnected)
+    #expect(try storage.withCurrent { $0.id } == 8)
+  }
+
+  @Test func aBrokerThatIsKilledAndRestarted() throws {
+    try withBPFFileSystem { directory in
+      let pins = directory.appending("broker").string
+      let first = try BrokerProcess(["--user", "0", "--pins", pins], capable: false)
+      let client = try first.connect()
+      let map = try client.open("tool_requests").map.info.id
+      first.end()  // SIGKILL
+      #expect(!client.isConnected)
+      #expect(try BPFPinDirectory(FilePath(pins)).attachedPrograms() == ["count"])
+
+      let second = try BrokerProcess(["--user", "0", "--pins", pins], capable: false)
+      defer { second.end() }
+      let again = try second.connect()
+      #expect(try again.open("tool_requests").map.info.id == map)
+      #expect(try again.attachedPrograms() == ["count"])
+      unlink(pins + "/links/count")
+      #expect(try again.attachedPrograms() == [])
+    }
+  }
+
+  @Test func whomItServes() throws {
+    let broker = try BrokerProcess(["--group", "65534"])
+    defer { broker.end() }
+    let client = try broker.connect()
+    let error = #expect(throws: BPFError.self) { try client.open("tool_requests") }
+    #expect(error?.kind == .permissionDenied)
+    #expect(try ToolRun(["/dev/null"], tool: "mmapstorage-broker").status == 64)
+    let noSocket = try ToolRun([broker.object, "--user", "0"], tool: "mmapstorage-broker")
+    #expect(noSocket.status == 1 && noSocket.errors.contains("pass --socket"), "\(noSocket)")
+    let noRights = try ToolRun(
+      [broker.object, "--user", "0", "--socket", "/tmp/x"],
+      tool: "mmapstorage-broker",
+      as: 65534
+    )
+    #expect(noRights.status == 1 && noRights.errors.contains("CAP_BPF"), "\(noRights)")
+  }
+
+  @Test func theUnitsAreValid() throws {
+    let analyze = "/usr/bin/systemd-analyze"
+    guard access(analyze, X_OK) == 0 else { try Test.cancel("there is no systemd-analyze here") }
+    let units = FilePath(#filePath).removingLastComponent().removingLastComponent()
+      .removingLastComponent().appending("systemd")
+    let directory = "/tmp/mmapstorage-units-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(
+      atPath: directory,
+      withIntermediateDirectories: false
+    )
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    for name in ["mmapstorage-broker.service", "mmapstorage-broker.socket"] {
+      let text = try String(contentsOfFile: units.appending(name).string, encoding: .utf8)
+      // The program need not be installed to check the rest.
+      try text.replacingOccurrences(of: "/usr/local/bin/mmapstorage-broker", with: "/bin/true")
+        .write(toFile: directory + "/" + name, atomically: true, encoding: .utf8)
+    }
+    let process = Process()
+    process.executableURL = URL(filePath: analyze)
+    process.arguments = [
+      "verify", "--man=no", directory + "/mmapstorage-broker.service",
+      directory + "/mmapstorage-broker.socket",
+    ]
+    let errors = Pipe()
+    process.standardError = errors
+    try process.run()
+    let text = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0, "\(text)")
+    #expect(!text.contains("mmapstorage-broker"), "\(text)")
+  }
+}
+
+/// A running mmapstorage-broker that got its socket as from systemd.
+private final class BrokerProcess {
+  let process = Process()
+  let object: String
+  private let path: String
+
+  // `capable`: as user 65533 with CAP_BPF and CAP_PERFMON, instead of as root.
+  init(_ arguments: [String], capable: Bool = true) throws {
+    let name = UUID().uuidString
+    path = "/tmp/mmapstorage-\(name).sock"
+    object = "/tmp/mmapstorage-\(name).bpf.o"
+    try Data(BPFObjectImage.requests.bytes).write(to: URL(filePath: object))
+    let socket = try BrokerServer.listen(at: FilePath(path))
+    defer { try? socket.close() }
+    let tool = Process()
+    try tool.set("mmapstorage-broker", [], as: nil)
+    let program = tool.executableURL?.path ?? ""
+    let rights =
+      capable
+      ? "setpriv --reuid=65533 --regid=65533 --clear-groups --inh-caps=-all,+bpf,+perfmon "
+        + "--ambient-caps=-all,+bpf,+perfmon --bounding-set=-all,+bpf,+perfmon --no-new-privs " : ""
+    process.executableURL = URL(filePath: "/bin/sh")
+    process.arguments = [
+      "-c",
+      "export LISTEN_PID=$$ LISTEN_FDS=1; exec 3<&0 0</dev/null; exec \(rights)\"$0\" \"$@\"",
+      program, object,
+    ]
+    process.arguments? += arguments
+    process.standardInput = FileHandle(fileDescriptor: socket.rawValue, closeOnDealloc: false)
+    process.standardOutput = FileHandle.nullDevice
+    try process.run()
+  }
+
+  /// The socket is there before the broker is, so the first request waits for it to load its programs.
+  func connect() throws -> BrokerClient {
+    try BrokerClient(connectingTo: FilePath(path), timeout: 60_000)
+  }
+
+  /// Kills it.
+  func end() {
+    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+    process.waitUntilExit()
+  }
+
+  deinit {
+    end()
+    unlink(path)
+    unlink(object)
+  }
+}

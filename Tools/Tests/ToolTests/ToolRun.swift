@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import MmapStorage
+import SystemPackage
+import Testing
+
+/// A run of a tool to its end.
+struct ToolRun {
+  var status: Int32
+  var output: String
+  var errors: String
+
+  init(_ arguments: [String], tool: String = "mmapstorage", as user: Int? = nil) throws {
+    let process = Process()
+    let output = Pipe()
+    let errors = Pipe()
+    try process.set(tool, arguments, as: user)
+    process.standardOutput = output
+    process.standardError = errors
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+    // Errors are short, so they fit into the pipe.
+    let text = output.fileHandleForReading.readDataToEndOfFile()
+    let errorText = errors.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    status = process.terminationStatus
+    self.output = String(decoding: text, as: UTF8.self)
+    self.errors = String(decoding: errorText, as: UTF8.self)
+  }
+
+  func json() throws -> Any {
+    try JSONSerialization.jsonObject(with: Data(output.utf8))
+  }
+}
+
+extension Process {
+  /// Runs a tool of this package, also as another user without any capability.
+  func set(_ tool: String, _ arguments: [String], as user: Int?) throws {
+    let path = try tools.appending(tool).string
+    guard let user else {
+      executableURL = URL(filePath: path)
+      self.arguments = arguments
+      return
+    }
+    executableURL = URL(filePath: "/usr/bin/setpriv")
+    self.arguments =
+      [
+        "--reuid=\(user)", "--regid=\(user)", "--clear-groups", "--inh-caps=-all",
+        "--bounding-set=-all", "--no-new-privs", path,
+      ] + arguments
+  }
+}
+
+/// A directory with the tools that every user may enter.
+private var tools: FilePath {
+  get throws { try copied.get() }
+}
+
+private let copied = Result<FilePath, any Error> {
+  let products = FilePath(CommandLine.arguments[0]).removingLastComponent()
+  let directory = URL(filePath: "/tmp/mmapstorage-tools-\(getpid())")
+  try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+  chmod(directory.path, 0o755)
+  for name in ["mmapstorage", "mmapstorage-broker", "request-service"] {
+    let from = URL(filePath: products.appending(name).string)
+    guard FileManager.default.fileExists(atPath: from.path) else { continue }
+    try FileManager.default.copyItem(at: from, to: directory.appending(path: name))
+  }
+  atexit { try? FileManager.default.removeItem(atPath: "/tmp/mmapstorage-tools-\(getpid())") }
+  return FilePath(directory.path)
+}
+
+/// `struct tool_request` of requests.bpf.c.
+struct ToolRequest: MapValue {
+  var id: UInt64
+  var calls: UInt64
+  var priority: UInt32
+  var route: InlineArray<12, CChar>
+}
+
+/// requests.bpf.c, which counts for this process.
+struct Requests {
+  let object: BPFObject
+  let storage: TaskLocalStorage<ToolRequest>
+  let id: UInt32
+
+  init() throws {
+    object = try BPFObject(.requests)
+    try object.setGlobal("target_tgid", to: getpid())
+    try object.load()
+    try object.attach()
+    storage = try TaskLocalStorage(map: object.map("tool_requests"))
+    id = try object.map("tool_requests").info.id
+  }
+}
+
+/// Runs the body with a BPF file system of its own.
+func withBPFFileSystem(_ body: (FilePath) throws -> Void) throws {
+  let directory = "/tmp/mmapstorage-bpffs-\(UUID().uuidString)"
+  guard mkdir(directory, 0o755) == 0, mount("bpf", directory, "bpf", 0, "mode=0755") == 0 else {
+    throw Errno(rawValue: errno)
+  }
+  defer {
+    umount2(directory, CInt(MNT_DETACH))
+    rmdir(directory)
+  }
+  try body(FilePath(directory))
+}
+
+/// Why BPF cannot be used here, or nil.
+let obstacle: String? = {
+  do {
+    _ = try Requests()
+    return nil
+  } catch {
+    return "\(error)"
+  }
+}()
+
+extension Trait where Self == ConditionTrait {
+  /// Skips the test where BPF does not work and nobody insists on it.
+  static var liveKernel: Self {
+    let required = getenv("MMAPSTORAGE_REQUIRE").map { String(cString: $0) } ?? ""
+    return .enabled(
+      if: obstacle == nil || required.split(separator: ",").contains("live"),
+      "no BPF here: \(obstacle ?? "")"
+    )
+  }
+}

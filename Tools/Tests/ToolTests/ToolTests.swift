@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import MmapStorage
+import SystemPackage
+import Testing
+
+/// The tool as its users run it.
+@Suite(.liveKernel, .serialized) struct ToolTests {
+  @Test func doctorForRoot() throws {
+    let run = try ToolRun(["doctor"])
+    #expect(run.status == 0 || run.status == 2, "\(run)")
+    #expect(run.output.contains("+  kernel"))
+    #expect(run.output.contains("reading all tasks (iterator)"))
+    let json = try ToolRun(["doctor", "--json"])
+    let document = try #require(try json.json() as? [String: Any])
+    #expect(document["status"] as? Int == Int(json.status))
+    let checks = try #require(document["checks"] as? [[String: String]])
+    for name in ["task storage", "capabilities", "reading all tasks (iterator)"] {
+      #expect(checks.contains { $0["name"] == name && $0["result"] == "ok" }, "\(name)")
+    }
+  }
+
+  @Test func doctorForNobody() throws {
+    let run = try ToolRun(["doctor"], as: 65534)
+    #expect(run.status == 1, "\(run)")
+    #expect(run.output.contains("CAP_BPF") && run.output.contains("from a broker"))
+  }
+
+  @Test func mapsOfTheMachine() throws {
+    try withBPFFileSystem { directory in
+      let requests = try Requests()
+      let path = directory.appending("requests")
+      try requests.object.map("tool_requests").pin(at: path, attributes: .group(65534))
+      let maps = try #require(try ToolRun(["maps", "--json"]).json() as? [[String: Any]])
+      let map = try #require(maps.first { $0["id"] as? Int == Int(requests.id) })
+      #expect(map["name"] as? String == "tool_requests")
+      #expect(map["valueType"] as? String == "tool_request")
+      #expect(map["valueSize"] as? Int == 32)
+      #expect((map["memory"] as? Int ?? 0) > 0)
+      let pins = try #require(map["pins"] as? [[String: Any]])
+      #expect(pins.map { $0["path"] as? String } == [path.string])
+      #expect(pins.map { $0["mode"] as? String } == ["0660"])
+      #expect(pins.map { $0["group"] as? Int } == [65534])
+      let programs = try #require(map["programs"] as? [[String: Any]])
+      #expect(programs.map { $0["name"] as? String } == ["count"])
+      let processes = try #require(map["processes"] as? [[String: Any]])
+      #expect(processes.contains { $0["id"] as? Int == Int(getpid()) })
+
+      let text = try ToolRun(["maps"])
+      #expect(text.output.hasPrefix("ID") || text.output.contains("  NAME"))
+      #expect(text.output.contains("\(path) (0660 0:65534)"))
+      let nobody = try ToolRun(["maps"], as: 65534)
+      #expect(nobody.status == 1 && nobody.errors.contains("CAP_SYS_ADMIN"), "\(nobody)")
+    }
+  }
+
+  @Test func dumpOfOtherProcesses() throws {
+    try withBPFFileSystem { directory in
+      let requests = try Requests()
+      let path = directory.appending("requests").string
+      try requests.object.map("tool_requests").pin(at: FilePath(path))
+      try requests.storage.withCurrent {
+        $0.id = 42
+        $0.priority = 7
+        $0.route[0] = 47
+        $0.route[1] = 27  // an escape character must not reach the terminal
+      }
+      for _ in 0..<3 { _ = getppid() }
+
+      for argument in [path, "\(requests.id)"] {
+        let values = try #require(
+          try ToolRun(["dump", argument, "--json"]).json() as? [[String: Any]]
+        )
+        #expect(values.count == 1)
+        #expect(values.first?["process"] as? Int == Int(getpid()))
+        let value = try #require(values.first?["value"] as? [String: Any])
+        #expect(value["id"] as? Int == 42 && value["priority"] as? Int == 7)
+        #expect((value["calls"] as? Int ?? 0) >= 3)
+        #expect(value["route"] as? String == "/\u{1B}")
+      }
+      let text = try ToolRun(["dump", path])
+      #expect(text.output.contains("PROCESS") && text.output.contains("priority"))
+      #expect(text.output.contains("\"/\\u{1B}\"") && !text.output.contains("\u{1B}"))
+      let one = try ToolRun(["dump", path, "--field", "id", "--process", "\(getpid())"])
+      #expect(one.output.contains("42") && !one.output.contains("priority"))
+      let none = try ToolRun(["dump", path, "--json", "--process", "no-such-process"])
+      #expect(try none.json() as? [Int] == [])
+    }
+  }
+
+  @Test func wrongArguments() throws {
+    let requests = try Requests()
+    let field = try ToolRun(["dump", "\(requests.id)", "--field", "nothing"])
+    #expect(field.status == 1 && field.errors.contains("id, calls, priority, route"), "\(field)")
+    let map = try ToolRun(["dump", "no_such_map"])
+    #expect(map.status == 1 && map.errors.contains("mmapstorage maps"))
+    let pin = try ToolRun(["dump", "/sys/fs/bpf/no/such/pin"])
+    #expect(pin.status == 1 && pin.errors.contains("nothing is pinned there"), "\(pin)")
+    #expect(try ToolRun(["dump"]).status == 64)
+    #expect(try ToolRun(["watch", "1", "--interval", "0"]).status == 64)
+    #expect(try ToolRun(["layout", "/dev/null"]).status == 1)
+  }
+
+  @Test func watchInAPipe() throws {
+    let requests = try Requests()
+    try requests.storage.withCurrent { $0.id = 1 }
+    let process = Process()
+    let pipe = Pipe()
+    try process.set("mmapstorage", ["watch", "\(requests.id)", "--interval", "0.02"], as: nil)
+    process.standardOutput = pipe
+    try process.run()
+    defer {
+      // A child inherits the blocked signals of the test's thread, SIGTERM among them.
+      kill(process.processIdentifier, SIGKILL)
+      process.waitUntilExit()
+    }
+    var lines = LineReader(pipe.fileHandleForReading)
+    let first = try lines.next()
+    #expect(first.contains("[\(getpid())]") && first.contains(" id=1 "), "\(first)")
+    #expect(!first.contains("*"))
+    try requests.storage.withCurrent { $0.id = 2 }
+    let second = try lines.next()
+    #expect(second.contains("id=*2 ") && !second.contains("priority=*"), "\(second)")
+  }
+
+  @Test func watchInATerminal() throws {
+    let requests = try Requests()
+    try requests.storage.withCurrent { $0.id = 1 }
+    let tool = Process()
+    try tool.set("mmapstorage", [], as: nil)
+    let path = try #require(tool.executableURL?.path)
+    let watch = "\(path) watch \(requests.id) --interval 0.02 --count 3 --field id"
+    let process = Process()
+    process.executableURL = URL(filePath: "/usr/bin/script")
+    process.arguments = ["--quiet", "--return", "--command", watch, "/dev/null"]
+    process.standardInput = FileHandle.nullDevice
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    try process.run()
+    let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    // Drawn three times, at the same place.
+    #expect(output.components(separatedBy: "\u{1B}[H").count == 4, "\(output)")
+    #expect(output.contains("every 0.02 s") && output.contains("PROCESS"))
+    #expect(process.terminationStatus == 0)
+  }
+
+  @Test func watchAsJSON() throws {
+    let requests = try Requests()
+    try requests.storage.withCurrent { $0.id = 5 }
+    let run = try ToolRun(["watch", "\(requests.id)", "--count", "1", "--json"])
+    let line = try #require(run.output.split(separator: "\n").first)
+    let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+    #expect((object?["value"] as? [String: Any])?["id"] as? Int == 5)
+  }
+
+  @Test func layouts() throws {
+    try withBPFFileSystem { directory in
+      let file = "/tmp/requests-\(UUID().uuidString).bpf.o"
+      try Data(BPFObjectImage.requests.bytes).write(to: URL(filePath: file))
+      defer { unlink(file) }
+      let text = try ToolRun(["layout", file])
+      #expect(
+        text.output == """
+          OFFSET  BYTES  TYPE      FIELD
+               0      8  u64       id
+               8      8  u64       calls
+              16      4  u32       priority
+              20     12  char[12]  route
+              32                   end of tool_request
+
+          """
+      )
+      let requests = try Requests()
+      let path = directory.appending("requests")
+      try requests.object.map("tool_requests").pin(at: path)
+      let same = try ToolRun(["layout", file, "--compare", path.string])
+      #expect(same.status == 0 && same.output == "The layouts are equal.\n", "\(same)")
+
+      let other = try BPFObject(.requestsOld)
+      try other.load()
+      let oldPath = directory.appending("old")
+      try other.map("tool_requests").pin(at: oldPath)
+      let different = try ToolRun(["layout", file, "--compare", oldPath.string])
+      #expect(different.status == 1)
+      #expect(different.output.contains("!  calls"), "\(different)")
+      let padded = try ToolRun(["layout", oldPath.string, "--json"])
+      let fields = (try padded.json() as? [String: Any])?["fields"] as? [[String: Any]]
+      #expect(fields?.contains { $0["padding"] as? Bool == true } == true)
+    }
+  }
+}
+
+/// Reads lines as they arrive.
+struct LineReader {
+  private let file: FileHandle
+  private var rest = Data()
+
+  init(_ file: FileHandle) { self.file = file }
+
+  mutating func next() throws -> String {
+    while true {
+      if let end = rest.firstIndex(of: 10) {
+        let line = String(decoding: rest[..<end], as: UTF8.self)
+        rest = Data(rest[(end + 1)...])
+        return line
+      }
+      let more = file.availableData
+      guard !more.isEmpty else { throw Errno.brokenPipe }
+      rest += more
+    }
+  }
+}

@@ -1,0 +1,1 @@
+../../Sources/request-service/requests.bpf.c
