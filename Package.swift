@@ -61,8 +61,14 @@ let package = Package(
       dependencies: ["LibBPF", "MmapStorage"],
       swiftSettings: swiftSettings
     ),
+    .target(
+      name: "BPFBindings",
+      dependencies: ["LibBPF"],
+      swiftSettings: swiftSettings
+    ),
     .executableTarget(
       name: "bpf-embed",
+      dependencies: ["BPFBindings", "LibBPF"],
       swiftSettings: swiftSettings
     ),
     .plugin(

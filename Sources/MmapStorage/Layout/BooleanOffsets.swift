@@ -12,6 +12,6 @@ package func booleanOffsets(of type: FieldType, at offset: Int = 0) -> [Int] {
   case .structure(let layout), .union(let layout):
     layout.members.flatMap { booleanOffsets(of: $0.type, at: offset + $0.offset) }
   case .opaque(_, let booleans): booleans.map { offset + $0 }
-  case .integer, .character, .floatingPoint, .enumeration, .unsupported: []
+  case .integer, .character, .floatingPoint, .enumeration, .bitField, .unsupported: []
   }
 }
