@@ -15,6 +15,9 @@ struct StructurePlan {
     var type: CType
     var swiftType: SwiftType
     var declaration: String
+    /// Whether it is an alternative of a union. It then has no stored property, so that a `Bool` is
+    /// never stored where another alternative has other bits.
+    var isAlternative = false
     /// Whether another member has some of the same bytes.
     var isShared = false
     /// Whether it has a stored property.
@@ -53,7 +56,7 @@ struct StructurePlan {
       let alignment = leaf.swiftType.alignment
       self.leaves[index].isShared = isShared
       self.leaves[index].isStored =
-        !isShared && leaf.bitSize == 0 && !leaf.swiftType.isHidden
+        !isShared && !leaf.isAlternative && leaf.bitSize == 0 && !leaf.swiftType.isHidden
         && leaf.offset % alignment == 0 && size % alignment == 0
     }
     var position = 0

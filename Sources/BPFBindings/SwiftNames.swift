@@ -61,6 +61,15 @@ public enum SwiftNames {
     return words.isEmpty ? nil : words
   }
 
+  /// The name of a field: as that of a variable, with an underscore if views have a member of that name.
+  public static func field(_ name: String) -> String? {
+    member(name).map { viewMembers.contains($0) ? $0 + "_" : $0 }
+  }
+
+  private static let viewMembers: Set<String> = [
+    "atomic", "load", "store", "withSeqcountRead", "withSeqcountWrite",
+  ]
+
   /// The name in backticks where Swift needs them.
   static func escaped(_ name: String) -> String? {
     // 'value.self' is the value itself.

@@ -226,7 +226,7 @@ final class TypeWriter {
     var origins: [String: String] = [:]
     for index in plan.leaves.indices {
       let leaf = plan.leaves[index]
-      guard let name = SwiftNames.member(leaf.cName) else {
+      guard let name = SwiftNames.field(leaf.cName) else {
         throw BindingError(
           "field '\(leaf.cName)' has no name that Swift could use; give it one of letters and digits",
           near: leaf.cName,
@@ -250,12 +250,19 @@ final class TypeWriter {
   private func collectLeaves(
     of composite: CComposite,
     at bitOffset: Int,
+    isAlternative: Bool = false,
     into leaves: inout [StructurePlan.Leaf]
   ) throws {
+    let isAlternative = isAlternative || composite.isUnion
     for member in composite.members {
       let start = bitOffset + member.bitOffset
       if member.name.isEmpty, case .composite(let id) = member.type {
-        try collectLeaves(of: try table.composite(id), at: start, into: &leaves)
+        try collectLeaves(
+          of: try table.composite(id),
+          at: start,
+          isAlternative: isAlternative,
+          into: &leaves
+        )
         continue
       }
       let type = try swiftType(member.type)
@@ -267,7 +274,8 @@ final class TypeWriter {
           bitSize: member.bitSize,
           type: member.type,
           swiftType: type,
-          declaration: member.declaration
+          declaration: member.declaration,
+          isAlternative: isAlternative
         )
       )
     }

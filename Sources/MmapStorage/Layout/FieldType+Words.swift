@@ -58,7 +58,7 @@ extension FieldType {
 extension FieldType {
   /// What to call a type that a hand-written Swift type has no field for, and what to do instead; nil
   /// for other types.
-  var unsupported: (name: String, advice: String)? {
+  package var unsupported: (name: String, advice: String)? {
     switch self {
     case .unsupported(let name, _, let advice):
       (name, advice)
