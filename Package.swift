@@ -85,6 +85,11 @@ let package = Package(
       ],
       swiftSettings: swiftSettings
     ),
+    .testTarget(
+      name: "BPFBindingsTests",
+      dependencies: ["BPFBindings", "LibBPF"],
+      swiftSettings: swiftSettings
+    ),
     .target(name: "CTestSupport", path: "Tests/CTestSupport", cSettings: cSettings),
     .target(
       name: "TestSupport",

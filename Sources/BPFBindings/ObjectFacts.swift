@@ -8,6 +8,10 @@ struct ObjectFacts {
     case taskStorage(CType)
     /// Storage of Swift tasks.
     case swiftTasks(CType)
+    /// A map of another type with typed keys and values: the generic type, and its arguments.
+    case elements(String, [CType])
+    /// A ring buffer without a type of its records.
+    case rawRingBuffer
     case other
   }
 
@@ -18,7 +22,8 @@ struct ObjectFacts {
     var types: [CType] {
       switch use {
       case .taskStorage(let value), .swiftTasks(let value): [value]
-      case .other: []
+      case .elements(_, let types): types
+      case .rawRingBuffer, .other: []
       }
     }
   }
@@ -61,15 +66,55 @@ struct ObjectFacts {
   }
 
   private func use(of map: DeclaredMap) throws -> Use {
+    if map.type == .ringbuf {
+      guard let record = try recordType(of: map) else { return .rawRingBuffer }
+      return .elements("RingBuffer", [record])
+    }
     guard map.valueTypeID != 0 else { return .other }
     switch map.type {
     case .taskStorage:
       let value = try table.type(try pageValue(map.valueTypeID) ?? map.valueTypeID)
       return isPlain(value) ? .taskStorage(value) : .other
-    default:
+    case .array:
       if let value = try swiftTaskValue(of: map) { return .swiftTasks(try table.type(value)) }
+      let isMapped = try object.mapFlags(of: map.name).contains(.mmapable)
+      return try elements(isMapped ? "BPFMappedArray" : "BPFArrayMap", [map.valueTypeID])
+    case .perCPUArray:
+      return try elements("BPFPerCPUArrayMap", [map.valueTypeID])
+    case .hash, .lruHash:
+      return try elements("BPFHashMap", [map.keyTypeID, map.valueTypeID])
+    case .perCPUHash, .lruPerCPUHash:
+      return try elements("BPFPerCPUHashMap", [map.keyTypeID, map.valueTypeID])
+    default:
       return .other
     }
+  }
+
+  private func elements(_ type: String, _ ids: [UInt32]) throws -> Use {
+    guard ids.allSatisfy({ $0 != 0 }) else { return .other }
+    let types = try ids.map { try table.type($0) }
+    return types.allSatisfy(isPlain) ? .elements(type, types) : .other
+  }
+
+  /// The type of the records if the map was declared with RING_BUFFER: that of the elements of the
+  /// array that tells libbpf the map's type.
+  private func recordType(of map: DeclaredMap) throws -> CType? {
+    guard let variable = try btf.variables(ofSection: ".maps").first(where: { $0.name == map.name })
+    else { return nil }
+    let definition = try btf.strippingQualifiers(variable.type)
+    guard definition.name == "__ring_buffer_\(map.name)", definition.kind == .structure else {
+      return nil
+    }
+    for index in 0..<definition.count {
+      let member = try btf.member(index, of: definition.id)
+      guard member.name == "type" else { continue }
+      let pointer = try btf.strippingQualifiers(member.type)
+      let array = try btf.strippingQualifiers(pointer.referencedType)
+      guard pointer.kind == .ptr, array.kind == .array else { return nil }
+      let record = try table.type(array.referencedType)
+      return isPlain(record) ? record : nil
+    }
+    return nil
   }
 
   /// Whether the type can be compared on its own. An address can be a field of a structure only.

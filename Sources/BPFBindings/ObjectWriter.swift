@@ -100,7 +100,7 @@ struct ObjectWriter {
       "  }",
       "",
     ]
-    lines += maps()
+    lines += try maps()
     lines += try globals()
     lines += try initialGlobals()
     lines += programs()
@@ -132,7 +132,7 @@ struct ObjectWriter {
 
   private func swiftName(_ cName: String) -> String { SwiftNames.member(cName) ?? cName }
 
-  private func maps() -> [String] {
+  private func maps() throws -> [String] {
     var lines = [
       "  /// The maps.", "  \(access)struct Maps: \(types.library("Sendable")) {",
     ]
@@ -143,14 +143,23 @@ struct ObjectWriter {
       lines.append("    /// The map `\(map.name)`.")
       switch map.use {
       case .taskStorage(let value):
-        let type = "\(library("TaskLocalStorage"))<\((try? types.typeName(value)) ?? "")>"
+        let type = "\(library("TaskLocalStorage"))<\(try types.typeName(value))>"
         lines.append("    \(access)let \(name): \(type)")
         initializers.append("      self.\(name) = try \(type)(map: \(find))")
       case .swiftTasks(let value):
         let type =
-          "\(library("SwiftTaskStorageDeclaration"))<\((try? types.typeName(value)) ?? "")>"
+          "\(library("SwiftTaskStorageDeclaration"))<\(try types.typeName(value))>"
         lines.append("    \(access)let \(name): \(type)")
         initializers.append("      self.\(name) = \(type)(object, \"\(map.name)\")")
+      case .elements(let generic, let arguments):
+        let names = try arguments.map { try types.typeName($0) }.joined(separator: ", ")
+        let type = "\(library(generic))<\(names)>"
+        lines.append("    \(access)let \(name): \(type)")
+        initializers.append("      self.\(name) = try \(type)(\(find))")
+      case .rawRingBuffer:
+        let type = library("BPFRingBuffer")
+        lines.append("    \(access)let \(name): \(type)")
+        initializers.append("      self.\(name) = try \(type)(\(find))")
       case .other:
         lines.append("    \(access)let \(name): \(library("BPFMap"))")
         initializers.append("      self.\(name) = try \(find)")

@@ -68,21 +68,32 @@ private func location(of error: BindingError, _ job: Job) throws(Failure) -> Str
     in: String(decoding: try read(job.dependencies), as: UTF8.self)
   )
   .filter { $0 != job.source && !$0.hasPrefix("/usr/") }
-  for file in files {
-    guard let bytes = try? read(file), !error.cName.isEmpty else { continue }
-    let lines = String(decoding: bytes, as: UTF8.self)
-      .split(separator: "\n", omittingEmptySubsequences: false)
-    var start = 0
-    if !error.enclosing.isEmpty {
-      guard let line = lines.firstIndex(where: { column(of: error.enclosing, in: $0) != nil })
-      else {
-        continue
-      }
-      start = line
+  let texts = files.compactMap { file in
+    (try? read(file)).map { bytes in
+      (
+        file,
+        String(decoding: bytes, as: UTF8.self)
+          .split(separator: "\n", omittingEmptySubsequences: false)
+      )
     }
-    for index in start..<lines.count {
-      if let column = column(of: error.cName, in: lines[index]) {
-        return "\(file):\(index + 1):\(column)"
+  }
+  func isDefinition(_ line: Substring) -> Bool { line.contains("{") || line.contains("}") }
+  // The definition of a type, and then any use of the name.
+  for wantsDefinition in error.enclosing.isEmpty ? [true, false] : [false] {
+    for (file, lines) in texts where !error.cName.isEmpty {
+      var start = 0
+      if !error.enclosing.isEmpty {
+        guard
+          let line = lines.firstIndex(where: {
+            column(of: error.enclosing, in: $0) != nil && isDefinition($0)
+          })
+        else { continue }
+        start = line
+      }
+      for index in start..<lines.count where !wantsDefinition || isDefinition(lines[index]) {
+        if let column = column(of: error.cName, in: lines[index]) {
+          return "\(file):\(index + 1):\(column)"
+        }
       }
     }
   }
