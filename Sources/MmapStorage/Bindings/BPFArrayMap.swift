@@ -142,6 +142,7 @@ public final class BPFMappedArray<Value: MapField>: Sendable {
   ///   - index: The element.
   ///   - body: Reads and writes the fields. The view cannot leave it.
   /// - Returns: What `body` returned.
+  /// - Throws: What `body` threw.
   public func withElement<Result: ~Copyable, Failure: Error>(
     at index: Int,
     _ body: (borrowing StorageView<Value>) throws(Failure) -> Result
