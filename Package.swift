@@ -70,8 +70,14 @@ let package = Package(
       dependencies: ["LibBPF", "MmapStorage"],
       swiftSettings: swiftSettings
     ),
+    .target(
+      name: "BPFBindings",
+      dependencies: ["LibBPF"],
+      swiftSettings: swiftSettings
+    ),
     .executableTarget(
       name: "bpf-embed",
+      dependencies: ["BPFBindings", "LibBPF"],
       swiftSettings: swiftSettings
     ),
     .plugin(
@@ -86,6 +92,11 @@ let package = Package(
         "MmapStorage", "MmapStorageTesting", "TestSupport", "CTestValues",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "BPFBindingsTests",
+      dependencies: ["BPFBindings", "LibBPF"],
       swiftSettings: swiftSettings
     ),
     .target(name: "CTestSupport", path: "Tests/CTestSupport", cSettings: cSettings),

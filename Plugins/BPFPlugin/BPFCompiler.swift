@@ -18,6 +18,8 @@ struct BPFCompiler {
     let libraryFlags = dependencies.flatMap { ($0 as? SystemLibraryTarget)?.compilerFlags ?? [] }
 
     flags = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall"]
+    // libbpf 1.1 refuses an object with the functions that the compiler splits off cold code into.
+    flags += ["-Xclang", "-fno-split-cold-code"]
     // No folder of this machine in the object. The last map that fits is the one that counts.
     flags += headers.map { "-ffile-prefix-map=\($0.filePath)=\($0.lastPathComponent)" }
     flags += ["-ffile-prefix-map=\(package.directoryURL.filePath)=."]

@@ -74,6 +74,9 @@ struct BPFPlugin: BuildToolPlugin {
   ) throws -> Command {
     let object = directory.appending(path: "\(program.name).bpf.o")
     let generated = directory.appending(path: "BPFObjectImage+\(program.name).swift")
+    let bindings = directory.appending(path: "\(program.name).bpf.swift")
+    // The library itself has no use for a typed interface to its own programs.
+    let hasBindings = module != "MmapStorage"
     let plan = directory.appending(path: "\(program.name).plan.d")
 
     let rule =
@@ -93,11 +96,12 @@ struct BPFPlugin: BuildToolPlugin {
         "--plan", plan.filePath,
         "--object", object.filePath,
         "--swift", generated.filePath,
+      ] + (hasBindings ? ["--bindings", bindings.filePath] : []) + [
         "--source", program.source.filePath,
         "--", compiler.clang.filePath,
       ] + compiler.flags,
       inputFiles: [program.source, plan, compiler.clang] + headers,
-      outputFiles: [generated]
+      outputFiles: hasBindings ? [generated, bindings] : [generated]
     )
   }
 

@@ -13,6 +13,14 @@ public struct BPFMapType: RawRepresentable, Sendable, Hashable {
   public static let hash = BPFMapType(rawValue: 1)
   /// `BPF_MAP_TYPE_ARRAY`.
   public static let array = BPFMapType(rawValue: 2)
+  /// `BPF_MAP_TYPE_PERCPU_HASH`.
+  public static let perCPUHash = BPFMapType(rawValue: 5)
+  /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
+  public static let perCPUArray = BPFMapType(rawValue: 6)
+  /// `BPF_MAP_TYPE_LRU_HASH`.
+  public static let lruHash = BPFMapType(rawValue: 9)
+  /// `BPF_MAP_TYPE_LRU_PERCPU_HASH`.
+  public static let lruPerCPUHash = BPFMapType(rawValue: 10)
   /// `BPF_MAP_TYPE_RINGBUF`.
   public static let ringbuf = BPFMapType(rawValue: 27)
   /// `BPF_MAP_TYPE_TASK_STORAGE`.

@@ -22,9 +22,10 @@ extension BPFObject {
   /// gone. Programs that are attached already stay attached. If one cannot be attached, none of
   /// those that this call attached stays so.
   ///
+  /// - Parameter allowingNone: Whether it is no error that no program's section names a hook.
   /// - Throws: ``BPFError/Kind/invalidArgument`` if no loaded program's section names a hook, a
   ///   system error of the hook, or ``BPFError/Kind/wrongState`` before loading.
-  public func attach() throws(BPFError) {
+  public func attach(allowingNone: Bool = false) throws(BPFError) {
     let attempt = "attach the programs"
     try withState { (state) throws(BPFError) in
       let pointer = try state.loaded(for: attempt, on: describedName)
@@ -44,7 +45,7 @@ extension BPFObject {
         throw error
       }
       state.links.merge(made) { old, _ in old }
-      guard !state.links.isEmpty else {
+      guard allowingNone || !state.links.isEmpty else {
         throw BPFError(
           .invalidArgument,
           attempt: attempt,

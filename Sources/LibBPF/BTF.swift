@@ -265,6 +265,38 @@ public final class BTF: Sendable {
     )
   }
 
+  /// Reads a value of an enumeration.
+  ///
+  /// - Returns: The C name, and the bits of the value, extended to 64 bits as the enumeration's
+  ///   signedness says.
+  /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such value.
+  package func enumerationValue(
+    _ index: UInt32,
+    of id: UInt32
+  ) throws(BPFError) -> (name: String, bits: UInt64) {
+    let type = try record(id)
+    guard index < UInt32(btf_vlen(type)) else {
+      throw malformed("enumeration \(id) has no value \(index)")
+    }
+    if btf_is_any_enum(type), UInt32(btf_kind(type)) == Kind.enum64.rawValue,
+      let values = btf_enum64(type)
+    {
+      let value = values[Int(index)]
+      return (
+        try text(at: value.name_off), UInt64(value.val_hi32) << 32 | UInt64(value.val_lo32)
+      )
+    }
+    guard btf_is_enum(type), let values = btf_enum(type) else {
+      throw malformed("type \(id) is not an enumeration")
+    }
+    let value = values[Int(index)]
+    return (
+      try text(at: value.name_off),
+      btf_kflag(type)
+        ? UInt64(bitPattern: Int64(value.val)) : UInt64(UInt32(bitPattern: value.val))
+    )
+  }
+
   /// Reads a variable of a section.
   ///
   /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such variable.

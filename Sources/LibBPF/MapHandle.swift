@@ -13,6 +13,9 @@ package final class MapHandle: Sendable {
 
   package var name: String { map.name }
 
+  /// Lends the descriptor's number.
+  func withNumber<Result>(_ body: (CInt) -> Result) -> Result { body(descriptor) }
+
   /// - Throws: ``BPFError/Kind/wrongState`` if the map is closed.
   package init(_ map: BPFMap, for attempt: String) throws(BPFError) {
     self.map = map

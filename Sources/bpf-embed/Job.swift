@@ -11,8 +11,10 @@ struct Job {
   var plan: String
   /// The object file to write.
   var object: String
-  /// The Swift file to write.
+  /// The Swift file with the object's bytes to write.
   var swift: String
+  /// The Swift file with the types, maps, globals and programs to write; nil for none.
+  var bindings: String?
   /// The C file.
   var source: String
   /// clang, and its flags.
@@ -36,6 +38,7 @@ struct Job {
     plan = try value("--plan")
     object = try value("--object")
     swift = try value("--swift")
+    bindings = options["--bindings"]
     source = try value("--source")
     clang = Array(rest)
     if clang.isEmpty { throw Failure("bpf-embed is run by BPFPlugin, and needs -- clang flags…") }

@@ -8,8 +8,13 @@
 /// Why there is no object; the text for the user.
 struct Failure: Error {
   var message: String
+  /// File, line and column; nil if there are none.
+  var location: String?
 
-  init(_ message: String) { self.message = message }
+  init(_ message: String, at location: String? = nil) {
+    self.message = message
+    self.location = location
+  }
 
   init(_ attempt: String, _ path: String, errno: Int32) {
     message = "cannot \(attempt) \(path): \(String(cString: strerror(errno)))"
@@ -17,8 +22,9 @@ struct Failure: Error {
 }
 
 /// Prints a line the way compilers do, so that editors find it.
-func printError(_ message: String) {
-  writeToStandardError("error: \(message)\n")
+func printError(_ failure: Failure) {
+  let location = failure.location.map { "\($0): " } ?? ""
+  writeToStandardError("\(location)error: \(failure.message)\n")
 }
 
 func writeToStandardError(_ text: String) {

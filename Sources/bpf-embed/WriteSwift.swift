@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Writes the Swift file. An unchanged file keeps its date, so that nothing else is built again.
+/// Writes the Swift file with the object's bytes. An unchanged file keeps its date, so that nothing else
+/// is built again.
 func writeSwift(_ job: Job) throws(Failure) {
   let object = try read(job.object)
   var text: [UInt8] = []
@@ -19,10 +20,15 @@ func writeSwift(_ job: Job) throws(Failure) {
     text.append(digits[Int(byte & 15)])
   }
   text += "\")\n  }\n}\n".utf8
-  if (try? read(job.swift)) == text { return }
-  let previous = modificationTime(of: job.swift)
-  try write(text, to: job.swift)
-  if let previous { try setModificationTime(of: job.swift, aSecondAfter: previous) }
+  try writeIfChanged(text, to: job.swift)
+}
+
+/// Writes a file. An unchanged file keeps its date.
+func writeIfChanged(_ text: [UInt8], to path: String) throws(Failure) {
+  if (try? read(path)) == text { return }
+  let previous = modificationTime(of: path)
+  try write(text, to: path)
+  if let previous { try setModificationTime(of: path, aSecondAfter: previous) }
 }
 
 /// The plan is an input of this build step. If clang read other files than planned, the plan gets a

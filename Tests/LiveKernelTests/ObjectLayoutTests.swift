@@ -96,12 +96,12 @@ import Testing
     }
     var found: [String: (offset: Int, name: String, size: Int)] = [:]
     for member in layout.members {
-      guard case .unsupported(let name, let size, let advice) = member.type else {
+      guard let (name, advice) = member.type.unsupported else {
         Issue.record("\(member.name) passes as \(member.type)")
         continue
       }
       #expect(!advice.isEmpty, "\(member.name)")
-      found[member.name] = (member.offset, name, size)
+      found[member.name] = (member.offset, name, member.type.size)
     }
     let expected: [String: (offset: Int, name: String, size: Int)] = [
       "lock": (0, "struct bpf_spin_lock", 4),

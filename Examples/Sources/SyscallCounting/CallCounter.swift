@@ -8,9 +8,6 @@ public final class CallCounter {
 
   /// Loads and attaches the program.
   public init() throws {
-    let object = try BPFObject(.syscallCounters)
-    try object.load()
-    counters = try TaskLocalStorage(map: object.map("call_counters"))
-    try object.attach()
+    counters = try SyscallCounters.load().maps.callCounters
   }
 }

@@ -2,12 +2,6 @@
 import Glibc
 import MmapStorage
 
-/// `struct request` of follow.bpf.c; checked against it field by field when the storage is opened.
-struct Request: MapValue {
-  var id: UInt64
-  var writes: UInt64
-}
-
 /// Shared by all requests.
 actor Log {
   private let file = open("/dev/null", O_WRONLY)
@@ -15,12 +9,10 @@ actor Log {
   func append(_ line: String) { _ = write(file, line, line.utf8.count) }
 }
 
-@main struct Follow {
+@main struct Program {
   static func main() async throws {
-    let object = try BPFObject(.follow)
-    try object.load()
-    try object.attach()
-    let requests = try await SwiftTaskStorage<Request>(object, "requests")
+    let follow = try Follow.load()
+    let requests = try await follow.maps.requests.open()
 
     let log = Log()
     let totals = await withTaskGroup { group in
@@ -31,7 +23,7 @@ actor Log {
           }.snapshot
         }
       }
-      var totals: [Request] = []
+      var totals: [Follow.Request] = []
       for await total in group { if let total { totals.append(total) } }
       return totals
     }

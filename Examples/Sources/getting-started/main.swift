@@ -2,18 +2,8 @@
 import Glibc
 import MmapStorage
 
-/// `struct request_tag` of request-tags.bpf.c.
-struct RequestTag: MapValue {
-  var requestID: UInt64
-  var priority: UInt32
-  var calls: UInt32
-}
-
-let object = try BPFObject(.requestTags)
-try object.setGlobal("only_process", to: UInt32(getpid()))
-try object.load()
-let tags = try TaskLocalStorage<RequestTag>(map: object.map("request_tags"))
-try object.attach()
+let object = try RequestTags.open { $0.globals.onlyProcess = UInt32(getpid()) }.load()
+let tags = object.maps.requestTags
 
 try tags.withCurrent { tag in
   tag.requestID = 42

@@ -2,17 +2,9 @@
 import Glibc
 import MmapStorage
 
-/// `struct visit` of hello.bpf.c. The layouts are compared when the storage is created.
-struct Visit: MapValue {
-  var calls: UInt64
-  var requestID: UInt32
-  var lastRequestID: UInt32
-}
-
-let object = try BPFObject(.hello)
-try object.load()
-try object.attach()
-let visits = try TaskLocalStorage<Visit>(map: object.map("visits"))
+// The plugin generates `Hello` from hello.bpf.c.
+let hello = try Hello.load()
+let visits = hello.maps.visits
 
 try visits.withCurrent { $0.requestID = 42 }  // the BPF program reads this
 for _ in 0..<3 { _ = getppid() }

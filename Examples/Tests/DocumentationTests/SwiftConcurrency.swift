@@ -5,10 +5,7 @@ import MmapStorage
 import MmapStorageTesting
 import Testing
 
-struct Request: MapValue {
-  var id: UInt64
-  var calls: UInt64
-}
+typealias Request = Requests.Request
 
 private func handle() async throws { _ = getppid() }
 private func handleEvent() { _ = getppid() }

@@ -6,10 +6,7 @@ import NIOPosix
 import Testing
 
 /// `struct request` of requests.bpf.c.
-struct Request: MapValue {
-  var id: UInt64
-  var calls: UInt64
-}
+typealias Request = Requests.Request
 
 /// Swift tasks on SwiftNIO's event loops. Each request counts its own calls, so a call that a program
 /// took for another request's would be missing in one sum and too much in another.

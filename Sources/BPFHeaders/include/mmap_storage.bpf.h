@@ -108,6 +108,20 @@
 	__TASK_STORAGE_DELETE(name)
 
 /*
+ * RING_BUFFER(name, type, size)
+ *
+ * Declares a ring buffer map (Linux 5.8) of `size` bytes, a power of two and a multiple of the page
+ * size, whose records are of `type`. The code that BPFPlugin generates reads them as values of this
+ * type. Programs use bpf_ringbuf_reserve(&name, sizeof(type), 0) and bpf_ringbuf_submit().
+ */
+#define RING_BUFFER(name, record_type, size)					\
+	struct __ring_buffer_##name {						\
+		/* libbpf reads the number of elements only. */			\
+		record_type (*type)[BPF_MAP_TYPE_RINGBUF];			\
+		__uint(max_entries, size);					\
+	} name SEC(".maps")
+
+/*
  * task_storage_get(name, task)
  *
  * Returns the task's value in the map `name`, or NULL if it has none. `task` is a trusted pointer,

@@ -205,16 +205,10 @@ struct BTFReader {
   }
 
   private func bitField(_ from: BTF.Member) -> CompositeLayout.Member {
-    let bits = Int(from.bitSize)
-    let bytes = (Int(from.bitOffset % 8) + bits + 7) / 8
-    return CompositeLayout.Member(
+    CompositeLayout.Member(
       name: from.name,
       offset: Int(from.bitOffset / 8),
-      type: .unsupported(
-        name: "bit field of \(bits) bit\(bits == 1 ? "" : "s")",
-        size: bytes,
-        advice: bitFieldAdvice
-      )
+      type: .bitField(bit: Int(from.bitOffset % 8), width: Int(from.bitSize))
     )
   }
 

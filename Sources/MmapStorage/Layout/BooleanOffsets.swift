@@ -10,9 +10,11 @@ package func booleanOffsets(of type: FieldType, at offset: Int = 0) -> [Int] {
     booleanOffsets(of: element).flatMap { inElement in
       (0..<count).map { offset + $0 * element.size + inElement }
     }
-  case .structure(let layout), .union(let layout):
+  case .structure(let layout):
     layout.members.flatMap { booleanOffsets(of: $0.type, at: offset + $0.offset) }
+  // A generated union stores no `Bool`: it reads one from its bytes.
+  case .union: []
   case .opaque(_, let booleans): booleans.map { offset + $0 }
-  case .integer, .character, .floatingPoint, .enumeration, .unsupported: []
+  case .integer, .character, .floatingPoint, .enumeration, .bitField, .unsupported: []
   }
 }

@@ -39,7 +39,11 @@ extension FieldType {
     switch (swift, map) {
     case (.opaque, _):
       break
-    case (_, .unsupported):
+    case (.unsupported(let left, _, _), .unsupported(let right, _, _)) where left == right:
+      break
+    case (.bitField, .bitField):
+      if swift != map { return [.kind] }
+    case (_, .unsupported), (_, .bitField):
       return [.unsupported]
     case (.integer(_, let left), .integer(_, let right)),
       (.integer(_, let left), .enumeration(_, _, let right)),

@@ -7,6 +7,7 @@ extension FieldType {
       .opaque(let size, _), .unsupported(_, let size, _):
       size
     case .character, .boolean: 1
+    case .bitField(let bit, let width): (bit + width + 7) / 8
     case .array(let element, let count): element.size * count
     case .structure(let layout), .union(let layout): layout.size
     }
@@ -16,7 +17,7 @@ extension FieldType {
   var isScalar: Bool {
     switch self {
     case .integer, .character, .boolean, .floatingPoint, .enumeration: true
-    case .array, .structure, .union, .opaque, .unsupported: false
+    case .array, .structure, .union, .opaque, .bitField, .unsupported: false
     }
   }
 }

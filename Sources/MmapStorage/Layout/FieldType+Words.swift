@@ -14,7 +14,7 @@ extension FieldType {
     case .array(let element, let count): "[\(count) of \(element.swiftWords)]"
     case .structure(let layout), .union(let layout): layout.name.isEmpty ? "struct" : layout.name
     case .opaque: "opaque"
-    case .unsupported(let name, _, _): name
+    case .bitField, .unsupported: unsupported?.name ?? ""
     }
   }
 
@@ -39,7 +39,7 @@ extension FieldType {
     case .structure(let layout): return layout.name.isEmpty ? "struct" : "struct \(layout.name)"
     case .union(let layout): return layout.name.isEmpty ? "union" : "union \(layout.name)"
     case .opaque: return "bytes"
-    case .unsupported(let name, _, _): return name
+    case .bitField, .unsupported: return unsupported?.name ?? ""
     }
   }
 
@@ -47,11 +47,29 @@ extension FieldType {
   var suggestedSwift: String? {
     switch self {
     case .integer(let size, _) where size > 8, .floatingPoint(let size) where size > 8: nil
-    case .structure, .union, .opaque, .unsupported: nil
+    case .structure, .union, .opaque, .bitField, .unsupported: nil
     case .enumeration(_, let size, let signed):
       FieldType.integer(size: size, signed: signed).suggestedSwift
     case .array(let element, let count): element.suggestedSwift.map { "[\(count) of \($0)]" }
     default: swiftWords
+    }
+  }
+}
+
+extension FieldType {
+  /// What to call a type that a hand-written Swift type has no field for, and what to do instead; nil
+  /// for other types.
+  package var unsupported: (name: String, advice: String)? {
+    switch self {
+    case .unsupported(let name, _, let advice):
+      (name, advice)
+    case .bitField(_, let width):
+      (
+        "bit field of \(width) bit\(width == 1 ? "" : "s")",
+        "use a whole integer, and masks to set and test its bits; or the type that BPFPlugin generates"
+      )
+    default:
+      nil
     }
   }
 }

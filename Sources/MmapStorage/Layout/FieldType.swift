@@ -22,6 +22,8 @@ package indirect enum FieldType: Sendable, Hashable {
   /// Bytes that the Swift side does not describe. Matches anything of the same size. `booleans` are
   /// the offsets of the `Bool` properties in the Swift type.
   case opaque(size: Int, booleans: [Int] = [])
+  /// A bit-field of `width` bits that begins at bit `bit` of its first byte.
+  case bitField(bit: Int, width: Int)
   /// A type in the map's BTF that Swift has no field for.
   case unsupported(name: String, size: Int, advice: String)
 }

@@ -8,6 +8,7 @@ public struct Fields<Value: MapValue> {
   private enum Source {
     case reflection
     case declaration([Field])
+    case generated(FieldType)
   }
 
   private var source: Source
@@ -15,10 +16,30 @@ public struct Fields<Value: MapValue> {
   /// The stored properties under their own names, by reflection.
   public static var reflected: Fields { Fields(source: .reflection) }
 
+  /// The layout that `BPFPlugin` generated, with the layouts of all nested structures.
+  public static func generated(_ layout: FieldLayout) -> Fields {
+    Fields(source: .generated(layout.type))
+  }
+
+  /// Whether the layout is that of a C declaration, where a packed structure has scalars at any byte.
+  var isGenerated: Bool {
+    if case .generated = source { true } else { false }
+  }
+
   func description() throws(BPFError) -> FieldType {
     switch source {
-    case .reflection: try describeStructure(Value.self)
-    case .declaration(let fields): try describeDeclared(fields)
+    case .generated(let type):
+      guard type.size == MemoryLayout<Value>.stride, type.size == MemoryLayout<Value>.size else {
+        throw .undescribed(
+          "type \(Value.self)",
+          "it has \(MemoryLayout<Value>.size) bytes, and its layout \(type.size); build the package again"
+        )
+      }
+      return type
+    case .reflection:
+      return try describeStructure(Value.self)
+    case .declaration(let fields):
+      return try describeDeclared(fields)
     }
   }
 

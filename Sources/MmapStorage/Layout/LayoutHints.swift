@@ -56,9 +56,7 @@ struct LayoutHints {
       return "'\(left.path)' is not in the map: remove it, correct its name, or, if C has padding "
         + "there, declare it with Field.padding"
     }
-    if case .unsupported(let name, _, let advice) = right.type,
-      match.differences.contains(.unsupported)
-    {
+    if let (name, advice) = right.type.unsupported, match.differences.contains(.unsupported) {
       return "'\(right.path)' \(isOfType(name)) in the map: \(advice)"
     }
     var texts: [String] = []
@@ -82,7 +80,7 @@ struct LayoutHints {
   }
 
   private func missingHint(_ field: PlacedField) -> String {
-    if case .unsupported(let name, _, let advice) = field.type {
+    if let (name, advice) = field.type.unsupported {
       return "'\(field.path)' \(isOfType(name)) in the map, and is not in Swift: \(advice)"
     }
     let end = field.offset + field.type.size

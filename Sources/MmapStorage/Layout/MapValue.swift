@@ -87,7 +87,7 @@ extension FieldType {
         if let found { return found }
       }
       return nil
-    case .opaque, .unsupported:
+    case .opaque, .bitField, .unsupported:
       return nil
     }
   }

@@ -79,8 +79,9 @@ private func describeWrapper<Wrapper: MapScalar>(
 }
 
 private func describeValue<Value: MapValue>(_ type: Value.Type) throws(BPFError) -> FieldType {
-  let description = try Value.fields.description()
-  if let field = description.misalignedScalar() {
+  let fields = Value.fields
+  let description = try fields.description()
+  if !fields.isGenerated, let field = description.misalignedScalar() {
     throw .undescribed(
       "field '\(field.path)' of type \(type)",
       "it is at byte \(field.offset), which is not a multiple of its \(field.size) bytes, so that "

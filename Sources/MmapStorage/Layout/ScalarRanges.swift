@@ -27,7 +27,7 @@ private func collectScalarRanges(
   into ranges: inout [Range<Int>]
 ) {
   switch type {
-  case .integer, .character, .boolean, .floatingPoint, .enumeration, .opaque:
+  case .integer, .character, .boolean, .floatingPoint, .enumeration, .opaque, .bitField:
     if type.size > 0 { ranges.append(offset..<offset + type.size) }
   case .array(let element, let count):
     // BTF may have billions of elements without bytes.

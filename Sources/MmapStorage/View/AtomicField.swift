@@ -23,6 +23,7 @@ public struct AtomicFields<Value: MapField>: ~Copyable, ~Escapable {
   ///
   /// - Precondition: The field is aligned to its width, as in every C structure that is not packed.
   @inlinable
+  @_disfavoredOverload
   public subscript<Field: MapScalar>(
     dynamicMember field: WritableKeyPath<Value, Field>
   ) -> AtomicField<Field> {

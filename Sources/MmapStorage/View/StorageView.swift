@@ -56,6 +56,7 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
 
   /// A scalar field: one volatile load or store of its width.
   @inlinable
+  @_disfavoredOverload
   public subscript<Field: MapScalar>(dynamicMember field: WritableKeyPath<Value, Field>) -> Field {
     @inline(__always) get { self[field] }
     @inline(__always) nonmutating set { self[field] = newValue }
@@ -63,12 +64,14 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
 
   /// A scalar field that the value's type declares with `let`: one volatile load of its width.
   @inlinable
+  @_disfavoredOverload
   public subscript<Field: MapScalar>(dynamicMember field: KeyPath<Value, Field>) -> Field {
     @inline(__always) get { self[field] }
   }
 
   /// A structure in the value, as a borrowed view. Adds no instructions.
   @inlinable
+  @_disfavoredOverload
   public subscript<Field: MapValue>(dynamicMember field: KeyPath<Value, Field>) -> StorageView<
     Field
   >
@@ -78,6 +81,7 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
 
   /// An array in the value, as a borrowed view. Adds no instructions.
   @inlinable
+  @_disfavoredOverload
   public subscript<let count: Int, Element: MapField>(
     dynamicMember field: KeyPath<Value, InlineArray<count, Element>>
   ) -> ArrayView<Element> {

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPF
+import Glibc
+import Synchronization
+
+/// Reads the records of a ring buffer map (`BPF_MAP_TYPE_RINGBUF`, Linux 5.8) with libbpf's
+/// `ring_buffer`.
+///
+/// Each record is read once, by one of the readers. May be used from any thread; reads are serialized.
+/// Programs cannot reserve records while the buffer is full, so read in time.
+public final class BPFRingBuffer: Sendable {
+  /// The map.
+  public let map: BPFMap
+
+  private let handle: MapHandle
+  private let lock = ForkSafeLock()
+  private nonisolated(unsafe) let pointer: OpaquePointer
+  private let inbox: Inbox
+  private let waiter: RingBufferWaiter
+
+  /// Maps the ring buffer.
+  ///
+  /// - Parameter map: A map of type `BPF_MAP_TYPE_RINGBUF`, which is kept open.
+  /// - Throws: ``BPFError/Kind/wrongType``, ``BPFError/Kind/wrongState`` if the map is closed, or a
+  ///   system error.
+  public init(_ map: BPFMap) throws(BPFError) {
+    let attempt = "read the ring buffer"
+    guard try map.info.type == .ringbuf else {
+      throw BPFError(
+        .wrongType,
+        attempt: attempt,
+        on: map.describedName,
+        advice: "it is no map of type BPF_MAP_TYPE_RINGBUF"
+      )
+    }
+    let handle = try MapHandle(map, for: attempt)
+    let inbox = Inbox()
+    var warnings = ""
+    var code: CInt = 0
+    let pointer = capturingWarnings(&warnings) {
+      let pointer = handle.withNumber {
+        ring_buffer__new($0, receive, Unmanaged.passUnretained(inbox).toOpaque(), nil)
+      }
+      code = resultCode(pointer)
+      return pointer
+    }
+    guard let pointer else {
+      throw BPFError(code: code, attempt: attempt, on: map.describedName, details: warnings)
+    }
+    do throws(BPFError) {
+      waiter = try RingBufferWaiter(for: ring_buffer__epoll_fd(pointer), on: map.describedName)
+    } catch {
+      ring_buffer__free(pointer)
+      throw error
+    }
+    self.map = map
+    self.handle = handle
+    self.pointer = pointer
+    self.inbox = inbox
+  }
+
+  deinit {
+    waiter.stop()
+    ring_buffer__free(pointer)
+  }
+
+  /// Takes records that are in the buffer, without waiting (`ring_buffer__consume`).
+  ///
+  /// - Parameter limit: The largest number of records to take.
+  /// - Returns: The bytes of each record, oldest first; empty if there are none.
+  /// - Throws: A system error of libbpf.
+  public func takeRecords(atMost limit: Int = .max) throws(BPFError) -> [[UInt8]] {
+    try lock.withLock { () throws(BPFError) in
+      inbox.begin(limit: limit)
+      guard limit > 0 else { return [] }
+      let code = ring_buffer__consume(pointer)
+      let records = inbox.end()
+      // The callback ends a call that has reached the limit with this number.
+      guard code >= 0 || code == -ECANCELED else {
+        throw BPFError(code: code, attempt: "read the ring buffer", on: map.describedName)
+      }
+      return records
+    }
+  }
+
+  /// Waits until the kernel says that there are records. Returns early if the Swift task is cancelled.
+  ///
+  /// No thread of Swift's pool is blocked: one thread of the ring buffer waits with `poll(2)`.
+  func waitForRecords() async { await waiter.wait() }
+}
+
+extension BPFRingBuffer: AsyncSequence {
+  /// Iterates over the records. Ends when its Swift task is cancelled.
+  public struct AsyncIterator: AsyncIteratorProtocol {
+    private let buffer: BPFRingBuffer
+
+    fileprivate init(_ buffer: BPFRingBuffer) { self.buffer = buffer }
+
+    /// The next record; waits for it. Nil after cancellation.
+    public mutating func next() async throws(BPFError) -> [UInt8]? {
+      try await next(isolation: nil)
+    }
+
+    /// The next record; waits for it. Nil after cancellation.
+    public mutating func next(
+      isolation actor: isolated (any Actor)?
+    ) async throws(BPFError) -> [UInt8]? {
+      while !Task.isCancelled {
+        if let record = try buffer.takeRecords(atMost: 1).first { return record }
+        await buffer.waitForRecords()
+      }
+      return nil
+    }
+  }
+
+  /// Iterates over the records from the oldest that nobody has read.
+  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(self) }
+}
+
+/// The records of one call of libbpf. Guarded by the ring buffer's lock.
+private final class Inbox: @unchecked Sendable {
+  private var records: [[UInt8]] = []
+  private var limit = 0
+
+  func begin(limit: Int) {
+    self.limit = limit
+    records = []
+  }
+
+  func end() -> [[UInt8]] {
+    defer { records = [] }
+    return records
+  }
+
+  /// Whether there may be more.
+  func add(_ record: UnsafeRawBufferPointer) -> Bool {
+    records.append(Array(record))
+    return records.count < limit
+  }
+}
+
+private func receive(
+  _ context: UnsafeMutableRawPointer?,
+  _ record: UnsafeMutableRawPointer?,
+  _ size: Int
+) -> CInt {
+  guard let context, let record else { return 0 }
+  let inbox = Unmanaged<Inbox>.fromOpaque(context).takeUnretainedValue()
+  // libbpf counts this record as read before it stops.
+  return inbox.add(UnsafeRawBufferPointer(start: record, count: size)) ? 0 : -ECANCELED
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+public import LibBPF
+
+/// A hash map (`BPF_MAP_TYPE_HASH`, `BPF_MAP_TYPE_LRU_HASH`) with typed keys and values.
+///
+/// Each access is a system call of libbpf. May be used from any thread. Keeps the map open.
+public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
+  private let elements: MapElements<Key, Value>
+
+  /// Opens a map, and compares the layouts of its keys and values.
+  ///
+  /// - Throws: ``BPFError/Kind/wrongType``, ``BPFError/Kind/layoutMismatch``,
+  ///   ``BPFError/Kind/layoutUnavailable``, or ``BPFError/Kind/wrongState`` for a closed map.
+  public init(_ map: BPFMap) throws(BPFError) {
+    elements = try MapElements(map, types: [.hash, .lruHash], attempt: "use it as a hash map")
+  }
+
+  /// The largest number of elements.
+  public var capacity: Int { elements.maxEntries }
+
+  /// A copy of the value of a key; nil if there is none (`bpf_map_lookup_elem`).
+  ///
+  /// - Throws: A system error.
+  public func value(for key: Key) throws(BPFError) -> Value? {
+    try elements.values(of: key, "look up a key")?.first
+  }
+
+  /// Sets the value of a key, and adds the key if there is none (`bpf_map_update_elem`).
+  ///
+  /// - Throws: A system error, such as ``BPFError/Kind/system`` with `E2BIG` if the map is full.
+  public func setValue(_ value: Value, for key: Key) throws(BPFError) {
+    _ = try elements.set([value], of: key, .always, "set the value of a key")
+  }
+
+  /// Adds a key if there is none (`BPF_NOEXIST`).
+  ///
+  /// - Returns: Whether the key was added.
+  /// - Throws: A system error.
+  public func insert(_ value: Value, for key: Key) throws(BPFError) -> Bool {
+    try elements.set([value], of: key, .isAbsent, "add a key")
+  }
+
+  /// Replaces the value of a key if there is one (`BPF_EXIST`).
+  ///
+  /// - Returns: Whether there was one.
+  /// - Throws: A system error.
+  public func replaceValue(_ value: Value, for key: Key) throws(BPFError) -> Bool {
+    try elements.set([value], of: key, .exists, "replace the value of a key")
+  }
+
+  /// Removes a key (`bpf_map_delete_elem`).
+  ///
+  /// - Returns: Whether there was one.
+  /// - Throws: A system error.
+  @discardableResult
+  public func removeValue(for key: Key) throws(BPFError) -> Bool {
+    try elements.remove(key, "remove a key")
+  }
+
+  /// The keys (`bpf_map_get_next_key`).
+  ///
+  /// If keys are added or removed meanwhile, a key may be missing or occur twice.
+  ///
+  /// - Throws: A system error.
+  public func keys() throws(BPFError) -> [Key] { try elements.keys() }
+
+  /// The keys with their values. A key that is removed meanwhile is left out.
+  ///
+  /// - Throws: A system error.
+  public func contents() throws(BPFError) -> [(key: Key, value: Value)] {
+    var found: [(key: Key, value: Value)] = []
+    for key in try keys() {
+      if let value = try value(for: key) { found.append((key, value)) }
+    }
+    return found
+  }
+}
+
+/// A hash map with a value for each processor (`BPF_MAP_TYPE_PERCPU_HASH`,
+/// `BPF_MAP_TYPE_LRU_PERCPU_HASH`), with typed keys and values.
+///
+/// Each access is a system call of libbpf. May be used from any thread. Keeps the map open.
+public struct BPFPerCPUHashMap<Key: MapField, Value: MapField>: Sendable {
+  private let elements: MapElements<Key, Value>
+
+  /// Opens a map, and compares the layouts of its keys and values.
+  ///
+  /// - Throws: As ``BPFHashMap/init(_:)``.
+  public init(_ map: BPFMap) throws(BPFError) {
+    elements = try MapElements(
+      map,
+      types: [.perCPUHash, .lruPerCPUHash],
+      attempt: "use it as a per-CPU hash map"
+    )
+  }
+
+  /// The number of values of a key: the processors that the kernel may ever have.
+  public var processorCount: Int { elements.copies }
+
+  /// The values of a key, one for each possible processor; nil if there is no such key.
+  ///
+  /// - Throws: A system error.
+  public func values(for key: Key) throws(BPFError) -> [Value]? {
+    try elements.values(of: key, "look up a key")
+  }
+
+  /// Sets the values of a key.
+  ///
+  /// - Precondition: There are ``processorCount`` values.
+  /// - Throws: A system error.
+  public func setValues(_ values: [Value], for key: Key) throws(BPFError) {
+    _ = try elements.set(values, of: key, .always, "set the values of a key")
+  }
+
+  /// Removes a key.
+  ///
+  /// - Returns: Whether there was one.
+  /// - Throws: A system error.
+  @discardableResult
+  public func removeValues(for key: Key) throws(BPFError) -> Bool {
+    try elements.remove(key, "remove a key")
+  }
+
+  /// The keys. If keys are added or removed meanwhile, a key may be missing or occur twice.
+  ///
+  /// - Throws: A system error.
+  public func keys() throws(BPFError) -> [Key] { try elements.keys() }
+}

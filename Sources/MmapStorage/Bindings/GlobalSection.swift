@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+public import LibBPF
+
+/// A section of global variables of a loaded object, for code that `BPFPlugin` generates.
+///
+/// The section's map is mapped (Linux 5.5), so programs see writes at once and an access costs no
+/// system call. May be used from any thread, also after the object was closed.
+public final class GlobalSection: Sendable {
+  private let memory: MappedSection
+
+  /// Maps a section.
+  ///
+  /// - Parameters:
+  ///   - name: The section, such as ".bss".
+  ///   - object: The loaded object.
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/wrongState`` before loading, or a system
+  ///   error of `mmap(2)`.
+  public init(_ name: String, of object: BPFObject) throws(BPFError) {
+    memory = try object.mapSection(name)
+  }
+
+  /// Reads the variable at an offset. A scalar is read with a single load; a larger value is copied,
+  /// and a program may change it meanwhile.
+  ///
+  /// - Precondition: The variable is in the section.
+  public func load<Field: MapField>(_ type: Field.Type, at offset: Int) -> Field {
+    unsafe FieldAddress(address(of: type, at: offset)).loadWhole(as: type)
+  }
+
+  /// Writes the variable at an offset. A scalar is written with a single store; a larger value is
+  /// copied, and a program may read a part of it meanwhile.
+  ///
+  /// - Precondition: The variable is in the section, which is not constant.
+  public func store<Field: MapField>(_ value: Field, at offset: Int) {
+    precondition(memory.isWritable, "the section is constant")
+    unsafe FieldAddress(address(of: Field.self, at: offset)).storeWhole(value)
+  }
+
+  private func address<Field>(of type: Field.Type, at offset: Int) -> UnsafeMutableRawPointer {
+    precondition(
+      offset >= 0 && offset + MemoryLayout<Field>.size <= memory.bytes.count,
+      "the variable is outside of its section"
+    )
+    // A section that was mapped has an address.
+    return memory.bytes.baseAddress.unsafelyUnwrapped + offset
+  }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+public import LibBPF
+
+/// The records of a ring buffer map (`BPF_MAP_TYPE_RINGBUF`, Linux 5.8), as values of one type.
+///
+/// ```swift
+/// for try await event in object.maps.events { … }
+/// ```
+///
+/// Each record is read once, by one of the readers. May be used from any thread.
+public struct RingBuffer<Record: MapField>: Sendable {
+  private let buffer: BPFRingBuffer
+
+  /// Maps the ring buffer. The type of its records cannot be checked; each record's size is.
+  ///
+  /// - Throws: As `BPFRingBuffer.init(_:)`; ``BPFError/Kind/layoutUndescribed`` if `Record` cannot be
+  ///   described.
+  public init(_ map: BPFMap) throws(BPFError) {
+    _ = try Record.fieldType()
+    buffer = try BPFRingBuffer(map)
+  }
+
+  /// Takes the records that are in the buffer, without waiting.
+  ///
+  /// - Parameter limit: The largest number of records to take.
+  /// - Returns: The records, oldest first; empty if there are none.
+  /// - Throws: ``BPFError/Kind/layoutMismatch`` if a record is smaller than `Record`; a system error.
+  public func takeRecords(atMost limit: Int = .max) throws(BPFError) -> [Record] {
+    var records: [Record] = []
+    for bytes in try buffer.takeRecords(atMost: limit) { records.append(try decode(bytes)) }
+    return records
+  }
+
+  fileprivate func decode(_ bytes: [UInt8]) throws(BPFError) -> Record {
+    guard bytes.count >= MemoryLayout<Record>.size, !bytes.isEmpty else {
+      throw BPFError(
+        .layoutMismatch,
+        attempt: "read a record as \(Record.self) (\(MemoryLayout<Record>.size) bytes)",
+        on: "ring buffer '\(buffer.map.name)'",
+        advice: "it has \(bytes.count) bytes; use BPFRingBuffer for records of several types"
+      )
+    }
+    return bytes.withUnsafeBytes { bytes in
+      let start = UnsafeMutableRawPointer(mutating: bytes.baseAddress.unsafelyUnwrapped)
+      return unsafe FieldAddress(start).loadWhole(as: Record.self)
+    }
+  }
+}
+
+extension RingBuffer: AsyncSequence {
+  /// Iterates over the records. Ends when its Swift task is cancelled.
+  public struct AsyncIterator: AsyncIteratorProtocol {
+    private let ring: RingBuffer
+    private var iterator: BPFRingBuffer.AsyncIterator
+
+    fileprivate init(_ ring: RingBuffer) {
+      self.ring = ring
+      iterator = ring.buffer.makeAsyncIterator()
+    }
+
+    /// The next record; waits for it. Nil after cancellation.
+    public mutating func next() async throws(BPFError) -> Record? {
+      try await next(isolation: nil)
+    }
+
+    /// The next record; waits for it. Nil after cancellation.
+    public mutating func next(
+      isolation actor: isolated (any Actor)?
+    ) async throws(BPFError) -> Record? {
+      guard let bytes = try await iterator.next(isolation: actor) else { return nil }
+      return try ring.decode(bytes)
+    }
+  }
+
+  /// Iterates over the records from the oldest that nobody has read.
+  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(self) }
+}

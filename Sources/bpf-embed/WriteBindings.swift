@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import BPFBindings
+import LibBPF
+
+/// Writes the Swift file with the object's types, maps, global variables and programs.
+func writeBindings(_ job: Job) throws(Failure) {
+  guard let path = job.bindings else { return }
+  let source = try SourceOptions(readingFrom: job.source)
+  let text: String
+  do {
+    guard let typeName = source.name ?? SwiftNames.object(job.name) else {
+      throw BindingError("'\(job.name).bpf.c' gives no name of a Swift type; rename the file")
+    }
+    text = try bindings(
+      for: BPFObject.open(bytes: read(job.object), name: job.name),
+      options: BindingOptions(
+        name: job.name,
+        identifier: job.identifier,
+        typeName: typeName,
+        isPublic: source.isPublic
+      )
+    )
+  } catch let error as BindingError {
+    throw Failure(error.description, at: try location(of: error, job))
+  } catch let error as Failure {
+    throw error
+  } catch {
+    throw Failure("\(error)", at: "\(job.source):1:1")
+  }
+  try writeIfChanged(Array(text.utf8), to: path)
+}
+
+/// Options in a comment of the C file, such as `/* BPFPlugin: public, name=HTTPCounters */`.
+struct SourceOptions {
+  var isPublic = false
+  var name: String?
+
+  init(readingFrom path: String) throws(Failure) {
+    let lines = String(decoding: try read(path), as: UTF8.self)
+      .split(separator: "\n", omittingEmptySubsequences: false)
+    for (index, line) in lines.enumerated() {
+      guard let marker = line.firstRange(of: "BPFPlugin:"), line[..<marker.lowerBound].contains("/")
+      else { continue }
+      var text = line[marker.upperBound...]
+      if let end = text.firstRange(of: "*/") { text = text[..<end.lowerBound] }
+      for option in text.split(separator: ",") {
+        let words = option.split(whereSeparator: \.isWhitespace).joined()
+        if words == "public" {
+          isPublic = true
+        } else if words.hasPrefix("name="), SwiftNames.isTypeName(String(words.dropFirst(5))) {
+          name = String(words.dropFirst(5))
+        } else {
+          throw Failure(
+            "'\(words)' is no option of BPFPlugin; there are 'public' and 'name=TypeName'",
+            at: "\(path):\(index + 1):1"
+          )
+        }
+      }
+    }
+  }
+}
+
+/// The file, line and column of what an error is about: where the C name is declared.
+private func location(of error: BindingError, _ job: Job) throws(Failure) -> String {
+  var files = [job.source]
+  files += Dependencies.prerequisites(
+    in: String(decoding: try read(job.dependencies), as: UTF8.self)
+  )
+  .filter { $0 != job.source && !$0.hasPrefix("/usr/") }
+  let texts = files.compactMap { file in
+    (try? read(file)).map { bytes in
+      (
+        file,
+        String(decoding: bytes, as: UTF8.self)
+          .split(separator: "\n", omittingEmptySubsequences: false)
+      )
+    }
+  }
+  func isDefinition(_ line: Substring) -> Bool { line.contains("{") || line.contains("}") }
+  // The definition of a type, and then any use of the name.
+  for wantsDefinition in error.enclosing.isEmpty ? [true, false] : [false] {
+    for (file, lines) in texts where !error.cName.isEmpty {
+      var start = 0
+      if !error.enclosing.isEmpty {
+        guard
+          let line = lines.firstIndex(where: {
+            column(of: error.enclosing, in: $0) != nil && isDefinition($0)
+          })
+        else { continue }
+        start = line
+      }
+      for index in start..<lines.count where !wantsDefinition || isDefinition(lines[index]) {
+        if let column = column(of: error.cName, in: lines[index]) {
+          return "\(file):\(index + 1):\(column)"
+        }
+      }
+    }
+  }
+  return "\(job.source):1:1"
+}
+
+/// The column of a whole word in a line, from 1.
+private func column(of word: String, in line: Substring) -> Int? {
+  for range in line.ranges(of: word) {
+    let before = line[..<range.lowerBound].last
+    let after = line[range.upperBound...].first
+    if ![before, after].contains(where: {
+      $0.map { $0 == "_" || $0.isLetter || $0.isNumber } ?? false
+    }) {
+      return line[..<range.lowerBound].utf8.count + 1
+    }
+  }
+  return nil
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+import BPFBindings
+import Foundation
+import LibBPF
+import Testing
+
+/// The generated text for objects that clang compiles here. What it means is checked by
+/// scripts/check-generated.
+struct BindingsTests {
+  private func text(_ source: String, isPublic: Bool = false) throws -> String {
+    let directory = FileManager.default.temporaryDirectory
+      .appending(path: "bindings-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: directory) }
+    let file = directory.appending(path: "test.bpf.c")
+    let object = directory.appending(path: "test.o")
+    try source.write(to: file, atomically: true, encoding: .utf8)
+    let clang = Process()
+    clang.executableURL = URL(filePath: "/usr/bin/env")
+    clang.arguments = [
+      "clang", "-target", "bpf", "-O2", "-g", "-c", file.path(), "-o", object.path(),
+    ]
+    try clang.run()
+    clang.waitUntilExit()
+    try #require(clang.terminationStatus == 0)
+    return try bindings(
+      for: BPFObject.open(bytes: [UInt8](Data(contentsOf: object)), name: "test"),
+      options: BindingOptions(
+        name: "test",
+        identifier: "test",
+        typeName: "Test",
+        isPublic: isPublic
+      )
+    )
+  }
+
+  private func error(_ source: String) throws -> BindingError {
+    try #require(throws: BindingError.self) { try text(source) }
+  }
+
+  @Test func fieldsOfAStructureAreStoredInOrder() throws {
+    let text = try text(
+      "struct request_tag { unsigned long request_id; char in; int words[2][3]; } tag;"
+    )
+    for line in [
+      "struct RequestTag: MapValue, BitwiseCopyable {", "var requestID: UInt64", "var `in`: CChar",
+      "var words: InlineArray<2, InlineArray<3, Int32>>", "var tag: RequestTag {",
+      "/// struct request_tag {  /* 40 bytes */", "///     int words[2][3];  /* byte 12 */",
+    ] {
+      #expect(text.contains(line), "\(line)")
+    }
+  }
+
+  @Test func unionsAndBitFieldsAreComputed() throws {
+    let text = try text(
+      "struct s { union { int number; char bytes[4]; }; unsigned low : 3, high : 5; } s;"
+    )
+    #expect(text.contains("struct S: PlacedMapValue"))
+    #expect(
+      text.contains("var low: BitField<UInt32> { BitField(bit: 32, width: 3, signed: false) }")
+    )
+    #expect(text.contains("var number: Place<Int32> { Place(0) }"))
+  }
+
+  @Test func enumerationsLoseTheirCommonPrefix() throws {
+    let text = try text("enum phase { PHASE_QUEUED, PHASE_IN_PROGRESS = 5 } phase;")
+    #expect(text.contains("struct Phase: RawRepresentable, MapScalar, Hashable {"))
+    #expect(text.contains("static let queued = Self(rawValue: 0)"))
+    #expect(text.contains("static let inProgress = Self(rawValue: 5)"))
+  }
+
+  @Test func namesOfTheStandardLibraryAreQualified() throws {
+    let text = try text(
+      "struct u_int64 { unsigned long value; } number; struct array { int x; } array;"
+    )
+    #expect(text.contains("struct UInt64: MapValue") && text.contains("var value: Swift.UInt64"))
+  }
+
+  @Test func aTypeWithTheObjectsNameIsRenamed() throws {
+    #expect(try text("struct test { int x; } first;").contains("struct TestValue: MapValue"))
+  }
+
+  @Test func publicDeclarations() throws {
+    let text = try text("struct s { int x; } s;", isPublic: true)
+    for line in [
+      "public import MmapStorage", "public final class Test", "public struct S: MapValue",
+      "public var x: Int32", "public init(x: Int32 = 0)",
+    ] {
+      #expect(text.contains(line), "\(line)")
+    }
+  }
+
+  @Test func constantsCanOnlyBeSetBeforeLoading() throws {
+    let text = try text("const volatile int limit = 1; int use(void) { return limit; }")
+    let parts = text.components(separatedBy: "struct InitialGlobals")
+    #expect(parts[0].contains("var limit: Int32 {") && !parts[0].contains("nonmutating set"))
+    #expect(parts[1].contains("set { values.store(newValue, \"limit\") }"))
+  }
+
+  @Test(arguments: [
+    ("struct s { int a_b; int aB; } s;", "a_b", "aB"),
+    ("struct a_b { int x; } one; struct aB { int x; } two;", "a_b", "aB"),
+    ("int a_b, aB;", "a_b", "aB"),
+    ("enum e { e_a_b, e_aB } e;", "e_a_b", "e_aB"),
+  ])
+  func collisionsNameBoth(source: String, first: String, second: String) throws {
+    let error = try error(source)
+    #expect(error.description.contains(first) && error.description.contains(second))
+    #expect([first, second].contains(error.cName))
+  }
+
+  @Test func namesThatSwiftCannotHave() throws {
+    #expect(try error("struct s { int _; } s;").cName == "_")
+  }
+
+  @Test func valuesThatAreTooLarge() throws {
+    let error = try error("struct large { char bytes[100000]; } large;")
+    #expect(error.cName == "large" && error.description.contains("100000 bytes"))
+  }
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LibBPF
+import MmapStorage
+import TestSupport
+import Testing
+
+@Suite(.liveKernel) struct GeneratedBindingsTests {
+  private func loaded(step: UInt32 = 1) throws -> MapsOfAllKinds {
+    try MapsOfAllKinds.open { $0.globals.step = step }.load()
+  }
+
+  private func run(_ program: BPFObject.Program) throws {
+    #expect(try program.loaded().run(nil, size: 0).get() == 0)
+  }
+
+  @Test func globalsHaveTheirInitialValuesAndAreSharedAfterLoading() throws {
+    var opened = try MapsOfAllKinds.open()
+    #expect(opened.globals.step == 1 && opened.globals.last.side == .right)
+    opened.globals.step = 5
+    opened.globals.runs = 100
+    let maps = try opened.load()
+    #expect(maps.globals.step == 5 && maps.globals.runs == 100 && maps.globals.last.side == .right)
+    try run(maps.programs.addEverywhere)
+    #expect(maps.globals.runs == 105)
+    #expect(maps.globals.last.side == .left && maps.globals.last.number == 7)
+    maps.globals.runs = 3
+    try run(maps.programs.addEverywhere)
+    #expect(maps.globals.runs == 8)
+  }
+
+  @Test func anErrorOfSettingAGlobalIsThrownByLoad() throws {
+    let error = #expect(throws: BPFError.self) {
+      _ = try MapsOfAllKinds.open {
+        $0.object.close()
+        $0.globals.step = 5
+      }.load()
+    }
+    #expect(error?.kind == .wrongState && error?.attempt == "set global 'step'")
+  }
+
+  @Test func globalsOutliveTheObject() throws {
+    let maps = try loaded()
+    try run(maps.programs.addEverywhere)
+    maps.object.close()
+    #expect(maps.globals.runs == 1)
+  }
+
+  @Test func aHashMapHasTypedKeysAndValues() throws {
+    let maps = try loaded(step: 2)
+    let place = MapsOfAllKinds.Place(row: 1, column: 2)
+    #expect(try maps.maps.tallies.value(for: place) == nil)
+    try run(maps.programs.addEverywhere)
+    try run(maps.programs.addEverywhere)
+    let tally = try #require(try maps.maps.tallies.value(for: place))
+    #expect(tally.count == 4 && tally.side == .left && tally.number == 7)
+    #expect(tally.bytes[0] == 7 && tally.bytes[1] == 0)
+
+    let other = MapsOfAllKinds.Place(row: 9, column: 9)
+    #expect(try !maps.maps.tallies.replaceValue(.init(count: 1), for: other))
+    #expect(try maps.maps.tallies.insert(.init(count: 1, side: .right), for: other))
+    #expect(try !maps.maps.tallies.insert(.init(count: 2), for: other))
+    try maps.maps.tallies.setValue(.init(count: 3), for: other)
+    let contents = try maps.maps.tallies.contents()
+    #expect(Set(contents.map(\.key.row)) == [1, 9])
+    #expect(contents.first { $0.key.row == 9 }?.value.count == 3)
+    for row in 20..<22 { try maps.maps.tallies.setValue(.init(), for: .init(row: UInt8(row))) }
+    #expect {
+      try maps.maps.tallies.setValue(.init(), for: .init(row: 30))
+    } throws: {
+      "\($0)".contains("max_entries")
+    }
+    #expect(try maps.maps.tallies.removeValue(for: other))
+    #expect(try !maps.maps.tallies.removeValue(for: other))
+    #expect(try maps.maps.tallies.keys().count == 3)
+  }
+
+  @Test func perCPUMapsHaveAValueForEachProcessor() throws {
+    let maps = try loaded(step: 2)
+    try run(maps.programs.addEverywhere)
+    let numbers = try #require(try maps.maps.perCPUNumbers.values(for: 1))
+    #expect(numbers.count == maps.maps.perCPUNumbers.processorCount && numbers.contains(3))
+    try maps.maps.perCPUNumbers.setValues(numbers.indices.map { UInt32($0) + 10 }, for: 2)
+    #expect(try maps.maps.perCPUNumbers.values(for: 2) == numbers.indices.map { UInt32($0) + 10 })
+    #expect(try Set(maps.maps.perCPUNumbers.keys()) == [1, 2])
+    #expect(try maps.maps.perCPUNumbers.removeValues(for: 2))
+    #expect(try maps.maps.perCPUNumbers.values(for: 2) == nil)
+
+    #expect(maps.maps.perCPUSlots.count == 3)
+    #expect(try maps.maps.perCPUSlots.values(at: 1).reduce(0, +) == 2)
+    try maps.maps.perCPUSlots.setValues(numbers.map { _ in 4 }, at: 1)
+    #expect(try maps.maps.perCPUSlots.values(at: 1).allSatisfy { $0 == 4 })
+  }
+
+  @Test func arraysAreReadBySystemCallsOrMapped() throws {
+    let maps = try loaded(step: 2)
+    try maps.maps.slots.setValue(.init(count: 40), at: 1)
+    maps.maps.mappedSlots.withElement(at: 1) { $0.row = 8 }
+    maps.maps.mappedSlots[2] = .init(row: 3, column: 4)
+    try run(maps.programs.addEverywhere)
+    #expect(try maps.maps.slots.value(at: 1).count == 42 && maps.maps.slots.count == 3)
+    #expect(maps.maps.mappedSlots.withElement(at: 1) { $0.column } == 2)
+    #expect(maps.maps.mappedSlots[1].row == 8 && maps.maps.mappedSlots[2].column == 4)
+    #expect(maps.maps.mappedSlots[0].column == 0 && maps.maps.mappedSlots.count == 3)
+  }
+
+  @Test func ringBuffersAreReadAtOnceOrAsTheyFill() async throws {
+    let maps = try loaded(step: 3)
+    for _ in 0..<3 { try run(maps.programs.addEverywhere) }
+    let first = try maps.maps.events.takeRecords(atMost: 2)
+    #expect(first.map(\.number) == [0, 3] && first.allSatisfy { $0.low == 5 && $0.high == 6 })
+    #expect(try maps.maps.rawEvents.takeRecords() == [[UInt8]](repeating: [0, 0, 0, 0], count: 3))
+
+    let events = maps.maps.events
+    let reader = Task {
+      var numbers: [UInt64] = []
+      for try await event in events {
+        numbers.append(event.number)
+        if numbers.count == 3 { break }
+      }
+      return numbers
+    }
+    for _ in 0..<2 {
+      await Task.yield()
+      try run(maps.programs.addEverywhere)
+    }
+    #expect(try await reader.value == [6, 9, 12])
+  }
+
+  @Test func aCancelledReaderEnds() async throws {
+    let maps = try loaded()
+    let events = maps.maps.events
+    let reader = Task {
+      var count = 0
+      for try await _ in events { count += 1 }
+      return count
+    }
+    await Task.yield()
+    reader.cancel()
+    #expect(try await reader.value == 0)
+  }
+
+  @Test func anObjectWithUnlikelyCodeLoads() throws {
+    try run(try loaded().programs.rarely)
+  }
+
+  @Test func programsAreAttachedByName() throws {
+    let counters = try TaskCounters.open().load(attaching: false)
+    let program = counters.programs.countCalls
+    #expect(!program.isAttached)
+    try program.attach()
+    #expect(program.isAttached && counters.object.attachedPrograms == [program.name])
+    program.detach()
+    #expect(!program.isAttached)
+  }
+
+  @Test func anObjectWithoutHooksLoads() throws {
+    let maps = try loaded()
+    #expect(maps.object.attachedPrograms.isEmpty)
+  }
+}
