@@ -152,15 +152,15 @@ struct BPFObjectState {
 
   private(set) var pointer: OpaquePointer?
   var phase = Phase.opened
-  /// By the program's name.
-  var links: [String: OpaquePointer] = [:]
+  /// By the program's name; more than one where a program samples several processors.
+  var links: [String: [OpaquePointer]] = [:]
   /// By the section's name.
   var mappedSections: [String: UnsafeMutableRawBufferPointer] = [:]
 
   init(pointer: OpaquePointer) { self.pointer = pointer }
 
   mutating func detachAll() {
-    for link in links.values { bpf_link__destroy(link) }
+    for link in links.values.joined() { bpf_link__destroy(link) }
     links = [:]
   }
 
