@@ -126,12 +126,20 @@ extension BPFObject {
     return try withState { (state) throws(BPFError) in
       _ = try state.loaded(for: attempt, on: describedName)
       guard programNames.contains(name) else { throw noProgram(name, attempt: attempt) }
-      guard let link = state.links[name] else {
+      guard let links = state.links[name], let link = links.first else {
         throw BPFError(
           .wrongState,
           attempt: attempt,
           on: describedName,
           advice: "it is not attached; call attach() first"
+        )
+      }
+      guard links.count == 1 else {
+        throw BPFError(
+          .unsupported,
+          attempt: attempt,
+          on: describedName,
+          advice: "it samples \(links.count) processors with a link each; these cannot be pinned"
         )
       }
       return try BPFLink(duplicating: bpf_link__fd(link), name: name)

@@ -29,7 +29,7 @@ extension BPFObject {
     let attempt = "attach the programs"
     try withState { (state) throws(BPFError) in
       let pointer = try state.loaded(for: attempt, on: describedName)
-      var made: [String: OpaquePointer] = [:]
+      var made: [String: [OpaquePointer]] = [:]
       do throws(BPFError) {
         var next = bpf_object__next_program(pointer, nil)
         while let program = next {
@@ -38,10 +38,10 @@ extension BPFObject {
           guard state.links[name] == nil, bpf_program__autoload(program),
             bpf_program__autoattach(program)
           else { continue }
-          made[name] = try attachOne(program)
+          made[name] = try attachOne(program).map { [$0] }
         }
       } catch {
-        for link in made.values { bpf_link__destroy(link) }
+        for link in made.values.joined() { bpf_link__destroy(link) }
         throw error
       }
       state.links.merge(made) { old, _ in old }
@@ -86,7 +86,7 @@ extension BPFObject {
             + "hook; one such as SEC(\"tp_btf/sys_enter\") does"
         )
       }
-      state.links[name] = link
+      state.links[name] = [link]
     }
   }
 
@@ -103,7 +103,7 @@ extension BPFObject {
       guard programNames.contains(name) else {
         throw noProgram(name, attempt: "detach program '\(name)'")
       }
-      if let link = state.links.removeValue(forKey: name) { bpf_link__destroy(link) }
+      for link in state.links.removeValue(forKey: name) ?? [] { bpf_link__destroy(link) }
     }
   }
 
@@ -168,7 +168,7 @@ extension BPFObject {
     )
   }
 
-  private func findProgram(
+  func findProgram(
     _ name: String,
     in pointer: OpaquePointer,
     attempt: String

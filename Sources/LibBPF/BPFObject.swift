@@ -177,8 +177,8 @@ struct BPFObjectState {
 
   private(set) var pointer: OpaquePointer?
   var phase = Phase.opened
-  /// By the program's name.
-  var links: [String: OpaquePointer] = [:]
+  /// By the program's name; more than one where a program samples several processors.
+  var links: [String: [OpaquePointer]] = [:]
   /// The names of programs whose links are pinned and were attached by an earlier process.
   var programsAttachedByPins: Set<String> = []
   /// By the section's name.
@@ -187,7 +187,7 @@ struct BPFObjectState {
   init(pointer: OpaquePointer) { self.pointer = pointer }
 
   mutating func detachAll() {
-    for link in links.values { bpf_link__destroy(link) }
+    for link in links.values.joined() { bpf_link__destroy(link) }
     links = [:]
   }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #ifndef MMS_SOCKETS_H
 #define MMS_SOCKETS_H
 
