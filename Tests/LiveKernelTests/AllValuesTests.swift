@@ -72,16 +72,18 @@ import Testing
       try object.load()
       let reader = try TaskStorageReader(map: object.map(map))
       #expect(reader.layout.size == size)
+      let storage: any Sendable
       switch map {
-      case "bytes": try fill(OneByte.self, object, map) { $0.calls = 0xA5 }
-      case "pages": try fill(OnePage.self, object, map) { $0.last = 0xA5_5A }
-      case "too_large": try fill(PageAndByte.self, object, map) { $0.bytes[4096] = 0xA5 }
-      default: try fill(Counter.self, object, map) { $0.calls = 0xA5_5A }
+      case "bytes": storage = try fill(OneByte.self, object, map) { $0.calls = 0xA5 }
+      case "pages": storage = try fill(OnePage.self, object, map) { $0.last = 0xA5_5A }
+      case "too_large": storage = try fill(PageAndByte.self, object, map) { $0.bytes[4096] = 0xA5 }
+      default: storage = try fill(Counter.self, object, map) { $0.calls = 0xA5_5A }
       }
       let values = try reader.values()
       #expect(values.count == 1 && values.first?.bytes.count == size)
       let last = size % 8 == 0 ? [0x5A, 0xA5, 0, 0, 0, 0, 0, 0] : [0xA5]
       #expect(values.first?.bytes.suffix(last.count) == last[...].map { UInt8($0) }[...], "\(map)")
+      withExtendedLifetime(storage) {}
     }
   }
 
@@ -178,16 +180,14 @@ private struct PageAndByte: MapValue { var bytes: InlineArray<4097, UInt8> }
 
 private struct Counter: MapValue { var calls: UInt64 = 0 }
 
-/// Writes the calling thread's value, which stays when the storage ends where the map has the values.
+/// Writes the calling thread's value, and returns the storage, which keeps it.
 private func fill<Value: MapField>(
   _ type: Value.Type,
   _ object: BPFObject,
   _ map: String,
   _ body: (borrowing StorageView<Value>) -> Void
-) throws {
+) throws -> any Sendable {
   let storage = try TaskLocalStorage<Value>(map: object.map(map))
   try storage.withCurrent(body)
-  kept.change { $0.append(storage) }
+  return storage
 }
-
-private let kept = Box<[any Sendable]>([])
