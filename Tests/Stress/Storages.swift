@@ -41,7 +41,7 @@ enum StressedBackend: String, CaseIterable {
   }
 
   func makeStorages() throws -> Storages {
-    let object = try BPFObject(.stress, allowing: kinds)
+    let object = try BPFObject(.stressed, allowing: kinds)
     if isLive { try object.load() }
     @Sendable
     func make<Value: MapField>(_ type: Value.Type, _ map: String) throws -> TaskLocalStorage<Value>

@@ -4,7 +4,7 @@
 public indirect enum FieldValue: Sendable, Hashable {
   /// A signed integer, or a signed C enumeration.
   case signed(Int64)
-  /// An unsigned integer, or an unsigned C enumeration.
+  /// An unsigned integer, an unsigned C enumeration, or the bits of a bit-field.
   case unsigned(UInt64)
   /// A floating-point number of 4 or 8 bytes.
   case floatingPoint(Double)
@@ -16,7 +16,7 @@ public indirect enum FieldValue: Sendable, Hashable {
   case array([FieldValue])
   /// The members of a structure in an array, or the alternatives of a union, in order.
   case structure([Member])
-  /// Bytes of a type that has no other case: pointers, bit-fields, locks.
+  /// Bytes of a type that has no other case: pointers, locks.
   case bytes([UInt8])
 
   /// A member of a structure.
@@ -92,6 +92,10 @@ extension FieldType {
           .init(name: $0.name, value: $0.type.value(in: bytes, at: offset + $0.offset))
         }
       )
+    case .bitField(let bit, let width):
+      var bits = unsignedBits(bytes, offset, 8) >> UInt64(bit)
+      if bit + width > 64 { bits |= unsignedBits(bytes, offset + 8, 1) << UInt64(64 - bit) }
+      return .unsigned(width < 64 ? bits & ((1 << UInt64(width)) - 1) : bits)
     case .floatingPoint, .opaque, .unsupported:
       return .bytes(Array(slice(bytes, offset, size)))
     }
