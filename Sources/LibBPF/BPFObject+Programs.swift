@@ -22,10 +22,15 @@ extension BPFObject {
   /// gone. Programs that are attached already stay attached. If one cannot be attached, none of
   /// those that this call attached stays so.
   ///
-  /// - Parameter allowingNone: Whether it is no error that no program's section names a hook.
   /// - Throws: ``BPFError/Kind/invalidArgument`` if no loaded program's section names a hook, a
   ///   system error of the hook, or ``BPFError/Kind/wrongState`` before loading.
-  public func attach(allowingNone: Bool = false) throws(BPFError) {
+  public func attach() throws(BPFError) { try attach(allowingNone: false) }
+
+  /// Attaches each program whose section names a hook, if there is one.
+  ///
+  /// - Parameter allowingNone: Whether it is no error that no program's section names a hook.
+  /// - Throws: As ``attach()``.
+  public func attach(allowingNone: Bool) throws(BPFError) {
     let attempt = "attach the programs"
     try withState { (state) throws(BPFError) in
       let pointer = try state.loaded(for: attempt, on: describedName)
