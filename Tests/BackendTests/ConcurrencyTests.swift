@@ -33,7 +33,7 @@ import Testing
     #expect(existed.get())
   }
 
-  @Test(.userPages) func aPageIsNotUnmappedWhileAnotherThreadReadsIt() async {
+  @Test(.userPages, .atHardwareSpeed) func aPageIsNotUnmappedWhileAnotherThreadReadsIt() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.userPage.fixture(Tag.self, map: "tags").storage
       let id = Box(ThreadID.current), isOver = Box(false)

@@ -13,13 +13,16 @@ import Testing
 @Suite struct LifecycleTests {
   // MARK: Many threads, many storages
 
-  @Test(.liveKernel) func tenThousandThreadsInSequenceLeakNothingWithLookups() async {
+  @Test(.liveKernel, .atHardwareSpeed) func tenThousandThreadsInSequenceLeakNothingWithLookups()
+    async
+  {
     await #expect(processExitsWith: .success) {
       try threadsInSequence(.lookup, count: 10_000)
     }
   }
 
-  @Test(.liveKernel, .threadPidfds) func tenThousandThreadsInSequenceLeakNothingWithLookupsByPidfd()
+  @Test(.liveKernel, .threadPidfds, .atHardwareSpeed)
+  func tenThousandThreadsInSequenceLeakNothingWithLookupsByPidfd()
     async
   {
     await #expect(processExitsWith: .success) {
@@ -27,23 +30,24 @@ import Testing
     }
   }
 
-  @Test func tenThousandThreadsInSequenceLeakNothingWithDirectAccess() async {
+  @Test(.atHardwareSpeed) func tenThousandThreadsInSequenceLeakNothingWithDirectAccess() async {
     await #expect(processExitsWith: .success) {
       try threadsInSequence(.fakeDirect, count: 10_000)
     }
   }
 
-  @Test(.liveKernel) func fiveHundredThreadsAtOnceLeakNothingWithLookups() async {
+  @Test(.liveKernel, .atHardwareSpeed) func fiveHundredThreadsAtOnceLeakNothingWithLookups() async {
     await #expect(processExitsWith: .success) { try threadsAtOnce(.lookup, count: 500) }
   }
 
-  @Test(.liveKernel, .threadPidfds) func fiveHundredThreadsAtOnceLeakNothingWithLookupsByPidfd()
+  @Test(.liveKernel, .threadPidfds, .atHardwareSpeed)
+  func fiveHundredThreadsAtOnceLeakNothingWithLookupsByPidfd()
     async
   {
     await #expect(processExitsWith: .success) { try threadsAtOnce(.lookupByPidfd, count: 500) }
   }
 
-  @Test func fiveHundredThreadsAtOnceLeakNothingWithDirectAccess() async {
+  @Test(.atHardwareSpeed) func fiveHundredThreadsAtOnceLeakNothingWithDirectAccess() async {
     await #expect(processExitsWith: .success) { try threadsAtOnce(.fakeDirect, count: 500) }
   }
 
@@ -55,7 +59,9 @@ import Testing
     await #expect(processExitsWith: .success) { try threadsAtOnce(.mapped, count: 200) }
   }
 
-  @Test(.userPages) func tenThousandThreadsInSequenceLeakNothingWithUserPages() async {
+  @Test(.userPages, .atHardwareSpeed) func tenThousandThreadsInSequenceLeakNothingWithUserPages()
+    async
+  {
     await #expect(processExitsWith: .success) { try threadsInSequence(.userPage, count: 10_000) }
   }
 
@@ -63,21 +69,20 @@ import Testing
     await #expect(processExitsWith: .success) { try threadsAtOnce(.userPage, count: 500) }
   }
 
-  // The last storage of a map unloads its programs, and loading them again takes an emulated
-  // processor 50 ms.
-  @Test(.liveKernel) func fiveHundredStoragesWithLookupsComeAndGo() async {
+  // The last storage of a map unloads its programs: loading them again takes most of the time.
+  @Test(.liveKernel, .atHardwareSpeed) func fiveHundredStoragesWithLookupsComeAndGo() async {
     await #expect(processExitsWith: .success) { try storagesComeAndGo(.lookup, count: 500) }
   }
 
-  @Test(.userPages) func tenThousandStoragesWithUserPagesComeAndGo() async {
+  @Test(.userPages, .atHardwareSpeed) func tenThousandStoragesWithUserPagesComeAndGo() async {
     await #expect(processExitsWith: .success) { try storagesComeAndGo(.userPage, count: 10_000) }
   }
 
-  @Test(.mmapableTaskStorage) func tenThousandStoragesWithMappedPagesComeAndGo() async {
-    await #expect(processExitsWith: .success) { try storagesComeAndGo(.mapped, count: 10_000) }
+  @Test(.mmapableTaskStorage) func twoThousandStoragesWithMappedPagesComeAndGo() async {
+    await #expect(processExitsWith: .success) { try storagesComeAndGo(.mapped, count: 2_000) }
   }
 
-  @Test func tenThousandFakeStoragesComeAndGo() async {
+  @Test(.atHardwareSpeed) func tenThousandFakeStoragesComeAndGo() async {
     await #expect(processExitsWith: .success) {
       try comeAndGo(10_000) {
         try TaskLocalStorage<Tag>(backend: FakeBackend(layoutOf: Tag.self))

@@ -92,7 +92,7 @@ import Testing
 
   // MARK: Signals
 
-  @Test func aHandlerFindsItsOwnStoragesWhileOthersComeAndGo() async {
+  @Test(.atHardwareSpeed) func aHandlerFindsItsOwnStoragesWhileOthersComeAndGo() async {
     await #expect(processExitsWith: .success) {
       let kept = try (0..<100).map { index in
         let storage = try fakeStorage()

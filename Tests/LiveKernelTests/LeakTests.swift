@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 @Suite(.liveKernel) struct LeakTests {
-  @Test func aThousandObjectsLeaveNothingBehind() async {
+  @Test(.atHardwareSpeed) func aThousandObjectsLeaveNothingBehind() async {
     await #expect(processExitsWith: .success) {
       try withBPFFileSystem { directory in
         let cut = Array(BPFObjectImage.taskCounters.bytes.prefix(2000))

@@ -69,6 +69,9 @@ package enum LiveKernel {
     mappingObstacle == nil ? .mapped : nil, userPageObstacle == nil ? .userPage : nil, .lookup,
   ].compactMap(\.self)
 
+  /// True in the machine of kernel/run, whose processors QEMU emulates.
+  package static let isEmulated = getenv("MMAPSTORAGE_EMULATED") != nil
+
   private static func isRequired(_ what: Substring) -> Bool {
     let required = getenv("MMAPSTORAGE_REQUIRE").map { String(cString: $0) } ?? ""
     return required.split(separator: ",").contains(what)
@@ -88,6 +91,11 @@ extension Trait where Self == ConditionTrait {
       if: LiveKernel.mayOpenThreadPidfds,
       "no pidfds of threads here: \(LiveKernel.threadPidfdObstacle ?? "")"
     )
+  }
+
+  /// Skips the test where processors are emulated, and it would take minutes.
+  package static var atHardwareSpeed: Self {
+    .disabled(if: LiveKernel.isEmulated, "takes minutes on an emulated processor")
   }
 
   /// Skips the test, and says why, where the kernel has no user pages and nobody says that it has.
