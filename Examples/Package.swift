@@ -14,11 +14,22 @@ let bpfPlugin: Target.PluginUsage = .plugin(name: "BPFPlugin", package: "MmapSto
 
 let package = Package(
   name: "Examples",
+  products: [
+    .library(name: "RequestCosts", targets: ["RequestCosts"])
+  ],
   dependencies: [
     .package(name: "MmapStorage", path: ".."),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.0"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.14.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.9.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.80.0"),
+    .package(url: "https://github.com/apple/swift-service-context", from: "1.2.0"),
     .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.8.0"),
   ],
   targets: [
     .executableTarget(
@@ -62,6 +73,71 @@ let package = Package(
     .testTarget(
       name: "SyscallCountingTests",
       dependencies: ["SyscallCounting", mmapStorage, mmapStorageTesting],
+      swiftSettings: swiftSettings
+    ),
+    .target(
+      name: "RequestCosts",
+      dependencies: [
+        mmapStorage,
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Instrumentation", package: "swift-distributed-tracing"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "ServiceContextModule", package: "swift-service-context"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      exclude: ["request-costs.bpf.c"],
+      swiftSettings: swiftSettings,
+      plugins: [bpfPlugin]
+    ),
+    .target(
+      name: "RequestCostsDemo",
+      dependencies: [
+        "RequestCosts",
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ],
+      swiftSettings: swiftSettings
+    ),
+    .executableTarget(
+      name: "request-costs",
+      dependencies: [
+        "RequestCosts", "RequestCostsDemo", mmapStorage, mmapStorageTesting,
+        .product(name: "SystemPackage", package: "swift-system"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: swiftSettings
+    ),
+    .executableTarget(
+      name: "request-costs-loader",
+      dependencies: [
+        "RequestCosts", mmapStorage,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "RequestCostsTests",
+      dependencies: [
+        "RequestCosts", "RequestCostsDemo", "request-costs", "request-costs-loader", mmapStorage,
+        mmapStorageTesting,
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Instrumentation", package: "swift-distributed-tracing"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "MetricsTestKit", package: "swift-metrics"),
+        .product(name: "ServiceContextModule", package: "swift-service-context"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
       swiftSettings: swiftSettings
     ),
     .testTarget(

@@ -104,13 +104,16 @@ extension BPFObject {
         throw noProgram(name, attempt: "detach program '\(name)'")
       }
       if let link = state.links.removeValue(forKey: name) { bpf_link__destroy(link) }
+      for link in state.clockLinks.removeValue(forKey: name) ?? [] { bpf_link__destroy(link) }
     }
   }
 
   /// The names of the programs that are attached, sorted. Those that stay attached because of a pinned
   /// link are included.
   public var attachedPrograms: [String] {
-    withState { $0.programsAttachedByPins.union($0.links.keys).sorted() }
+    withState {
+      $0.programsAttachedByPins.union($0.links.keys).union($0.clockLinks.keys).sorted()
+    }
   }
 
   /// A loaded program, to run it or to hand its descriptor on.
@@ -168,7 +171,7 @@ extension BPFObject {
     )
   }
 
-  private func findProgram(
+  func findProgram(
     _ name: String,
     in pointer: OpaquePointer,
     attempt: String

@@ -179,6 +179,8 @@ struct BPFObjectState {
   var phase = Phase.opened
   /// By the program's name.
   var links: [String: OpaquePointer] = [:]
+  /// Links to the clocks of processors, one for each, by the program's name.
+  var clockLinks: [String: [OpaquePointer]] = [:]
   /// The names of programs whose links are pinned and were attached by an earlier process.
   var programsAttachedByPins: Set<String> = []
   /// By the section's name.
@@ -189,6 +191,8 @@ struct BPFObjectState {
   mutating func detachAll() {
     for link in links.values { bpf_link__destroy(link) }
     links = [:]
+    for link in clockLinks.values.joined() { bpf_link__destroy(link) }
+    clockLinks = [:]
   }
 
   mutating func close() {

@@ -65,8 +65,8 @@ public final class BPFProgram: Sendable {
 
   /// How often the kernel did not run the program because another run of it on the same processor was
   /// interrupted or preempted (Linux 5.12). Since Linux 7.x tracepoint programs can be preempted, so a
-  /// busy machine has such misses.
-  package func recursionMisses() -> UInt64 {
+  /// busy machine has such misses. 0 where the kernel does not count them.
+  public func recursionMisses() -> UInt64 {
     var info = bpf_prog_info()
     var size = UInt32(MemoryLayout<bpf_prog_info>.size)
     guard bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 else { return 0 }

@@ -106,6 +106,30 @@
 		slot = __swift_task_slot_get_##name();				\
 		return slot ? &slot->value : 0;					\
 	}									\
+	static __always_inline __attribute__((unused))				\
+	__u64 __swift_task_storage_token_##name(void)				\
+	{									\
+		struct __swift_task_slot_##name *slot;				\
+										\
+		slot = __swift_task_slot_get_##name();				\
+		return slot ? slot->holder : 0;					\
+	}									\
+	static __always_inline __attribute__((unused))				\
+	value_type *__swift_task_storage_find_##name(				\
+		struct __swift_task_thread *thread, __u64 token)		\
+	{									\
+		struct __swift_task_slot_##name *slot;				\
+		struct __swift_task_process *process;				\
+		__u32 index = token & (SWIFT_TASK_STORAGE_SLOTS - 1);		\
+										\
+		process = bpf_task_storage_get(&name##_processes,		\
+					       thread->group_leader, 0, 0);	\
+		slot = process && token ? bpf_map_lookup_elem(&name, &index) : 0; \
+		if (!slot || slot->owner != process->owner ||			\
+		    slot->holder != token)					\
+			return 0;						\
+		return &slot->value;						\
+	}									\
 	SEC("raw_tp")								\
 	int name##_control(struct bpf_raw_tracepoint_args *arguments)		\
 	{									\
@@ -153,6 +177,19 @@
  * atomic operations.
  */
 #define swift_task_storage_get(name) __swift_task_storage_get_##name()
+
+/*
+ * swift_task_storage_token(name), swift_task_storage_find(name, task, token)
+ *
+ * A token (__u64) names the scope whose value swift_task_storage_get() returns now; it is 0 where that
+ * returns NULL, and costs the same. swift_task_storage_find() returns the value of a token that a
+ * thread of the process of `task` got earlier, or NULL once the scope has ended. It reads no user memory,
+ * so that it also works for a thread that is not running: store the token at sched_switch for the
+ * previous thread, and find the value when the thread is the next one. `task` is a trusted pointer.
+ */
+#define swift_task_storage_token(name) __swift_task_storage_token_##name()
+#define swift_task_storage_find(name, task, token)				\
+	__swift_task_storage_find_##name((struct __swift_task_thread *)(task), (token))
 
 /* What follows is not for programs. */
 

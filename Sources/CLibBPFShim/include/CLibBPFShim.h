@@ -5,6 +5,7 @@
 #include "mms_access.h"
 #include "mms_capture.h"
 #include "mms_files.h"
+#include "mms_perf_events.h"
 #include "mms_slots.h"
 #include "mms_sockets.h"
 #include "mms_swift_task.h"

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+import Metrics
+
+/// The figures as metrics of swift-metrics. Times are in nanoseconds.
+struct CostCounters: Sendable {
+  private let userTime: Counter
+  private let kernelTime: Counter
+  private let runQueueTime: Counter
+  private let blockedTime: [Counter]
+  private let calls: [Counter]
+  private let callTime: [Counter]
+  private let pageFaults: Counter
+  private let bytesRead: Counter
+  private let bytesWritten: Counter
+  private let tcpReceived: Counter
+  private let tcpSent: Counter
+
+  init(_ dimensions: [(String, String)]) {
+    func counter(_ name: String, _ key: String? = nil, _ value: String = "") -> Counter {
+      Counter(
+        label: "request_costs_\(name)",
+        dimensions: dimensions + (key.map { [($0, value)] } ?? [])
+      )
+    }
+    userTime = counter("cpu_nanoseconds", "mode", "user")
+    kernelTime = counter("cpu_nanoseconds", "mode", "kernel")
+    runQueueTime = counter("run_queue_nanoseconds")
+    blockedTime = BlockingCause.allCases.map { counter("blocked_nanoseconds", "cause", "\($0)") }
+    calls = SystemCallClass.allCases.map { counter("system_calls", "class", "\($0)") }
+    callTime = SystemCallClass.allCases.map {
+      counter("system_call_nanoseconds", "class", "\($0)")
+    }
+    pageFaults = counter("page_faults")
+    bytesRead = counter("read_bytes")
+    bytesWritten = counter("written_bytes")
+    tcpReceived = counter("tcp_received_bytes")
+    tcpSent = counter("tcp_sent_bytes")
+  }
+
+  func add(_ costs: KernelCosts) {
+    for (counter, amount) in [
+      (userTime, costs.userTime), (kernelTime, costs.kernelTime),
+      (runQueueTime, costs.runQueueTime), (pageFaults, costs.pageFaults),
+      (bytesRead, costs.bytesRead), (bytesWritten, costs.bytesWritten),
+      (tcpReceived, costs.tcpReceived), (tcpSent, costs.tcpSent),
+    ] where amount != 0 {
+      counter.increment(by: amount)
+    }
+    for (index, counter) in blockedTime.enumerated() where costs.blockedTime[index] != 0 {
+      counter.increment(by: costs.blockedTime[index])
+    }
+    for (index, counter) in calls.enumerated() where costs.calls[index] != 0 {
+      counter.increment(by: costs.calls[index])
+    }
+    for (index, counter) in callTime.enumerated() where costs.callTime[index] != 0 {
+      counter.increment(by: costs.callTime[index])
+    }
+  }
+}
+
+/// The metrics of a route.
+struct RouteMetrics: Sendable {
+  private let duration: Timer
+  private let counters: CostCounters
+
+  init(route: String) {
+    duration = Timer(label: "request_costs_duration", dimensions: [("route", route)])
+    counters = CostCounters([("route", route)])
+  }
+
+  func record(_ request: FinishedRequest) {
+    duration.recordNanoseconds(Int64(clamping: request.nanoseconds))
+    counters.add(request.costs)
+  }
+
+  func add(_ costs: KernelCosts) { counters.add(costs) }
+}
+
+/// The metrics of what is outside of requests.
+struct OutsideMetrics: Sendable {
+  private let counters = CostCounters([("route", "(outside)")])
+  private var reported = KernelCosts()
+
+  mutating func report(_ total: KernelCosts) {
+    counters.add(total.since(reported))
+    reported = total
+  }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What was counted so far; `GET /costs.json`. All figures are sums since the start.
+public struct CostsReport: Codable, Sendable {
+  /// Where the costs come from.
+  public var source = ""
+  /// Why there are no costs, if there are none.
+  public var obstacle: String?
+  /// What is not counted here, a sentence each.
+  public var missing: [String] = []
+  /// Seconds since the start.
+  public var seconds = 0.0
+  /// Requests that are being served.
+  public var running = 0
+  /// Parts of requests that found no slot, and so have no costs.
+  public var withoutSlot = 0
+  /// Events that the kernel did not run a program for; nil with pinned programs.
+  public var missedRuns: UInt64?
+  /// Time on a processor of the whole process since it began, by `getrusage`.
+  public var processNanoseconds: UInt64 = 0
+  /// The work of the process outside of any request since counting began.
+  public var outside: Figures?
+  /// Each route.
+  public var routes: [Route] = []
+  /// The requests that took the longest.
+  public var slowest: [Request] = []
+
+  /// The sums of a route.
+  public struct Route: Codable, Sendable {
+    /// Its method and path.
+    public var route: String
+    /// How many were served.
+    public var requests: Int
+    /// How many of them ended with a status of 500 or more.
+    public var failures: Int
+    /// Half of the requests were faster.
+    public var p50Nanoseconds: UInt64
+    /// 99 of 100 requests were faster.
+    public var p99Nanoseconds: UInt64
+    /// The costs of all.
+    public var costs: Figures
+  }
+
+  /// A request.
+  public struct Request: Codable, Sendable {
+    /// Its number: `id` in the programs' value.
+    public var id: UInt64
+    /// Hummingbird's id, as in logs.
+    public var name: String
+    /// Its trace, if it has one.
+    public var traceID: String?
+    /// Its method and route.
+    public var route: String
+    /// Its path.
+    public var path: String
+    /// The status of its response.
+    public var status: Int
+    /// Its duration, from the middleware's begin until its response was written.
+    public var nanoseconds: UInt64
+    /// Its costs.
+    public var costs: Figures
+
+    init(_ request: FinishedRequest) {
+      id = request.id
+      name = request.details.name
+      traceID = request.details.traceID.text
+      route = request.details.route
+      path = request.details.path
+      status = request.details.status
+      nanoseconds = request.nanoseconds
+      costs = Figures(request.costs)
+    }
+  }
+
+  /// ``KernelCosts`` with names.
+  public struct Figures: Codable, Sendable {
+    /// Time on a processor in system calls.
+    public var kernelNanoseconds: UInt64
+    /// Other time on a processor.
+    public var userNanoseconds: UInt64
+    /// Samples.
+    public var samples: UInt64
+    /// Time of waiting for a processor.
+    public var runQueueNanoseconds: UInt64
+    /// How often a thread waited for a processor.
+    public var runQueueWaits: UInt64
+    /// Time in which a thread was blocked, by cause.
+    public var blockedNanoseconds: [String: UInt64]
+    /// System calls, by class.
+    public var calls: [String: UInt64]
+    /// Time in system calls, waiting included, by class.
+    public var callNanoseconds: [String: UInt64]
+    /// Page faults.
+    public var pageFaults: UInt64
+    /// Bytes that read calls returned.
+    public var bytesRead: UInt64
+    /// Bytes that write calls accepted.
+    public var bytesWritten: UInt64
+    /// Bytes received from TCP sockets.
+    public var tcpReceived: UInt64
+    /// Bytes sent to TCP sockets.
+    public var tcpSent: UInt64
+
+    init(_ costs: KernelCosts) {
+      kernelNanoseconds = costs.kernelTime
+      userNanoseconds = costs.userTime
+      samples = costs.samples
+      runQueueNanoseconds = costs.runQueueTime
+      runQueueWaits = costs.runQueueWaits
+      blockedNanoseconds = Self.named(BlockingCause.allCases) { costs.blockedTime[$0.rawValue] }
+      calls = Self.named(SystemCallClass.allCases) { costs.calls[$0.rawValue] }
+      callNanoseconds = Self.named(SystemCallClass.allCases) { costs.callTime[$0.rawValue] }
+      pageFaults = costs.pageFaults
+      bytesRead = costs.bytesRead
+      bytesWritten = costs.bytesWritten
+      tcpReceived = costs.tcpReceived
+      tcpSent = costs.tcpSent
+    }
+
+    /// Those that are not zero.
+    private static func named<Key>(_ keys: [Key], _ value: (Key) -> UInt64) -> [String: UInt64] {
+      var values: [String: UInt64] = [:]
+      for key in keys {
+        let value = value(key)
+        if value != 0 { values["\(key)"] = value }
+      }
+      return values
+    }
+  }
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+public import MmapStorage
+import SystemPackage
+
+/// Where costs come from: the kernel, or a test.
+public struct CostsSource: Sendable {
+  let requests: SwiftTaskStorage<RequestValue>
+  let processes: TaskLocalStorage<ProcessValue>?
+  let program: CostsProgram?
+  let description: String
+  let missing: [String]
+
+  /// Costs that a test or a demonstration adds to the values of requests itself.
+  ///
+  /// - Parameter requests: The values, such as `FakeSwiftTasks<RequestValue>().storage`.
+  public static func fake(_ requests: SwiftTaskStorage<RequestValue>) -> CostsSource {
+    CostsSource(
+      requests: requests,
+      processes: nil,
+      program: nil,
+      description: "memory of the process, no kernel",
+      missing: ["what happens outside of requests is not counted"]
+    )
+  }
+
+  /// Loads the programs, and registers this process with them. Needs CAP_BPF and CAP_PERFMON, or root.
+  ///
+  /// - Parameter frequency: Samples per second and processor.
+  /// - Throws: `BPFError`.
+  public static func loading(
+    frequency: Int = 997,
+    without: Set<String> = []
+  ) async throws(BPFError) -> CostsSource {
+    let program = try CostsProgram(frequency: frequency, without: without)
+    let object = program.object
+    let processes = try TaskLocalStorage<ProcessValue>(map: object.map("processes"))
+    let requests = try await SwiftTaskStorage<RequestValue>(object, "requests")
+    try processes.setValue(ProcessValue(), of: ThreadID(rawValue: getpid()))
+    return CostsSource(
+      requests: requests,
+      processes: processes,
+      program: program,
+      description:
+        "BPF programs of this process, \(program.object.attachedPrograms.count) attached",
+      missing: program.missing
+    )
+  }
+
+  /// Uses the programs that `request-costs-loader` loaded, and registers this process with them. Needs
+  /// the permission to read and write the pins, and no capability.
+  ///
+  /// - Parameter directory: Where the loader pinned them.
+  /// - Throws: `BPFError`.
+  public static func pinned(in directory: FilePath) async throws(BPFError) -> CostsSource {
+    let object = try BPFObject(.requestCosts)
+    let processes = try TaskLocalStorage<ProcessValue>(
+      pinnedAt: directory.appending("processes"),
+      layout: object.layout(ofMap: "processes")
+    )
+    let requests = try await SwiftTaskStorage<RequestValue>(
+      pinnedIn: directory,
+      name: "requests",
+      layout: object.layout(ofMap: "requests")
+    )
+    try processes.setValue(ProcessValue(), of: ThreadID(rawValue: getpid()))
+    return CostsSource(
+      requests: requests,
+      processes: processes,
+      program: nil,
+      description: "BPF programs pinned in \(directory)",
+      missing: []
+    )
+  }
+
+  /// Costs of the process outside of any request.
+  func outside() -> KernelCosts? {
+    guard let processes else { return nil }
+    return try? processes.value(of: ThreadID(rawValue: getpid()))?.outside
+  }
+
+  /// Ends counting for this process.
+  func stop() {
+    program?.detach()
+    _ = try? processes?.removeValue(of: ThreadID(rawValue: getpid()))
+  }
+}

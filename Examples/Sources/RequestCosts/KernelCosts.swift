@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+public import MmapStorage
+
+/// What the kernel did for a request, a route or a process: `struct costs` of request-costs.bpf.c.
+/// Times are in nanoseconds.
+public struct KernelCosts: MapValue, BitwiseCopyable, Sendable {
+  /// Time on a processor in system calls. Exact.
+  public var kernelTime: UInt64 = 0
+  /// Other time on a processor, credited to whoever runs at a sample.
+  public var userTime: UInt64 = 0
+  /// Samples that found a thread in the request.
+  public var samples: UInt64 = 0
+  /// Time in which a thread could run but had no processor.
+  public var runQueueTime: UInt64 = 0
+  /// How often a thread waited for a processor.
+  public var runQueueWaits: UInt64 = 0
+  /// Time in which a thread could not run, by ``BlockingCause``.
+  public var blockedTime: InlineArray<7, UInt64> = InlineArray(repeating: 0)
+  /// System calls, by ``SystemCallClass``. Exact.
+  public var calls: InlineArray<9, UInt64> = InlineArray(repeating: 0)
+  /// Time from the entry to the exit of system calls, waiting included, by ``SystemCallClass``.
+  public var callTime: InlineArray<9, UInt64> = InlineArray(repeating: 0)
+  /// Page faults of code outside of the kernel.
+  public var pageFaults: UInt64 = 0
+  /// Bytes that read calls returned.
+  public var bytesRead: UInt64 = 0
+  /// Bytes that write calls accepted.
+  public var bytesWritten: UInt64 = 0
+  /// Bytes received from TCP sockets.
+  public var tcpReceived: UInt64 = 0
+  /// Bytes sent to TCP sockets.
+  public var tcpSent: UInt64 = 0
+
+  /// Costs of nothing.
+  public init() {}
+
+  /// All time on a processor.
+  public var processorTime: UInt64 { kernelTime &+ userTime }
+  /// All time in which a thread was blocked.
+  public var totalBlockedTime: UInt64 { blockedTime.sum }
+  /// All system calls.
+  public var totalCalls: UInt64 { calls.sum }
+
+  /// Adds other costs to these.
+  public static func += (costs: inout KernelCosts, other: KernelCosts) {
+    costs.combine(other, &+)
+  }
+
+  /// The costs since an earlier reading.
+  public func since(_ earlier: KernelCosts) -> KernelCosts {
+    var difference = self
+    // Readings are not atomic.
+    difference.combine(earlier) { $0 >= $1 ? $0 - $1 : 0 }
+    return difference
+  }
+
+  private mutating func combine(_ other: KernelCosts, _ operation: (UInt64, UInt64) -> UInt64) {
+    for field in [
+      \Self.kernelTime, \.userTime, \.samples, \.runQueueTime, \.runQueueWaits, \.pageFaults,
+      \.bytesRead, \.bytesWritten, \.tcpReceived, \.tcpSent,
+    ] {
+      self[keyPath: field] = operation(self[keyPath: field], other[keyPath: field])
+    }
+    for index in blockedTime.indices {
+      blockedTime[index] = operation(blockedTime[index], other.blockedTime[index])
+    }
+    for index in calls.indices {
+      calls[index] = operation(calls[index], other.calls[index])
+      callTime[index] = operation(callTime[index], other.callTime[index])
+    }
+  }
+}
+
+/// What a thread waited for; the raw values are those of `enum cause` in C.
+public enum BlockingCause: Int, CaseIterable, Sendable {
+  /// Another thread, such as one that holds a lock.
+  case futex
+  /// A file or a pipe.
+  case file
+  /// A socket.
+  case socket
+  /// `nanosleep` and its like.
+  case sleep
+  /// Any of several descriptors. Event loops without work are here.
+  case poll
+  /// A page that was not in memory.
+  case fault
+  /// Something else.
+  case other
+}
+
+/// A class of system calls; the raw values are those of `enum call_class` in C.
+public enum SystemCallClass: Int, CaseIterable, Sendable {
+  /// `read` and `write` in all forms, also of sockets.
+  case io
+  /// Other calls for files and descriptors.
+  case file
+  /// Calls for sockets only.
+  case socket
+  /// `epoll_wait` and its like.
+  case poll
+  /// `futex`.
+  case futex
+  /// Clocks, timers and sleeping.
+  case time
+  /// Mappings.
+  case memory
+  /// Who and where the thread is: `getpid` and its like.
+  case process
+  /// All others.
+  case other
+}
+
+/// `struct request` of request-costs.bpf.c: the value of a request's Swift tasks.
+public struct RequestValue: MapValue, BitwiseCopyable, Sendable {
+  /// The number of the request in this process, from 1.
+  public var id: UInt64 = 0
+  /// The upper half of the trace id; 0 if there is none.
+  public var traceIDHigh: UInt64 = 0
+  /// The lower half of the trace id.
+  public var traceIDLow: UInt64 = 0
+  /// What the request cost so far.
+  public var costs = KernelCosts()
+
+  /// A request without costs.
+  public init() {}
+}
+
+/// `struct process` of request-costs.bpf.c.
+struct ProcessValue: MapValue, BitwiseCopyable, Sendable {
+  var outside = KernelCosts()
+}
+
+extension InlineArray where Element == UInt64 {
+  fileprivate var sum: UInt64 { indices.reduce(0) { $0 &+ self[$1] } }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+public import Logging
+import MmapStorage
+public import ServiceLifecycle
+import Synchronization
+public import SystemPackage
+
+/// The kernel-side costs of each route of a Hummingbird server.
+///
+/// ```swift
+/// let costs = await RequestCosts.start(logger: logger)
+/// router.add(middleware: RequestCostsMiddleware(costs))
+/// ```
+///
+/// As a service it reports the costs outside of requests as metrics, and detaches the programs at a
+/// graceful shutdown. Without it they are detached when the process ends. May be used from any thread.
+public final class RequestCosts: Service, Sendable {
+  let source: CostsSource?
+  private let obstacle: String?
+  private let table: Mutex<RouteTable>
+  private let lastID = Atomic<UInt64>(0)
+  private let started = ContinuousClock.now
+  private let logger: Logger
+  private let overflowLogged = Atomic<Bool>(false)
+  private let onRequest: (@Sendable (CostsReport.Request) -> Void)?
+
+  /// Starts counting. Where that is not possible the server runs without costs, and the reason is logged
+  /// once, as a warning.
+  ///
+  /// - Parameters:
+  ///   - logger: For what is missing.
+  ///   - directory: Where `request-costs-loader` pinned its programs; nil to load them here, which
+  ///     needs CAP_BPF and CAP_PERFMON.
+  ///   - frequency: Samples per second and processor. Ignored for pinned programs.
+  ///   - onRequest: Called with each request when it has ended, such as to log the slow ones.
+  public static func start(
+    logger: Logger,
+    pinnedIn directory: FilePath? = nil,
+    frequency: Int = 997,
+    onRequest: (@Sendable (CostsReport.Request) -> Void)? = nil
+  ) async -> RequestCosts {
+    do throws(BPFError) {
+      let source =
+        if let directory {
+          try await CostsSource.pinned(in: directory)
+        } else {
+          try await CostsSource.loading(frequency: frequency)
+        }
+      return RequestCosts(source, logger: logger, onRequest: onRequest)
+    } catch {
+      return RequestCosts(obstacle: "\(error)", logger: logger, onRequest: onRequest)
+    }
+  }
+
+  /// Uses a source that is open already.
+  public init(
+    _ source: CostsSource,
+    logger: Logger,
+    onRequest: (@Sendable (CostsReport.Request) -> Void)? = nil
+  ) {
+    self.onRequest = onRequest
+    self.source = source
+    obstacle = nil
+    table = Mutex(RouteTable())
+    self.logger = logger
+    logger.info(
+      "Counting the kernel's work for each route",
+      metadata: ["source": "\(source.description)"]
+    )
+    for sentence in source.missing {
+      logger.warning("Missing from the costs of requests: \(sentence)")
+    }
+  }
+
+  /// Counts requests and their durations only.
+  init(
+    obstacle: String,
+    logger: Logger,
+    onRequest: (@Sendable (CostsReport.Request) -> Void)?
+  ) {
+    self.onRequest = onRequest
+    source = nil
+    self.obstacle = obstacle
+    table = Mutex(RouteTable())
+    self.logger = logger
+    logger.warning("Serving without kernel costs: \(obstacle)")
+  }
+
+  /// Waits for a graceful shutdown, and detaches the programs. Reports the costs outside of requests as
+  /// metrics every ten seconds.
+  public func run() async throws {
+    await cancelWhenGracefulShutdown {
+      var reporter = OutsideMetrics()
+      while !Task.isCancelled {
+        if let outside = self.source?.outside() { reporter.report(outside) }
+        try? await Task.sleep(for: .seconds(10))
+      }
+    }
+    stop()
+  }
+
+  /// Detaches the programs, so that nothing more is counted. Requests that run go on.
+  public func stop() { source?.stop() }
+
+  // MARK: Requests
+
+  func begin() -> PendingRequest {
+    let id = lastID.add(1, ordering: .relaxed).newValue
+    table.withLock { $0.begin() }
+    return PendingRequest(id: id, costs: self)
+  }
+
+  /// Runs a part of a request. The programs add to its value meanwhile, and its end adds the value to the
+  /// request.
+  func withScope<Result>(
+    _ request: PendingRequest,
+    _ operation: () async throws -> Result,
+    isolation: isolated (any Actor)? = #isolation
+  ) async rethrows -> Result {
+    guard let source else { return try await operation() }
+    let (result, snapshot) = try await source.requests.withValue(
+      { value in
+        value.id = request.id
+        value.traceIDHigh = request.traceID.high
+        value.traceIDLow = request.traceID.low
+      },
+      onEnd: { request.add($0.costs) },
+      operation: operation
+    )
+    if snapshot == nil { reportOverflow() }
+    return result
+  }
+
+  private func reportOverflow() {
+    table.withLock { $0.withoutSlot += 1 }
+    guard !overflowLogged.exchange(true, ordering: .relaxed) else { return }
+    logger.warning(
+      "Requests without kernel costs: more run at once than the programs have slots for (4096)"
+    )
+  }
+
+  func finish(_ request: FinishedRequest) {
+    table.withLock { $0.finish(request) }
+    onRequest?(CostsReport.Request(request))
+  }
+
+  func addLate(_ costs: KernelCosts, route: String) {
+    table.withLock { $0.addLate(costs, route: route) }
+  }
+
+  // MARK: Results
+
+  /// What was counted so far.
+  public func report() -> CostsReport {
+    var report = table.withLock { $0.report() }
+    report.source = source?.description ?? "none"
+    report.obstacle = obstacle
+    report.missing = source?.missing ?? []
+    report.missedRuns = source?.program?.missedRuns
+    report.seconds = (ContinuousClock.now - started) / .seconds(1)
+    report.outside = source?.outside().map { CostsReport.Figures($0) }
+    var usage = rusage()
+    if getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 {
+      report.processNanoseconds = usage.ru_utime.nanoseconds + usage.ru_stime.nanoseconds
+    }
+    return report
+  }
+}
+
+extension timeval {
+  fileprivate var nanoseconds: UInt64 { UInt64(tv_sec) * 1_000_000_000 + UInt64(tv_usec) * 1000 }
+}

@@ -1,0 +1,554 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Adds what the kernel does for a thread to the request that the thread works on, or to the totals of
+ * its process outside of any request. Only for processes that have an element in `processes`.
+ */
+#include <linux/bpf.h>
+#include <asm/unistd.h>
+#include <mmap_storage.bpf.h>
+#include <swift_task_storage.bpf.h>
+#include <bpf/bpf_tracing.h>
+
+enum call_class {
+	CALL_IO,		/* read and write, of files as well as of sockets */
+	CALL_FILE,
+	CALL_SOCKET,
+	CALL_POLL,
+	CALL_FUTEX,
+	CALL_TIME,
+	CALL_MEMORY,
+	CALL_PROCESS,		/* who and where the thread is */
+	CALL_OTHER,
+	CALL_CLASSES,
+};
+
+enum cause {
+	CAUSE_FUTEX,
+	CAUSE_FILE,
+	CAUSE_SOCKET,
+	CAUSE_SLEEP,
+	CAUSE_POLL,
+	CAUSE_FAULT,
+	CAUSE_OTHER,
+	CAUSES,
+};
+
+/* Times are in nanoseconds. */
+struct costs {
+	__u64 kernel_time;		/* on a processor, in system calls */
+	__u64 user_time;		/* on a processor otherwise; credited at samples */
+	__u64 samples;
+	__u64 run_queue_time;
+	__u64 run_queue_waits;
+	__u64 blocked_time[CAUSES];
+	__u64 calls[CALL_CLASSES];
+	__u64 call_time[CALL_CLASSES];	/* from entry to exit, waiting included */
+	__u64 page_faults;
+	__u64 bytes_read;
+	__u64 bytes_written;
+	__u64 tcp_received;
+	__u64 tcp_sent;
+};
+
+struct request {
+	__u64 id;
+	__u64 trace_id_high;
+	__u64 trace_id_low;
+	struct costs costs;
+};
+
+struct process {
+	struct costs outside;
+};
+
+struct thread {
+	__u64 accounted;	/* when its time on the processor was last accounted */
+	__u64 unsampled;	/* user time since the last sample */
+	__u64 token;		/* of the request, in a system call and while switched out */
+	__u64 entered;		/* when the system call began */
+	__u64 stopped;		/* when it was switched out; 0 while it runs */
+	__u64 woken;		/* when it could run again; 0 while it is blocked */
+	__u64 descriptor;	/* first argument of the system call */
+	__u32 call_class;
+	__u32 cause;
+	__u8 in_call;
+	__u8 reads;
+	__u8 writes;
+};
+
+SWIFT_TASK_STORAGE(requests, struct request, 4096);
+
+/* The value of a thread group's leader is that of the process. The process creates it. */
+TASK_STORAGE_DIRECT(processes, struct process);
+TASK_STORAGE_DIRECT(threads, struct thread);
+
+/* 0 if on_sample could not be attached: user time is credited at system calls and switches then. */
+__u32 is_sampling;
+
+struct inode {
+	unsigned short i_mode;
+} __attribute__((preserve_access_index));
+
+struct file {
+	struct inode *f_inode;
+} __attribute__((preserve_access_index));
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+} __attribute__((preserve_access_index));
+
+struct files_struct {
+	struct fdtable *fdt;
+} __attribute__((preserve_access_index));
+
+struct task_struct {
+	struct task_struct *group_leader;
+	struct files_struct *files;
+} __attribute__((preserve_access_index));
+
+struct sock {
+	__u16 sk_protocol;
+} __attribute__((preserve_access_index));
+
+struct pt_regs {
+#if defined(__TARGET_ARCH_x86)
+	unsigned long di;
+#define FIRST_ARGUMENT(registers) ((registers)->di)
+#else
+	unsigned long orig_x0;
+#define FIRST_ARGUMENT(registers) ((registers)->orig_x0)
+#endif
+} __attribute__((preserve_access_index));
+
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+
+static __always_inline void add(__u64 *total, __u64 amount)
+{
+	__sync_fetch_and_add(total, amount);
+}
+
+/* The costs of the request that the token names; those outside of any request without one. */
+static __always_inline struct costs *costs_of(struct task_struct *task, struct process *process,
+					      __u64 token)
+{
+	struct request *request = token ? swift_task_storage_find(requests, task, token) : 0;
+
+	return request ? &request->costs : &process->outside;
+}
+
+/* Credits the time on the processor since the last call. */
+static __always_inline void account(struct task_struct *task, struct process *process,
+				    struct thread *thread, __u64 now)
+{
+	__u64 time = now - thread->accounted;
+
+	/* A sample may have interrupted the program that calls this. */
+	if ((__s64)time <= 0)
+		return;
+	thread->accounted = now;
+	if (thread->in_call)
+		add(&costs_of(task, process, thread->token)->kernel_time, time);
+	else
+		thread->unsampled += time;
+}
+
+static __always_inline void credit_user_time(struct thread *thread, struct costs *costs)
+{
+	add(&costs->user_time, thread->unsampled);
+	thread->unsampled = 0;
+}
+
+static __always_inline void classify(struct thread *thread, long number)
+{
+	thread->reads = 0;
+	thread->writes = 0;
+	switch (number) {
+	case __NR_read:
+	case __NR_readv:
+	case __NR_pread64:
+	case __NR_preadv:
+	case __NR_preadv2:
+		thread->reads = 1;
+		thread->call_class = CALL_IO;
+		break;
+	case __NR_write:
+	case __NR_writev:
+	case __NR_pwrite64:
+	case __NR_pwritev:
+	case __NR_pwritev2:
+		thread->writes = 1;
+		thread->call_class = CALL_IO;
+		break;
+	case __NR_sendfile:
+	case __NR_splice:
+	case __NR_copy_file_range:
+		thread->reads = 1;
+		thread->writes = 1;
+		thread->call_class = CALL_IO;
+		break;
+	case __NR_recvfrom:
+	case __NR_recvmsg:
+		thread->reads = 1;
+		thread->call_class = CALL_SOCKET;
+		break;
+	case __NR_sendto:
+	case __NR_sendmsg:
+		thread->writes = 1;
+		thread->call_class = CALL_SOCKET;
+		break;
+	case __NR_socket:
+	case __NR_socketpair:
+	case __NR_bind:
+	case __NR_listen:
+	case __NR_accept:
+	case __NR_accept4:
+	case __NR_connect:
+	case __NR_getsockname:
+	case __NR_getpeername:
+	case __NR_setsockopt:
+	case __NR_getsockopt:
+	case __NR_shutdown:
+	case __NR_recvmmsg:
+	case __NR_sendmmsg:
+		thread->call_class = CALL_SOCKET;
+		break;
+#ifdef __NR_open
+	case __NR_open:
+	case __NR_stat:
+	case __NR_lstat:
+	case __NR_access:
+	case __NR_readlink:
+	case __NR_unlink:
+	case __NR_rename:
+	case __NR_mkdir:
+#endif
+	case __NR_openat:
+	case __NR_openat2:
+	case __NR_close:
+	case __NR_close_range:
+	case __NR_fstat:
+#ifdef __NR_newfstatat
+	case __NR_newfstatat:
+#endif
+	case __NR_statx:
+	case __NR_lseek:
+	case __NR_faccessat:
+	case __NR_faccessat2:
+	case __NR_readlinkat:
+	case __NR_unlinkat:
+	case __NR_renameat2:
+	case __NR_mkdirat:
+	case __NR_ftruncate:
+	case __NR_fallocate:
+	case __NR_fsync:
+	case __NR_fdatasync:
+	case __NR_getdents64:
+	case __NR_fcntl:
+	case __NR_ioctl:
+	case __NR_dup:
+	case __NR_dup3:
+	case __NR_pipe2:
+	case __NR_flock:
+		thread->call_class = CALL_FILE;
+		break;
+#ifdef __NR_epoll_wait
+	case __NR_epoll_wait:
+	case __NR_poll:
+	case __NR_select:
+#endif
+	case __NR_epoll_pwait:
+	case __NR_epoll_pwait2:
+	case __NR_epoll_ctl:
+	case __NR_epoll_create1:
+	case __NR_ppoll:
+	case __NR_pselect6:
+	case __NR_eventfd2:
+	case __NR_io_uring_enter:
+		thread->call_class = CALL_POLL;
+		break;
+	case __NR_futex:
+	case __NR_futex_waitv:
+		thread->call_class = CALL_FUTEX;
+		break;
+	case __NR_nanosleep:
+	case __NR_clock_nanosleep:
+	case __NR_clock_gettime:
+	case __NR_timerfd_create:
+	case __NR_timerfd_settime:
+		thread->call_class = CALL_TIME;
+		break;
+	case __NR_mmap:
+	case __NR_munmap:
+	case __NR_mprotect:
+	case __NR_mremap:
+	case __NR_madvise:
+	case __NR_brk:
+		thread->call_class = CALL_MEMORY;
+		break;
+	case __NR_getpid:
+	case __NR_getppid:
+	case __NR_gettid:
+	case __NR_getuid:
+	case __NR_geteuid:
+	case __NR_getcpu:
+		thread->call_class = CALL_PROCESS;
+		break;
+	default:
+		thread->call_class = CALL_OTHER;
+	}
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(on_enter, struct pt_regs *registers, long number)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct process *process;
+	struct thread *thread;
+	struct costs *costs;
+	__u64 now;
+
+	process = task_storage_get(processes, task->group_leader);
+	if (!process)
+		return 0;
+	/* uprobes enter the kernel as system calls that the program did not make. */
+	if (number == 335 || number == 336)
+		return 0;
+	thread = task_storage_get_or_create(threads, task);
+	if (!thread)
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (thread->accounted)
+		account(task, process, thread, now);
+	thread->accounted = now;
+	thread->entered = now;
+	thread->token = swift_task_storage_token(requests);
+	thread->descriptor = FIRST_ARGUMENT(registers);
+	classify(thread, number);
+	thread->in_call = 1;
+
+	costs = costs_of(task, process, thread->token);
+	if (thread->call_class < CALL_CLASSES)
+		add(&costs->calls[thread->call_class], 1);
+	if (!is_sampling)
+		credit_user_time(thread, costs);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_exit, struct pt_regs *registers, long result)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct process *process;
+	struct thread *thread;
+	struct costs *costs;
+	__u64 now;
+
+	thread = task_storage_get(threads, task);
+	if (!thread || !thread->in_call)
+		return 0;
+	process = task_storage_get(processes, task->group_leader);
+	if (!process)
+		return 0;
+	now = bpf_ktime_get_ns();
+	account(task, process, thread, now);
+	costs = costs_of(task, process, thread->token);
+	if (thread->call_class < CALL_CLASSES)
+		add(&costs->call_time[thread->call_class], now - thread->entered);
+	if (result > 0) {
+		if (thread->reads)
+			add(&costs->bytes_read, result);
+		if (thread->writes)
+			add(&costs->bytes_written, result);
+	}
+	thread->in_call = 0;
+	thread->token = 0;
+	return 0;
+}
+
+static __always_inline int is_socket(struct task_struct *task, __u64 descriptor)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files, *file = 0;
+
+	if (!table || descriptor >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	files = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(&file, sizeof(file), files + descriptor) || !file)
+		return 0;
+	return (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFSOCK;
+}
+
+static __always_inline __u32 cause_of(struct task_struct *task, struct thread *thread)
+{
+	if (!thread->in_call)
+		return CAUSE_FAULT;
+	switch (thread->call_class) {
+	case CALL_FUTEX:
+		return CAUSE_FUTEX;
+	case CALL_TIME:
+		return CAUSE_SLEEP;
+	case CALL_POLL:
+		return CAUSE_POLL;
+	case CALL_SOCKET:
+		return CAUSE_SOCKET;
+	case CALL_IO:
+		return is_socket(task, thread->descriptor) ? CAUSE_SOCKET : CAUSE_FILE;
+	case CALL_FILE:
+		return CAUSE_FILE;
+	default:
+		return CAUSE_OTHER;
+	}
+}
+
+/* The current thread stops. */
+static __always_inline void stop(struct task_struct *task, _Bool is_runnable, __u64 now)
+{
+	struct thread *thread = task_storage_get(threads, task);
+	struct process *process;
+
+	if (!thread)
+		return;
+	process = task_storage_get(processes, task->group_leader);
+	if (!process)
+		return;
+	account(task, process, thread, now);
+	if (!thread->in_call) {
+		thread->token = swift_task_storage_token(requests);
+		if (!is_sampling)
+			credit_user_time(thread, costs_of(task, process, thread->token));
+	}
+	thread->cause = is_runnable ? CAUSES : cause_of(task, thread);
+	thread->woken = is_runnable ? now : 0;
+	thread->stopped = now;
+}
+
+/* Another thread goes on. Its memory cannot be read here. */
+static __always_inline void resume(struct task_struct *task, __u64 now)
+{
+	struct thread *thread = task_storage_get(threads, task);
+	struct process *process;
+	struct costs *costs;
+	__u64 woken;
+	__u32 cause;
+
+	if (!thread || !thread->stopped)
+		return;
+	process = task_storage_get(processes, task->group_leader);
+	if (!process)
+		return;
+	costs = costs_of(task, process, thread->token);
+	woken = thread->woken ? thread->woken : now;
+	cause = thread->cause;
+	if (cause < CAUSES && woken > thread->stopped)
+		add(&costs->blocked_time[cause], woken - thread->stopped);
+	if (now > woken) {
+		add(&costs->run_queue_time, now - woken);
+		add(&costs->run_queue_waits, 1);
+	}
+	thread->accounted = now;
+	thread->stopped = 0;
+	if (!thread->in_call)
+		thread->token = 0;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_switch, _Bool preempted, struct task_struct *previous, struct task_struct *next,
+	     unsigned int previous_state)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	stop(previous, preempted || !previous_state, now);
+	resume(next, now);
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(on_wakeup, struct task_struct *task)
+{
+	struct thread *thread = task_storage_get(threads, task);
+
+	if (thread && thread->stopped && !thread->woken)
+		thread->woken = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* Runs on each processor 997 times a second. Not where interrupts are disabled. */
+SEC("perf_event")
+int on_sample(void *context)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *thread = task_storage_get(threads, task);
+	struct process *process;
+	struct costs *costs;
+	__u64 token;
+
+	if (!thread)
+		return 0;
+	process = task_storage_get(processes, task->group_leader);
+	if (!process)
+		return 0;
+	account(task, process, thread, bpf_ktime_get_ns());
+	token = thread->in_call ? thread->token : swift_task_storage_token(requests);
+	costs = costs_of(task, process, token);
+	add(&costs->samples, 1);
+	if (!thread->in_call)
+		credit_user_time(thread, costs);
+	return 0;
+}
+
+static __always_inline struct costs *current_costs(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *thread = task_storage_get(threads, task);
+	struct process *process;
+
+	if (!thread)
+		return 0;
+	process = task_storage_get(processes, task->group_leader);
+	if (!process)
+		return 0;
+	return costs_of(task, process,
+			thread->in_call ? thread->token : swift_task_storage_token(requests));
+}
+
+SEC("tp_btf/page_fault_user")
+int BPF_PROG(on_page_fault)
+{
+	struct costs *costs = current_costs();
+
+	if (costs)
+		add(&costs->page_faults, 1);
+	return 0;
+}
+
+#define IPPROTO_TCP 6
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(on_sent, struct sock *socket, int result)
+{
+	struct costs *costs;
+
+	if (result <= 0 || socket->sk_protocol != IPPROTO_TCP)
+		return 0;
+	costs = current_costs();
+	if (costs)
+		add(&costs->tcp_sent, result);
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(on_received, struct sock *socket, int result)
+{
+	struct costs *costs;
+
+	if (result <= 0 || socket->sk_protocol != IPPROTO_TCP)
+		return 0;
+	costs = current_costs();
+	if (costs)
+		add(&costs->tcp_received, result);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

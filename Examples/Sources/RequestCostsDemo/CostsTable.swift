@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+public import RequestCosts
+
+/// A report as text: a row a route.
+public struct CostsTable: CustomStringConvertible {
+  private let report: CostsReport
+  private let previous: CostsReport?
+
+  /// - Parameters:
+  ///   - report: What to show.
+  ///   - previous: An earlier report, for the rates; nil for those since the start.
+  public init(_ report: CostsReport, since previous: CostsReport? = nil) {
+    self.report = report
+    self.previous = previous
+  }
+
+  /// The table. Costs are those of a request on average.
+  public var description: String {
+    let seconds = max(report.seconds - (previous?.seconds ?? 0), 0.001)
+    var rows = [
+      [
+        "route", "requests", "req/s", "p50", "p99", "CPU", "run queue", "blocked", "on what",
+        "calls",
+      ]
+    ]
+    for route in report.routes {
+      let before = previous?.routes.first { $0.route == route.route }?.requests ?? 0
+      let count = max(route.requests, 1)
+      let costs = route.costs
+      rows.append([
+        route.route,
+        "\(route.requests)",
+        "\(Int((Double(route.requests - before) / seconds).rounded()))",
+        Self.time(route.p50Nanoseconds),
+        Self.time(route.p99Nanoseconds),
+        Self.time((costs.userNanoseconds + costs.kernelNanoseconds) / UInt64(count)),
+        Self.time(costs.runQueueNanoseconds / UInt64(count)),
+        Self.time(costs.blockedNanoseconds.values.reduce(0, +) / UInt64(count)),
+        Self.causes(costs),
+        Self.decimal(Double(costs.calls.values.reduce(0, +)) / Double(count)),
+      ])
+    }
+    var lines = Self.aligned(rows)
+    lines.append("")
+    if let outside = report.outside {
+      let inside = report.routes.reduce(0) {
+        $0 + $1.costs.userNanoseconds + $1.costs.kernelNanoseconds
+      }
+      let rest = outside.userNanoseconds + outside.kernelNanoseconds
+      lines.append(
+        "CPU in requests \(Self.time(inside)), outside of requests (accept, read, parse, write) "
+          + "\(Self.time(rest)); of the process \(Self.time(report.processNanoseconds))"
+      )
+    }
+    if report.withoutSlot > 0 { lines.append("\(report.withoutSlot) without a slot") }
+    return lines.joined(separator: "\n")
+  }
+
+  /// The causes that make up at least a tenth of the blocked time, the largest first.
+  private static func causes(_ costs: CostsReport.Figures) -> String {
+    let total = costs.blockedNanoseconds.values.reduce(0, +)
+    let causes = costs.blockedNanoseconds.filter { $0.value * 10 >= max(total, 1) }
+      .sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+    return causes.isEmpty ? "-" : causes.map(\.key).joined(separator: ", ")
+  }
+
+  /// Three digits and a unit.
+  static func time(_ nanoseconds: UInt64) -> String {
+    switch nanoseconds {
+    case 0: "-"
+    case ..<1000: "\(nanoseconds) ns"
+    case ..<1_000_000: decimal(Double(nanoseconds) / 1e3) + " µs"
+    case ..<1_000_000_000: decimal(Double(nanoseconds) / 1e6) + " ms"
+    default: decimal(Double(nanoseconds) / 1e9) + " s"
+    }
+  }
+
+  static func decimal(_ number: Double) -> String {
+    number >= 100
+      ? "\(Int(number.rounded()))" : "\((number * 10).rounded() / 10)"
+  }
+
+  private static func aligned(_ rows: [[String]]) -> [String] {
+    let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+    return rows.map { row in
+      row.enumerated().map { column, cell in
+        let padding = String(repeating: " ", count: widths[column] - cell.count)
+        return column == 0 || column == 8 ? cell + padding : padding + cell
+      }.joined(separator: "  ")
+    }
+  }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Glibc
+import MmapStorage
+import RequestCosts
+import SystemPackage
+
+@main
+struct Loader: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "request-costs-loader",
+    abstract: "Loads the programs of RequestCosts for servers that have no rights.",
+    discussion: """
+      Needs CAP_BPF and CAP_PERFMON, or root. Pins what servers need, and keeps the programs attached \
+      until SIGTERM or SIGINT; then it removes the pins. A server that runs in the group opens them with \
+      RequestCosts.start(logger:pinnedIn:).
+      """
+  )
+
+  @Option(help: "A directory on a BPF file system, which is created.")
+  var directory = "/sys/fs/bpf/request-costs"
+
+  @Option(help: "The group whose members may use the programs; by name or number.")
+  var group: String?
+
+  @Option(help: "Samples per second and processor.")
+  var frequency = 997
+
+  @Flag(help: "Remove the pins of a loader that was killed.")
+  var replace = false
+
+  func run() throws {
+    // Before there is anything to remove.
+    let signals = blockSignals()
+    let path = FilePath(directory)
+    let group = try self.group.map { try number(of: $0) }
+    let program = try CostsProgram(frequency: frequency)
+    for sentence in program.missing { complain("missing: \(sentence)") }
+
+    if replace { remove(path) }
+    guard mkdir(directory, 0o750) == 0 else {
+      throw Failure(
+        "cannot create the directory \(directory): \(Errno(rawValue: errno))"
+          + (errno == EEXIST ? "; another loader uses it, or was killed: use --replace" : "")
+      )
+    }
+    defer { remove(path) }
+    try program.pin(in: path)
+    if let group {
+      for pin in [path] + CostsProgram.pins(in: path) {
+        guard chown(pin.string, uid_t.max, group) == 0,
+          chmod(pin.string, pin == path ? 0o750 : 0o660) == 0
+        else { throw Failure("cannot give \(pin) to the group: \(Errno(rawValue: errno))") }
+      }
+    }
+    print("Pinned in \(directory)")
+    fflush(nil)
+    wait(for: signals)
+    program.detach()
+  }
+
+  private func blockSignals() -> sigset_t {
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    sigaddset(&signals, SIGTERM)
+    sigaddset(&signals, SIGINT)
+    pthread_sigmask(SIG_BLOCK, &signals, nil)
+    return signals
+  }
+
+  private func wait(for signals: sigset_t) {
+    var signals = signals
+    var signal: CInt = 0
+    sigwait(&signals, &signal)
+  }
+
+  private func number(of group: String) throws -> gid_t {
+    if let number = gid_t(group) { return number }
+    guard let entry = getgrnam(group) else { throw Failure("there is no group '\(group)'") }
+    return entry.pointee.gr_gid
+  }
+
+  private func remove(_ directory: FilePath) {
+    for pin in CostsProgram.pins(in: directory) { unlink(pin.string) }
+    rmdir(directory.string)
+  }
+
+  private func complain(_ text: String) {
+    _ = try? FileDescriptor.standardError.writeAll("request-costs-loader: \(text)\n".utf8)
+  }
+}
+
+/// An error as a sentence.
+struct Failure: Error, CustomStringConvertible {
+  var description: String
+
+  init(_ description: String) { self.description = description }
+}

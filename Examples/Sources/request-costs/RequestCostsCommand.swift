@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+
+@main
+struct RequestCostsCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "request-costs",
+    abstract: "Shows what the kernel does for each route of a Hummingbird server.",
+    subcommands: [Serve.self, Load.self],
+    defaultSubcommand: Serve.self
+  )
+}

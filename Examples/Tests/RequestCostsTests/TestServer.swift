@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import Hummingbird
+import Logging
+import RequestCosts
+import RequestCostsDemo
+import ServiceLifecycle
+import Synchronization
+import Testing
+
+/// Whether tests that load BPF programs may run here.
+let mayLoad =
+  geteuid() == 0
+  || (ProcessInfo.processInfo.environment["MMAPSTORAGE_REQUIRE"] ?? "").contains("live")
+
+/// A server in this process, on any free port.
+struct TestServer: Sendable {
+  let costs: RequestCosts
+  let port: Int
+  let finished: Finished
+
+  /// Each request that ended.
+  final class Finished: Sendable {
+    private let requests = Mutex<[CostsReport.Request]>([])
+
+    func append(_ request: CostsReport.Request) { requests.withLock { $0.append(request) } }
+    var all: [CostsReport.Request] { requests.withLock { $0 } }
+
+    /// The requests of a route.
+    func of(_ route: String) -> [CostsReport.Request] { all.filter { $0.route == route } }
+  }
+
+  /// Serves while `body` runs, and ends gracefully.
+  static func run(
+    _ source: CostsSource?,
+    logger: Logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
+    routes: (Router<BasicRequestContext>) -> Void = { DemoServer.addRoutes(to: $0) },
+    _ body: @escaping @Sendable (TestServer) async throws -> Void
+  ) async throws {
+    let finished = Finished()
+    let costs =
+      if let source {
+        RequestCosts(source, logger: logger) { finished.append($0) }
+      } else {
+        await RequestCosts.start(logger: logger) { finished.append($0) }
+      }
+    let router = Router()
+    router.add(middleware: RequestCostsMiddleware(costs))
+    routes(router)
+    let (ports, port) = AsyncStream.makeStream(of: Int.self)
+    let application = Application(
+      router: router,
+      configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)),
+      onServerRunning: { channel in
+        port.yield(channel.localAddress?.port ?? 0)
+        port.finish()
+      },
+      logger: logger
+    )
+    let group = ServiceGroup(
+      services: [costs, application],
+      gracefulShutdownSignals: [],
+      logger: logger
+    )
+    try await withThrowingTaskGroup { tasks in
+      tasks.addTask { try await group.run() }
+      let port = try #require(await ports.first { _ in true })
+      do {
+        try await body(TestServer(costs: costs, port: port, finished: finished))
+      } catch {
+        await group.triggerGracefulShutdown()
+        throw error
+      }
+      await group.triggerGracefulShutdown()
+      try await tasks.waitForAll()
+    }
+  }
+
+  /// Sends requests from 16 connections; all of them succeed.
+  func load(_ paths: [String], requests: Int) async throws {
+    let (succeeded, failed) = try await LoadGenerator(
+      port: port,
+      paths: paths,
+      requests: requests,
+      duration: .seconds(60)
+    ).run()
+    #expect(succeeded == requests && failed == 0)
+    // The client has the response a little before the server has finished the request.
+    try await wait("all requests are finished") { costs.report().running == 0 }
+  }
+
+  /// A response.
+  func get(_ path: String, _ fields: [String: String] = [:]) async throws -> (Int, String) {
+    var request = URLRequest(url: try #require(URL(string: "http://127.0.0.1:\(port)\(path)")))
+    for (name, value) in fields { request.setValue(value, forHTTPHeaderField: name) }
+    let (body, response) = try await URLSession.shared.data(for: request)
+    return ((response as? HTTPURLResponse)?.statusCode ?? 0, String(decoding: body, as: UTF8.self))
+  }
+
+  /// The sums of a route.
+  func route(_ name: String) throws -> CostsReport.Route {
+    try #require(costs.report().routes.first { $0.route == name })
+  }
+}
+
+/// Waits until a condition holds that will hold.
+func wait(_ what: String, _ condition: () async throws -> Bool) async throws {
+  let end = ContinuousClock.now.advanced(by: .seconds(30))
+  while try await !condition() {
+    guard ContinuousClock.now < end else {
+      Issue.record("30 s later it is still not so that \(what)")
+      return
+    }
+    try await Task.sleep(for: .milliseconds(2))
+  }
+}

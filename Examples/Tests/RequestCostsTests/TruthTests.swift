@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import Hummingbird
+import RequestCosts
+import RequestCostsDemo
+import Synchronization
+import Testing
+
+/// What the programs count, against what the routes themselves count and measure. Always from 16 connections.
+@Suite(.enabled(if: mayLoad, "loading BPF programs needs root"), .serialized)
+struct TruthTests {
+  /// Counts are exact for each request, also while all kinds of routes run at once.
+  @Test func noRequestHasCallsOfAnother() async throws {
+    try await TestServer.run(.loading()) { server in
+      try await server.load(
+        ["/calls/100", "/plain", "/group", "/calls/7", "/sleep", "/actor", "/stream", "/block"],
+        requests: 1600
+      )
+      let calls = server.finished.all.map { ($0.path, $0.costs.calls["process"] ?? 0) }
+      #expect(calls.count == 1600)
+      for (path, expected) in [
+        "/calls/100": 100, "/calls/7": 7, "/plain": 0, "/group": 100, "/sleep": 0, "/actor": 0,
+        "/stream": 20, "/block": 0,
+      ] as [String: UInt64] {
+        let counts = calls.filter { $0.0 == path }.map(\.1)
+        #expect(counts == Array(repeating: expected, count: 200), "\(path)")
+      }
+      #expect(try server.route("GET /block").costs.calls["time"] == 200)
+    }
+  }
+
+  @Test func processorTime() async throws {
+    let used = Atomic<UInt64>(0)
+    try await TestServer.run(
+      .loading(),
+      routes: { router in
+        router.get("burn") { _, _ in
+          let before = Work.threadTime()
+          Work.burn(nanoseconds: 2_000_000)
+          used.add(Work.threadTime() - before, ordering: .relaxed)
+          return "done"
+        }
+      }
+    ) { server in
+      try await server.load(["/burn"], requests: 200)
+      let costs = try server.route("GET /burn").costs
+      let counted = Double(costs.userNanoseconds + costs.kernelNanoseconds)
+      let ratio = counted / Double(used.load(ordering: .relaxed))
+      #expect((0.9...1.1).contains(ratio), "counted \(counted) ns, \(ratio) of what was used")
+    }
+  }
+
+  @Test func sleepingSwiftTasksBlockNoThread() async throws {
+    try await TestServer.run(.loading()) { server in
+      try await server.load(["/sleep"], requests: 100)
+      let route = try server.route("GET /sleep")
+      #expect(route.p50Nanoseconds >= 9_900_000)
+      #expect(route.costs.blockedNanoseconds["sleep"] == nil)
+      // A thread may wait for a lock of the runtime for a moment.
+      #expect(route.costs.blockedNanoseconds.values.reduce(0, +) < 100_000_000)
+    }
+  }
+
+  @Test func sleepingThreadsAreBlocked() async throws {
+    let slept = Atomic<UInt64>(0)
+    try await TestServer.run(
+      .loading(),
+      routes: { router in
+        router.get("block") { _, _ in
+          let before = Work.now()
+          Work.sleepBlocking(nanoseconds: 10_000_000)
+          slept.add(Work.now() - before, ordering: .relaxed)
+          return "done"
+        }
+      }
+    ) { server in
+      try await server.load(["/block"], requests: 100)
+      let blocked = try #require(server.route("GET /block").costs.blockedNanoseconds["sleep"])
+      // Timers begin a little before the thread stops.
+      #expect(blocked >= 980_000_000)
+      #expect(blocked <= slept.load(ordering: .relaxed))
+    }
+  }
+
+  @Test func waitingForALock() async throws {
+    let waited = Atomic<UInt64>(0)
+    let lock = Mutex(())
+    try await TestServer.run(
+      .loading(),
+      routes: { router in
+        router.get("lock") { _, _ in
+          let before = Work.now()
+          lock.withLock { _ in
+            waited.add(Work.now() - before, ordering: .relaxed)
+            Work.sleepBlocking(nanoseconds: 2_000_000)
+          }
+          return "done"
+        }
+      }
+    ) { server in
+      try await server.load(["/lock"], requests: 100)
+      let costs = try server.route("GET /lock").costs
+      let blocked = costs.blockedNanoseconds["futex"] ?? 0
+      let total = waited.load(ordering: .relaxed)
+      #expect(blocked > 0 && blocked <= total)
+      // A mutex spins before it blocks, and a woken thread waits for a processor.
+      let explained =
+        blocked + costs.runQueueNanoseconds + costs.userNanoseconds + costs.kernelNanoseconds
+      #expect(Double(explained) >= 0.9 * Double(total))
+      #expect(costs.blockedNanoseconds["sleep"] ?? 0 >= 190_000_000)
+    }
+  }
+
+  @Test func readingFiles() async throws {
+    let read = Atomic<UInt64>(0)
+    try await TestServer.run(
+      .loading(),
+      routes: { router in
+        router.get("file") { _, _ in
+          let count = try #require(Work.read("/proc/self/maps"))
+          read.add(UInt64(count), ordering: .relaxed)
+          return "done"
+        }
+      }
+    ) { server in
+      try await server.load(["/file"], requests: 100)
+      #expect(
+        try server.route("GET /file").costs.bytesRead == read.load(ordering: .relaxed)
+      )
+    }
+  }
+
+  @Test func aSharedActorWorksForWhoCalls() async throws {
+    actor Shared {
+      func call(_ times: Int) { Work.call(times: times) }
+    }
+    let shared = Shared()
+    try await TestServer.run(
+      .loading(),
+      routes: { router in
+        router.get("actor/:calls") { _, context in
+          let calls = try context.parameters.require("calls", as: Int.self)
+          await shared.call(calls)
+          await Task.yield()
+          await shared.call(calls)
+          return "done"
+        }
+      }
+    ) { server in
+      try await server.load(["/actor/3", "/actor/40"], requests: 400)
+      for request in server.finished.all {
+        #expect(request.costs.calls["process"] == (request.path == "/actor/3" ? 6 : 80))
+      }
+    }
+  }
+
+  @Test func workAfterTheResponseIsTheRoutes() async throws {
+    try await TestServer.run(.loading()) { server in
+      try await server.load(["/background"], requests: 100)
+      try await wait("the route has all calls") {
+        try server.route("GET /background").costs.calls["process"] == 2000
+      }
+    }
+  }
+
+  /// Nothing is hidden: routes and the rest are what the kernel says of the process.
+  @Test func theSumIsTheProcess() async throws {
+    try await TestServer.run(.loading()) { server in
+      func counted(_ report: CostsReport) throws -> UInt64 {
+        let outside = try #require(report.outside)
+        return ([outside] + report.routes.map(\.costs)).reduce(0) {
+          $0 + $1.userNanoseconds + $1.kernelNanoseconds
+        }
+      }
+      // Threads are known from their first system call on.
+      try await server.load(["/plain"], requests: 200)
+      let before = server.costs.report()
+      try await server.load(["/plain", "/burn", "/group", "/file", "/calls/100"], requests: 3000)
+      let after = server.costs.report()
+      let process = Double(after.processNanoseconds - before.processNanoseconds)
+      let ratio = Double(try counted(after) - counted(before)) / process
+      #expect((0.95...1.05).contains(ratio), "\(ratio) of the \(process) ns by getrusage")
+    }
+  }
+}

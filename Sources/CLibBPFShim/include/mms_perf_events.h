@@ -1,0 +1,10 @@
+#ifndef MMS_PERF_EVENTS_H
+#define MMS_PERF_EVENTS_H
+
+/*
+ * A descriptor of an event that occurs `frequency` times a second on one processor, or -errno;
+ * -ENODEV where the processor is not online.
+ */
+int mms_open_clock_event(int processor, unsigned int frequency);
+
+#endif

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPF
+import CLibBPFShim
+import Glibc
+import SystemPackage
+
+extension BPFObject {
+  /// Attaches a program of section "perf_event" to the software clock of each processor
+  /// (`PERF_COUNT_SW_CPU_CLOCK`), so that it runs `frequency` times a second on each, whatever runs
+  /// there. Does nothing if the program is attached already.
+  ///
+  /// Costs an interrupt and a run of the program each time, also on a processor that is idle.
+  ///
+  /// - Parameters:
+  ///   - name: The program.
+  ///   - frequency: Samples per second, at least 1. The limit is `kernel.perf_event_max_sample_rate`.
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/permissionDenied`` (needs CAP_PERFMON),
+  ///   ``BPFError/Kind/unsupported`` if the kernel has no perf events, ``BPFError/Kind/wrongState`` if
+  ///   it is not loaded, or another system error of `perf_event_open(2)`. No processor is sampled then.
+  public func attach(program name: String, samplingAt frequency: Int) throws(BPFError) {
+    let attempt = "attach program '\(name)' to the clock of each processor"
+    guard let frequency = UInt32(exactly: frequency), frequency > 0 else {
+      throw BPFError(
+        .invalidArgument,
+        attempt: attempt,
+        on: describedName,
+        advice: "pass a frequency of at least 1"
+      )
+    }
+    try withState { (state) throws(BPFError) in
+      let pointer = try state.loaded(for: attempt, on: describedName)
+      let program = try findProgram(name, in: pointer, attempt: attempt)
+      guard state.clockLinks[name] == nil else { return }
+      var made: [OpaquePointer] = []
+      do throws(BPFError) {
+        for processor in 0..<max(1, sysconf(CInt(_SC_NPROCESSORS_CONF))) {
+          let event = mms_open_clock_event(CInt(truncatingIfNeeded: processor), frequency)
+          // Not online.
+          if event == -ENODEV || event == -EINVAL && processor > 0 { continue }
+          guard event >= 0 else {
+            throw BPFError(
+              event == -ENOENT ? .unsupported : nil,
+              code: event,
+              attempt: attempt,
+              on: describedName,
+              advice: event == -EINVAL
+                ? "the frequency is above kernel.perf_event_max_sample_rate" : nil
+            )
+          }
+          var warnings = ""
+          var code: CInt = 0
+          let link = capturingWarnings(&warnings) {
+            let link = bpf_program__attach_perf_event(program, event)
+            code = resultCode(link)
+            return link
+          }
+          guard let link else {
+            closeDescriptor(event)
+            throw BPFError(
+              code: code,
+              attempt: attempt,
+              on: describedName,
+              advice: "the program's section is 'perf_event', and the object is loaded with it",
+              details: warnings
+            )
+          }
+          made.append(link)
+        }
+      } catch {
+        for link in made { bpf_link__destroy(link) }
+        throw error
+      }
+      state.clockLinks[name] = made
+    }
+  }
+}
