@@ -14,6 +14,7 @@ public struct CostsSource: Sendable {
   /// Costs that a test or a demonstration adds to the values of requests itself.
   ///
   /// - Parameter requests: The values, such as `FakeSwiftTasks<RequestValue>().storage`.
+  /// - Returns: The source.
   public static func fake(_ requests: SwiftTaskStorage<RequestValue>) -> CostsSource {
     CostsSource(
       requests: requests,
@@ -26,7 +27,10 @@ public struct CostsSource: Sendable {
 
   /// Loads the programs, and registers this process with them. Needs CAP_BPF and CAP_PERFMON, or root.
   ///
-  /// - Parameter frequency: Samples per second and processor.
+  /// - Parameters:
+  ///   - frequency: Samples per second and processor.
+  ///   - without: Programs of request-costs.bpf.c to leave out.
+  /// - Returns: The source.
   /// - Throws: `BPFError`.
   public static func loading(
     frequency: Int = 997,
@@ -51,6 +55,7 @@ public struct CostsSource: Sendable {
   /// the permission to read and write the pins, and no capability.
   ///
   /// - Parameter directory: Where the loader pinned them.
+  /// - Returns: The source.
   /// - Throws: `BPFError`.
   public static func pinned(in directory: FilePath) async throws(BPFError) -> CostsSource {
     let object = try BPFObject(.requestCosts)

@@ -34,6 +34,7 @@ public final class RequestCosts: Service, Sendable {
   ///     needs CAP_BPF and CAP_PERFMON.
   ///   - frequency: Samples per second and processor. Ignored for pinned programs.
   ///   - onRequest: Called with each request when it has ended, such as to log the slow ones.
+  /// - Returns: What ``RequestCostsMiddleware`` needs.
   public static func start(
     logger: Logger,
     pinnedIn directory: FilePath? = nil,
