@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #ifndef MMS_PERF_EVENTS_H
 #define MMS_PERF_EVENTS_H
 
