@@ -10,6 +10,8 @@ public final class CostsProgram: Sendable {
   let object: BPFObject
   /// What is not counted on this kernel, a sentence each.
   public let missing: [String]
+  private let frequency: Int
+  private let left: Set<String>
 
   /// The programs that may be missing, and what is not counted then.
   private static let optional = [
@@ -31,27 +33,37 @@ public final class CostsProgram: Sendable {
     var left = without
     var reasons: [String: String] = [:]
     let object = try Self.load(leavingOut: &left, &reasons)
+    try Self.attach(object, frequency: frequency, leavingOut: &left, &reasons)
+    self.object = object
+    self.frequency = frequency
+    self.left = left
+    missing = left.sorted().map { name in
+      (Self.optional[name] ?? "\(name) is left out") + (reasons[name].map { ": \($0)" } ?? "")
+    }
+  }
+
+  private static func attach(
+    _ object: BPFObject,
+    frequency: Int,
+    leavingOut left: inout Set<String>,
+    _ reasons: inout [String: String]
+  ) throws(BPFError) {
     for name in object.programNames
     where !left.contains(name) && name != "requests_control" && name != "on_sample" {
       do throws(BPFError) {
         try object.attach(program: name)
-      } catch  where Self.optional[name] != nil {
+      } catch  where optional[name] != nil {
         left.insert(name)
         reasons[name] = "\(error)"
       }
     }
-    if !left.contains("on_sample") {
-      do throws(BPFError) {
-        try object.attach(program: "on_sample", samplingAt: frequency)
-        try object.setGlobal("is_sampling", to: UInt32(1))
-      } catch {
-        left.insert("on_sample")
-        reasons["on_sample"] = "\(error)"
-      }
-    }
-    self.object = object
-    missing = left.sorted().map { name in
-      (Self.optional[name] ?? "\(name) is left out") + (reasons[name].map { ": \($0)" } ?? "")
+    guard !left.contains("on_sample") else { return }
+    do throws(BPFError) {
+      try object.attach(program: "on_sample", samplingAt: frequency)
+      try object.setGlobal("is_sampling", to: UInt32(1))
+    } catch {
+      left.insert("on_sample")
+      reasons["on_sample"] = "\(error)"
     }
   }
 
@@ -107,4 +119,13 @@ public final class CostsProgram: Sendable {
 
   /// Detaches the programs.
   public func detach() { object.detach() }
+
+  /// Attaches the programs again after ``detach()``.
+  ///
+  /// - Throws: `BPFError`.
+  public func attach() throws(BPFError) {
+    var left = left
+    var reasons: [String: String] = [:]
+    try Self.attach(object, frequency: frequency, leavingOut: &left, &reasons)
+  }
 }

@@ -7,7 +7,8 @@ import SystemPackage
 public struct CostsSource: Sendable {
   let requests: SwiftTaskStorage<RequestValue>
   let processes: TaskLocalStorage<ProcessValue>?
-  let program: CostsProgram?
+  /// The programs, where this process loaded them.
+  public let program: CostsProgram?
   let description: String
   let missing: [String]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 public import Hummingbird
+import Logging
 
 /// Gives each request a value that the BPF programs add to, and serves what they counted at `/costs` (a
 /// page) and `/costs.json`.
@@ -35,9 +36,11 @@ public struct RequestCostsMiddleware<Context: RequestContext>: RouterMiddleware 
     let pending = costs.begin()
     let traceID = TraceID.current(request.headers)
     let method = request.method.rawValue
+    // context.id needs a logger that keeps metadata.
+    let name = context.logger[metadataKey: "hb.request.id"]?.description ?? ""
     pending.describe { details in
       details.path = String(request.uri.path.prefix(256))
-      details.name = context.id
+      details.name = name
       details.traceID = traceID
     }
     do {

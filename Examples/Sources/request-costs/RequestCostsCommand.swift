@@ -6,7 +6,7 @@ struct RequestCostsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "request-costs",
     abstract: "Shows what the kernel does for each route of a Hummingbird server.",
-    subcommands: [Serve.self, Load.self],
+    subcommands: [Serve.self, Load.self, Measure.self],
     defaultSubcommand: Serve.self
   )
 }

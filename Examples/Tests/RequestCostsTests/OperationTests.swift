@@ -105,7 +105,7 @@ final class TestLog: Sendable {
       #expect(status == 200 && page.contains("<title>Request costs</title>"))
       let (_, json) = try await server.get("/costs.json")
       let report = try JSONDecoder().decode(CostsReport.self, from: Data(json.utf8))
-      #expect(report.routes.map(\.route) == ["GET (no route)", "GET /plain"])
+      #expect(report.routes.map(\.route) == ["GET /plain", "GET NotFound"])
       #expect(report.routes.map(\.requests) == [1, 1])
       #expect(report.slowest.map(\.status).sorted() == [200, 404])
       #expect(try await server.get("/costs/metrics").0 == 404)

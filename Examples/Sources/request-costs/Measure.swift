@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Foundation
+import Hummingbird
+import Logging
+import RequestCosts
+import ServiceLifecycle
+
+/// Modes take turns in one server, so that what else the machine does affects all alike.
+struct Measure: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measures what counting costs a server: attached, detached, without the middleware."
+  )
+
+  @Option(help: "How often each mode has its turn, at most 100.")
+  var rounds = 5
+
+  @Option(help: "For how many seconds a turn sends requests, at most 60.")
+  var seconds = 2
+
+  func validate() throws {
+    guard (1...100).contains(rounds), (1...60).contains(seconds) else {
+      throw ValidationError("--rounds takes 1 to 100, --seconds 1 to 60")
+    }
+  }
+
+  private enum Mode: String, CaseIterable {
+    case without = "without the middleware"
+    case detached = "middleware, programs detached"
+    case attached = "middleware, programs attached"
+
+    var group: String { self == .without ? "without" : "with" }
+  }
+
+  func run() async throws {
+    let logger = Logger(label: "request-costs") { StreamLogHandler.standardError(label: $0) }
+    let source = try await CostsSource.loading()
+    let costs = RequestCosts(source, logger: logger)
+    let router = Router()
+    let groups = [
+      router.group("without"),
+      router.group("with").add(middleware: RequestCostsMiddleware(costs, servedAt: nil)),
+    ]
+    for group in groups {
+      group.get("plain") { _, _ in "Hello\n" }
+      group.get("database") { _, _ in
+        try await Task.sleep(for: .milliseconds(1))
+        return "A row\n"
+      }
+    }
+    let (ports, port) = AsyncStream.makeStream(of: Int.self)
+    var quiet = logger
+    quiet.logLevel = .error
+    let application = Application(
+      router: router,
+      configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)),
+      onServerRunning: { channel in
+        port.yield(channel.localAddress?.port ?? 0)
+        port.finish()
+      },
+      logger: quiet
+    )
+    let server = Task { try await application.run() }
+    defer { server.cancel() }
+    guard let port = await ports.first(where: { _ in true }) else { return }
+
+    for path in ["plain", "database"] {
+      var turns: [Mode: [(rate: Double, time: Double)]] = [:]
+      for _ in 0..<rounds {
+        for mode in Mode.allCases {
+          source.program?.detach()
+          if mode == .attached { try source.program?.attach() }
+          turns[mode, default: []].append(try await turn(port, "/\(mode.group)/\(path)"))
+        }
+      }
+      print("\n/\(path): median of \(rounds) turns")
+      for mode in Mode.allCases {
+        let rate = median(turns[mode, default: []].map(\.rate))
+        let time = median(turns[mode, default: []].map(\.time))
+        print(
+          "  \(mode.rawValue.padding(toLength: 32, withPad: " ", startingAt: 0))"
+            + String(format: "%8.0f requests/s  %7.1f µs CPU of the server a request", rate, time)
+        )
+      }
+    }
+    costs.stop()
+  }
+
+  /// Requests per second, and the server's microseconds on a processor for each.
+  private func turn(_ port: Int, _ path: String) async throws -> (rate: Double, time: Double) {
+    let process = Process()
+    let output = Pipe()
+    process.executableURL = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
+    process.arguments = ["load", "--port", "\(port)", "--seconds", "\(seconds)", path]
+    process.standardOutput = output
+    let before = processorTime()
+    let began = ContinuousClock.now
+    try process.run()
+    while process.isRunning { try await Task.sleep(for: .milliseconds(50)) }
+    let duration = (ContinuousClock.now - began) / .seconds(1)
+    let time = processorTime() - before
+    let text = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
+    guard let count = text.split(separator: " ").first.flatMap({ Double($0) }), count > 0 else {
+      throw ValidationError("the load sent no requests: \(text)")
+    }
+    return (count / duration, time / count / 1000)
+  }
+
+  private func processorTime() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+    return Double(time.tv_sec) * 1e9 + Double(time.tv_nsec)
+  }
+
+  private func median(_ values: [Double]) -> Double {
+    values.isEmpty ? 0 : values.sorted()[values.count / 2]
+  }
+}
