@@ -89,7 +89,7 @@ let package = Package(
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      exclude: ["request-costs.bpf.c"],
+      exclude: ["costs-programs.bpf.c"],
       swiftSettings: swiftSettings,
       plugins: [bpfPlugin]
     ),

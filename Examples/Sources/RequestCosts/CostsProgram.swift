@@ -3,7 +3,7 @@ import Glibc
 public import MmapStorage
 public import SystemPackage
 
-/// The BPF programs of request-costs.bpf.c in the kernel.
+/// The BPF programs of costs-programs.bpf.c in the kernel.
 ///
 /// They run until the object is released or ``detach()`` is called.
 public final class CostsProgram: Sendable {
@@ -73,7 +73,7 @@ public final class CostsProgram: Sendable {
     _ reasons: inout [String: String]
   ) throws(BPFError) -> BPFObject {
     while true {
-      let object = try BPFObject(.requestCosts)
+      let object = try BPFObject(.costsPrograms)
       for name in left { try object.setAutoload(false, program: name) }
       do throws(BPFError) {
         try object.load()

@@ -30,7 +30,7 @@ public struct CostsSource: Sendable {
   ///
   /// - Parameters:
   ///   - frequency: Samples per second and processor.
-  ///   - without: Programs of request-costs.bpf.c to leave out.
+  ///   - without: Programs of costs-programs.bpf.c to leave out.
   /// - Returns: The source.
   /// - Throws: `BPFError`.
   public static func loading(
@@ -59,7 +59,7 @@ public struct CostsSource: Sendable {
   /// - Returns: The source.
   /// - Throws: `BPFError`.
   public static func pinned(in directory: FilePath) async throws(BPFError) -> CostsSource {
-    let object = try BPFObject(.requestCosts)
+    let object = try BPFObject(.costsPrograms)
     let processes = try TaskLocalStorage<ProcessValue>(
       pinnedAt: directory.appending("processes"),
       layout: object.layout(ofMap: "processes")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import MmapStorage
 
-/// What the kernel did for a request, a route or a process: `struct costs` of request-costs.bpf.c.
+/// What the kernel did for a request, a route or a process: `struct costs` of costs-programs.bpf.c.
 /// Times are in nanoseconds.
 public struct KernelCosts: MapValue, BitwiseCopyable, Sendable {
   /// Time on a processor in system calls. Exact.
@@ -111,7 +111,7 @@ public enum SystemCallClass: Int, CaseIterable, Sendable {
   case other
 }
 
-/// `struct request` of request-costs.bpf.c: the value of a request's Swift tasks.
+/// `struct request` of costs-programs.bpf.c: the value of a request's Swift tasks.
 public struct RequestValue: MapValue, BitwiseCopyable, Sendable {
   /// The number of the request in this process, from 1.
   public var id: UInt64 = 0
@@ -126,7 +126,7 @@ public struct RequestValue: MapValue, BitwiseCopyable, Sendable {
   public init() {}
 }
 
-/// `struct process` of request-costs.bpf.c.
+/// `struct process` of costs-programs.bpf.c.
 struct ProcessValue: MapValue, BitwiseCopyable, Sendable {
   var outside = KernelCosts()
 }
