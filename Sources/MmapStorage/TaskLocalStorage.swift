@@ -28,7 +28,8 @@ public import SystemPackage
 /// for other tasks, and creating or releasing a storage acquire locks and memory. If a handler
 /// interrupts one of these on its own thread and calls another one, that throws
 /// ``BPFError/Kind/wrongState`` instead of waiting for itself. A handler that interrupts `malloc` or
-/// another library must not attach at all, as with any function that is not async-signal-safe.
+/// another library must not attach at all, as with any function that is not async-signal-safe. The
+/// handler's own code must not allocate either; debug builds do so in a `for` loop over an array.
 ///
 /// A thread is not cancelled (`pthread_cancel`) inside of the library.
 ///
