@@ -54,13 +54,18 @@ public struct KernelCosts: MapValue, BitwiseCopyable, Sendable {
     return difference
   }
 
+  @inline(__always)
   private mutating func combine(_ other: KernelCosts, _ operation: (UInt64, UInt64) -> UInt64) {
-    for field in [
-      \Self.kernelTime, \.userTime, \.samples, \.runQueueTime, \.runQueueWaits, \.pageFaults,
-      \.bytesRead, \.bytesWritten, \.tcpReceived, \.tcpSent,
-    ] {
-      self[keyPath: field] = operation(self[keyPath: field], other[keyPath: field])
-    }
+    kernelTime = operation(kernelTime, other.kernelTime)
+    userTime = operation(userTime, other.userTime)
+    samples = operation(samples, other.samples)
+    runQueueTime = operation(runQueueTime, other.runQueueTime)
+    runQueueWaits = operation(runQueueWaits, other.runQueueWaits)
+    pageFaults = operation(pageFaults, other.pageFaults)
+    bytesRead = operation(bytesRead, other.bytesRead)
+    bytesWritten = operation(bytesWritten, other.bytesWritten)
+    tcpReceived = operation(tcpReceived, other.tcpReceived)
+    tcpSent = operation(tcpSent, other.tcpSent)
     for index in blockedTime.indices {
       blockedTime[index] = operation(blockedTime[index], other.blockedTime[index])
     }
