@@ -27,7 +27,14 @@ int test_pidfd_open(int tid)
 int test_fork(void)
 {
 	pid_t child = fork();
+	sigset_t none;
 
+	if (child == 0) {
+		/* Dispatch blocks signals on its threads, this one as well. */
+		sigemptyset(&none);
+		pthread_sigmask(SIG_SETMASK, &none, NULL);
+		alarm(60);
+	}
 	return child < 0 ? -errno : child;
 }
 

@@ -79,8 +79,6 @@ private func inChild(_ body: () throws -> Void) throws {
   let child = test_fork()
   try expect(child >= 0, "fork: errno \(-child)")
   guard child > 0 else {
-    // A child that waits for a lock ends by this signal.
-    alarm(60)
     do {
       try body()
       _exit(0)

@@ -10,7 +10,7 @@
 /* A pidfd of the thread with this id. */
 int test_pidfd_open(int tid);
 
-/* fork(2). */
+/* fork(2). A child that does not end in a minute is killed by SIGALRM. */
 int test_fork(void);
 
 /*
