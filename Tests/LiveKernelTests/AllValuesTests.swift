@@ -95,9 +95,14 @@ import Testing
     let handle = try MapHandle(map, for: "test")
     let pidfd = test_pidfd_open(ThreadID.current.rawValue)
     defer { close(pidfd) }
-    #expect(
-      value.withUnsafeBytes { handle.update(key: pidfd, value: $0.baseAddress!, .always) } == nil
-    )
+    let errno = value.withUnsafeBytes { bytes in
+      bytes.baseAddress.map { handle.update(key: pidfd, value: $0, .always) } ?? .invalidArgument
+    }
+    if errno == .noMemory {
+      // Linux 7.x allocates elements with kmalloc_nolock(), which has at most 8 KiB.
+      try Test.cancel("this kernel has no values of 32,000 bytes")
+    }
+    #expect(errno == nil)
     let values = try reader.values()
     #expect(values.count == 1 && values.first?.bytes.count == 32_000)
     #expect(values.first?.bytes.suffix(8) == [0x34, 0x12, 0, 0, 0, 0, 0, 0])
