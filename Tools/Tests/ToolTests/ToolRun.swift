@@ -79,7 +79,7 @@ struct ToolRequest: MapValue {
 }
 
 /// requests.bpf.c, which counts for this process.
-struct Requests {
+struct RequestsProgram {
   let object: BPFObject
   let storage: TaskLocalStorage<ToolRequest>
   let id: UInt32
@@ -110,7 +110,7 @@ func withBPFFileSystem(_ body: (FilePath) throws -> Void) throws {
 /// Why BPF cannot be used here, or nil.
 let obstacle: String? = {
   do {
-    _ = try Requests()
+    _ = try RequestsProgram()
     return nil
   } catch {
     return "\(error)"

@@ -28,7 +28,7 @@ import Testing
 
   @Test func mapsOfTheMachine() throws {
     try withBPFFileSystem { directory in
-      let requests = try Requests()
+      let requests = try RequestsProgram()
       let path = directory.appending("requests")
       try requests.object.map("tool_requests").pin(at: path, attributes: .group(65534))
       let maps = try #require(try ToolRun(["maps", "--json"]).json() as? [[String: Any]])
@@ -56,7 +56,7 @@ import Testing
 
   @Test func dumpOfOtherProcesses() throws {
     try withBPFFileSystem { directory in
-      let requests = try Requests()
+      let requests = try RequestsProgram()
       let path = directory.appending("requests").string
       try requests.object.map("tool_requests").pin(at: FilePath(path))
       try requests.storage.withCurrent {
@@ -89,7 +89,7 @@ import Testing
   }
 
   @Test func wrongArguments() throws {
-    let requests = try Requests()
+    let requests = try RequestsProgram()
     let field = try ToolRun(["dump", "\(requests.id)", "--field", "nothing"])
     #expect(field.status == 1 && field.errors.contains("id, calls, priority, route"), "\(field)")
     let map = try ToolRun(["dump", "no_such_map"])
@@ -102,7 +102,7 @@ import Testing
   }
 
   @Test func watchInAPipe() throws {
-    let requests = try Requests()
+    let requests = try RequestsProgram()
     try requests.storage.withCurrent { $0.id = 1 }
     let process = Process()
     let pipe = Pipe()
@@ -124,7 +124,7 @@ import Testing
   }
 
   @Test func watchInATerminal() throws {
-    let requests = try Requests()
+    let requests = try RequestsProgram()
     try requests.storage.withCurrent { $0.id = 1 }
     let tool = Process()
     try tool.set("mmapstorage", [], as: nil)
@@ -146,7 +146,7 @@ import Testing
   }
 
   @Test func watchAsJSON() throws {
-    let requests = try Requests()
+    let requests = try RequestsProgram()
     try requests.storage.withCurrent { $0.id = 5 }
     let run = try ToolRun(["watch", "\(requests.id)", "--count", "1", "--json"])
     let line = try #require(run.output.split(separator: "\n").first)
@@ -171,7 +171,7 @@ import Testing
 
           """
       )
-      let requests = try Requests()
+      let requests = try RequestsProgram()
       let path = directory.appending("requests")
       try requests.object.map("tool_requests").pin(at: path)
       let same = try ToolRun(["layout", file, "--compare", path.string])
