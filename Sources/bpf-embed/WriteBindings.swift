@@ -64,7 +64,7 @@ struct SourceOptions {
 /// The file, line and column of what an error is about: where the C name is declared.
 private func location(of error: BindingError, _ job: Job) throws(Failure) -> String {
   var files = [job.source]
-  files += Dependencies.prerequisites(
+  files += DependencyRule.prerequisites(
     in: String(decoding: try read(job.dependencies), as: UTF8.self)
   )
   .filter { $0 != job.source && !$0.hasPrefix("/usr/") }
