@@ -15,6 +15,9 @@ let swiftSettings: [SwiftSetting] =
     .enableUpcomingFeature("InternalImportsByDefault"),
   ] + (strict ? [.treatAllWarnings(as: .error)] : [])
 
+/// For what users run: each use of unsafe code is marked with `unsafe`.
+let sourceSettings: [SwiftSetting] = swiftSettings + [.strictMemorySafety()]
+
 let package = Package(
   name: "MmapStorage",
   products: [
@@ -45,7 +48,7 @@ let package = Package(
         "CLibBPF", "CLibBPFShim",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      swiftSettings: swiftSettings
+      swiftSettings: sourceSettings
     ),
     .target(
       name: "MmapStorage",
@@ -54,7 +57,7 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Backends/calling-task.bpf.c", "Inspection/task-values.bpf.c"],
-      swiftSettings: swiftSettings,
+      swiftSettings: sourceSettings,
       plugins: ["BPFPlugin"]
     ),
     .target(
@@ -63,22 +66,22 @@ let package = Package(
         "CLibBPFShim", "LibBPF", "MmapStorage",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      swiftSettings: swiftSettings
+      swiftSettings: sourceSettings
     ),
     .target(
       name: "MmapStorageTesting",
       dependencies: ["LibBPF", "MmapStorage"],
-      swiftSettings: swiftSettings
+      swiftSettings: sourceSettings
     ),
     .target(
       name: "BPFBindings",
       dependencies: ["LibBPF"],
-      swiftSettings: swiftSettings
+      swiftSettings: sourceSettings
     ),
     .executableTarget(
       name: "bpf-embed",
       dependencies: ["BPFBindings", "LibBPF"],
-      swiftSettings: swiftSettings
+      swiftSettings: sourceSettings
     ),
     .plugin(
       name: "BPFPlugin",

@@ -10,7 +10,7 @@ public enum BPFFileSystem {
 
   /// Whether the path exists and is on a BPF file system (`statfs(2)`).
   public static func contains(_ path: FilePath) -> Bool {
-    path.withPlatformString { mms_is_on_bpffs($0) } == 1
+    unsafe path.withPlatformString { unsafe mms_is_on_bpffs($0) } == 1
   }
 
   /// Mounts a BPF file system at ``defaultMountPoint`` unless there is one.
@@ -22,8 +22,9 @@ public enum BPFFileSystem {
   ///   sysfs is not mounted or the kernel has no BPF, or another error of `mount(2)`.
   public static func mountIfAbsent() throws(BPFError) {
     guard !contains(defaultMountPoint) else { return }
-    let code = defaultMountPoint.withPlatformString {
-      mount("bpf", $0, "bpf", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), "mode=0711") == 0 ? 0 : -errno
+    let code = unsafe defaultMountPoint.withPlatformString {
+      unsafe mount("bpf", $0, "bpf", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), "mode=0711") == 0
+        ? 0 : -errno
     }
     guard code == 0 else {
       throw BPFError(
@@ -56,12 +57,12 @@ public enum BPFFileSystem {
   ) throws(BPFError) {
     let attempt = "create a directory for pins"
     try mountIfNeeded(for: path)
-    let code = path.withPlatformString { mkdir($0, 0o700) == 0 ? 0 : -errno }
+    let code = unsafe path.withPlatformString { unsafe mkdir($0, 0o700) == 0 ? 0 : -errno }
     guard code == 0 || code == -EEXIST else {
       throw BPFError(code: code, attempt: attempt, on: "path '\(path)'", advice: parentAdvice(path))
     }
     guard contains(path) else {
-      if code == 0 { _ = path.withPlatformString { rmdir($0) } }
+      if code == 0 { _ = unsafe path.withPlatformString { unsafe rmdir($0) } }
       throw BPFError(
         .invalidArgument,
         attempt: attempt,
@@ -91,13 +92,13 @@ public enum BPFFileSystem {
     attempt: String
   ) throws(BPFError) {
     let same = UInt32.max  // chown(2) takes -1 for "unchanged"
-    let code = path.withPlatformString { name -> CInt in
+    let code = unsafe path.withPlatformString { name -> CInt in
       if attributes.owner != nil || attributes.group != nil,
-        chown(name, attributes.owner ?? same, attributes.group ?? same) != 0
+        unsafe chown(name, attributes.owner ?? same, attributes.group ?? same) != 0
       {
         return -errno
       }
-      return chmod(name, permissions.rawValue) == 0 ? 0 : -errno
+      return unsafe chmod(name, permissions.rawValue) == 0 ? 0 : -errno
     }
     guard code == 0 else {
       throw BPFError(
@@ -120,8 +121,8 @@ public enum BPFFileSystem {
     var directory = path.root.map { FilePath(root: $0) } ?? "."
     for component in path.removingLastComponent().components {
       directory.append(component)
-      let refused = directory.withPlatformString {
-        faccessat(AT_FDCWD, $0, X_OK, AT_EACCESS) != 0 && errno == EACCES
+      let refused = unsafe directory.withPlatformString {
+        unsafe faccessat(AT_FDCWD, $0, X_OK, AT_EACCESS) != 0 && errno == EACCES
       }
       if refused {
         return "this user may not enter '\(directory)'; give it execute permission there "

@@ -111,7 +111,7 @@ private func inspectLink(_ descriptor: CInt, on subject: String) throws(BPFError
   }
   var info = bpf_link_info()
   var size = UInt32(MemoryLayout<bpf_link_info>.size)
-  let code = bpf_obj_get_info_by_fd(descriptor, &info, &size)
+  let code = unsafe bpf_obj_get_info_by_fd(descriptor, &info, &size)
   guard code == 0 else { throw BPFError(code: code, attempt: attempt, on: subject) }
   return BPFLinkInfo(id: info.id, type: info.type, programID: info.prog_id)
 }
@@ -124,9 +124,9 @@ extension BPFObject {
   public func link(ofProgram name: String) throws(BPFError) -> BPFLink {
     let attempt = "find the link of program '\(name)'"
     return try withState { (state) throws(BPFError) in
-      _ = try state.loaded(for: attempt, on: describedName)
+      _ = try unsafe state.loaded(for: attempt, on: describedName)
       guard programNames.contains(name) else { throw noProgram(name, attempt: attempt) }
-      guard let links = state.links[name], let link = links.first else {
+      guard let links = unsafe state.links[name], let link = unsafe links.first else {
         throw BPFError(
           .wrongState,
           attempt: attempt,
@@ -134,15 +134,16 @@ extension BPFObject {
           advice: "it is not attached; call attach() first"
         )
       }
-      guard links.count == 1 else {
+      guard unsafe links.count == 1 else {
         throw BPFError(
           .unsupported,
           attempt: attempt,
           on: describedName,
-          advice: "it samples \(links.count) processors with a link each; these cannot be pinned"
+          advice:
+            unsafe "it samples \(links.count) processors with a link each; these cannot be pinned"
         )
       }
-      return try BPFLink(duplicating: bpf_link__fd(link), name: name)
+      return try unsafe BPFLink(duplicating: bpf_link__fd(link), name: name)
     }
   }
 }
@@ -156,9 +157,9 @@ extension BPFLink {
     defer { closeDescriptor(file) }
     var bytes: [UInt8] = []
     let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
-    defer { chunk.deallocate() }
+    defer { unsafe chunk.deallocate() }
     while true {
-      let count = read(file, chunk.baseAddress, chunk.count)
+      let count = unsafe read(file, chunk.baseAddress, chunk.count)
       if count == 0 { return bytes }
       if count < 0 {
         let code = -errno
@@ -166,7 +167,7 @@ extension BPFLink {
         if code == -EINTR || code == -EAGAIN { continue }
         throw BPFError(code: code, attempt: attempt, on: subject)
       }
-      bytes += chunk.prefix(count)
+      unsafe bytes += chunk.prefix(count)
     }
   }
 }

@@ -120,7 +120,7 @@ public final class BPFMap: Sendable {
     let kernelType = bpf_map_type(rawValue: type.rawValue)
     var warnings = ""
     let descriptor = capturingWarnings(&warnings) {
-      let descriptor = bpf_map_create(kernelType, name, key, value, entries, &options)
+      let descriptor = unsafe bpf_map_create(kernelType, name, key, value, entries, &options)
       return descriptor < 0 ? -errno : descriptor
     }
     guard descriptor >= 0 else {
@@ -272,7 +272,9 @@ package struct MapTypes: Sendable {
 
 extension bpf_map_info {
   fileprivate var kernelName: String {
-    withUnsafeBytes(of: name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    unsafe withUnsafeBytes(of: name) {
+      unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+    }
   }
 }
 
@@ -299,7 +301,7 @@ func inspectMap(
   }
   var info = bpf_map_info()
   var size = UInt32(MemoryLayout<bpf_map_info>.size)
-  let code = bpf_obj_get_info_by_fd(descriptor, &info, &size)
+  let code = unsafe bpf_obj_get_info_by_fd(descriptor, &info, &size)
   guard code == 0 else {
     throw BPFError(
       code == -EINVAL ? .wrongType : nil,

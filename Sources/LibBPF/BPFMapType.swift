@@ -30,9 +30,9 @@ public struct BPFMapType: RawRepresentable, Sendable, Hashable {
 extension BPFMapType: CustomStringConvertible {
   /// libbpf's name, such as "task_storage".
   public var description: String {
-    guard let name = libbpf_bpf_map_type_str(bpf_map_type(rawValue: rawValue)) else {
+    guard let name = unsafe libbpf_bpf_map_type_str(bpf_map_type(rawValue: rawValue)) else {
       return "type \(rawValue)"
     }
-    return String(cString: name)
+    return unsafe String(cString: name)
   }
 }

@@ -3,6 +3,7 @@ import CLibBPF
 import Glibc
 
 /// A global variable of an object: where its bytes are, and what the type information says.
+@safe
 package struct GlobalVariable {
   /// The bytes: of the object before loading and for constants, of the mapped section afterwards.
   package let bytes: UnsafeMutableRawBufferPointer
@@ -26,7 +27,7 @@ extension BPFObject {
     _ body: (GlobalVariable) throws(BPFError) -> Result
   ) throws(BPFError) -> Result {
     try withState { (state) throws(BPFError) in
-      let pointer = try state.existing(for: attempt, on: describedName)
+      let pointer = try unsafe state.existing(for: attempt, on: describedName)
       guard state.phase != .failed else {
         throw BPFError(
           .wrongState,
@@ -35,7 +36,7 @@ extension BPFObject {
           advice: "an earlier load() failed; open the object again"
         )
       }
-      let (variable, section, map) = try findVariable(name, in: pointer, attempt: attempt)
+      let (variable, section, map) = unsafe try findVariable(name, in: pointer, attempt: attempt)
       let isConstant = section.hasPrefix(".rodata")
       if forWriting, isConstant, state.phase == .loaded {
         throw BPFError(
@@ -48,9 +49,9 @@ extension BPFObject {
       }
       let bytes =
         if state.phase == .loaded, !isConstant {
-          try state.mapSection(section, of: map, attempt: attempt, on: describedName)
+          try unsafe state.mapSection(section, of: map, attempt: attempt, on: describedName)
         } else {
-          initialValue(of: map)
+          unsafe initialValue(of: map)
         }
       let offset = Int(variable.offset)
       let size = Int(variable.size)
@@ -62,7 +63,7 @@ extension BPFObject {
           advice: "it does not fit into its section '\(section)'; compile the program again"
         )
       }
-      return try body(
+      return try unsafe body(
         GlobalVariable(
           bytes: UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<offset + size]),
           type: variable.type
@@ -88,12 +89,13 @@ extension BPFObject {
     for id in 1..<max(1, btf.typeCount) {
       let section = try btf.type(id)
       guard section.kind == .dataSection, section.name.hasPrefix("."),
-        let map = bpf_object__find_map_by_name(pointer, section.name), bpf_map__is_internal(map)
+        let map = unsafe bpf_object__find_map_by_name(pointer, section.name),
+        unsafe bpf_map__is_internal(map)
       else { continue }
       for index in 0..<section.count {
         let variable = try btf.variable(index, of: id)
         guard !variable.isExtern else { continue }
-        if variable.name == name { return (variable, section.name, map) }
+        if variable.name == name { return unsafe (variable, section.name, map) }
         // Names that begin with two underscores belong to the implementation.
         if !variable.name.hasPrefix("__") { known.append(variable.name) }
       }
@@ -116,13 +118,13 @@ extension BPFObjectState {
     attempt: String,
     on subject: String
   ) throws(BPFError) -> UnsafeMutableRawBufferPointer {
-    if let mapped = mappedSections[section] { return mapped }
-    let size = Int(bpf_map__value_size(map))
-    switch mapMemory(size: size, flags: MAP_SHARED, descriptor: bpf_map__fd(map)) {
+    if let mapped = unsafe mappedSections[section] { return unsafe mapped }
+    let size = unsafe Int(bpf_map__value_size(map))
+    switch unsafe mapMemory(size: size, flags: MAP_SHARED, descriptor: bpf_map__fd(map)) {
     case .success(let address):
-      let mapped = UnsafeMutableRawBufferPointer(start: address, count: size)
-      mappedSections[section] = mapped
-      return mapped
+      let mapped = unsafe UnsafeMutableRawBufferPointer(start: address, count: size)
+      unsafe mappedSections[section] = mapped
+      return unsafe mapped
     case .failure(let errno):
       throw BPFError(
         errno: errno,
@@ -136,8 +138,8 @@ extension BPFObjectState {
 
 private func initialValue(of map: OpaquePointer) -> UnsafeMutableRawBufferPointer {
   var size = 0
-  let start = bpf_map__initial_value(map, &size)
-  return UnsafeMutableRawBufferPointer(
+  let start = unsafe bpf_map__initial_value(map, &size)
+  return unsafe UnsafeMutableRawBufferPointer(
     start: UnsafeMutableRawPointer(mutating: start),
     count: start == nil ? 0 : size
   )

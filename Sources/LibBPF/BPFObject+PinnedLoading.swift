@@ -56,8 +56,8 @@ extension BPFObject {
     ifDifferent policy: BPFPinMismatchPolicy = .refuse
   ) throws(BPFError) -> BPFPinOutcome {
     let attempt = "load the object with the pins in '\(directory)'"
-    _ = try withState { (state) throws(BPFError) in
-      try state.opened(for: attempt, on: describedName)
+    _ = try unsafe withState { (state) throws(BPFError) in
+      try unsafe state.opened(for: attempt, on: describedName)
     }
     let pins = BPFPinDirectory(directory)
     try pins.create(attributes)
@@ -114,10 +114,10 @@ extension BPFObject {
   private func pinnedMaps() throws(BPFError) -> [DeclaredMap] {
     let attempt = "find the maps"
     return try withState { (state) throws(BPFError) in
-      let pointer = try state.existing(for: attempt, on: describedName)
+      let pointer = try unsafe state.existing(for: attempt, on: describedName)
       var maps: [DeclaredMap] = []
       for map in declaredMaps where !map.name.hasSuffix(".kconfig") {
-        if bpf_map__autocreate(try findMap(map.name, in: pointer, attempt: attempt)) {
+        if unsafe bpf_map__autocreate(try findMap(map.name, in: pointer, attempt: attempt)) {
           maps.append(map)
         }
       }
@@ -210,8 +210,8 @@ extension BPFObject {
     guard info.type == .array, info.maxEntries == 1, info.valueSize < 1 << 26 else { return [] }
     let handle = try MapHandle(map, for: attempt)
     var bytes = [UInt8](repeating: 0, count: (info.valueSize + 7) & ~7)
-    let errno = bytes.withUnsafeMutableBytes { bytes in
-      bytes.baseAddress.flatMap { handle.lookup(key: 0, into: $0) }
+    let errno = unsafe bytes.withUnsafeMutableBytes { bytes in
+      unsafe bytes.baseAddress.flatMap { unsafe handle.lookup(key: 0, into: $0) }
     }
     if let errno { throw BPFError(errno: errno, attempt: attempt, on: map.describedName) }
     return bytes
@@ -220,9 +220,9 @@ extension BPFObject {
   private func createdMap(_ map: DeclaredMap) throws(BPFError) -> BPFMap {
     let attempt = "find map '\(map.name)'"
     return try withState { (state) throws(BPFError) in
-      let pointer = try state.loaded(for: attempt, on: describedName)
-      let found = try findMap(map.name, in: pointer, attempt: attempt)
-      return try BPFMap(duplicating: bpf_map__fd(found), name: map.name, object: self)
+      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
+      let found = try unsafe findMap(map.name, in: pointer, attempt: attempt)
+      return try unsafe BPFMap(duplicating: bpf_map__fd(found), name: map.name, object: self)
     }
   }
 
@@ -230,16 +230,16 @@ extension BPFObject {
   private func attachablePrograms() throws(BPFError) -> [String] {
     let attempt = "find the programs"
     return try withState { (state) throws(BPFError) in
-      let pointer = try state.loaded(for: attempt, on: describedName)
+      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
       var names: [String] = []
-      var next = bpf_object__next_program(pointer, nil)
-      while let program = next {
-        if bpf_program__autoload(program), bpf_program__autoattach(program),
-          String(cString: bpf_program__section_name(program)).contains("/")
+      var next = unsafe bpf_object__next_program(pointer, nil)
+      while let program = unsafe next {
+        if unsafe bpf_program__autoload(program), unsafe bpf_program__autoattach(program),
+          unsafe String(cString: bpf_program__section_name(program)).contains("/")
         {
-          names.append(String(cString: bpf_program__name(program)))
+          unsafe names.append(String(cString: bpf_program__name(program)))
         }
-        next = bpf_object__next_program(pointer, program)
+        unsafe next = bpf_object__next_program(pointer, program)
       }
       return names
     }
@@ -256,13 +256,13 @@ extension BPFObject {
   ) throws(BPFError) {
     let temporary = path.removingLastComponent()
       .appending("~" + (path.lastComponent?.string ?? ""))
-    _ = temporary.withPlatformString { unlink($0) }
+    _ = unsafe temporary.withPlatformString { unsafe unlink($0) }
     try pin(temporary)
-    let code = temporary.withPlatformString { old in
-      path.withPlatformString { rename(old, $0) == 0 ? 0 : -errno }
+    let code = unsafe temporary.withPlatformString { old in
+      unsafe path.withPlatformString { unsafe rename(old, $0) == 0 ? 0 : -errno }
     }
     guard code == 0 else {
-      _ = temporary.withPlatformString { unlink($0) }
+      _ = unsafe temporary.withPlatformString { unsafe unlink($0) }
       throw BPFError(code: code, attempt: attempt, on: "path '\(path)'")
     }
   }
@@ -272,7 +272,7 @@ extension BPFObject {
     let names = Set(try attachablePrograms())
     for directory in [pins.links, pins.programs] {
       for name in try directoryEntries(directory, attempt: attempt) where !names.contains(name) {
-        _ = directory.appending(name).withPlatformString { unlink($0) }
+        _ = unsafe directory.appending(name).withPlatformString { unsafe unlink($0) }
       }
     }
   }
@@ -294,7 +294,7 @@ extension BPFObject {
   }
 
   private func exists(_ path: FilePath) -> Bool {
-    path.withPlatformString { access($0, F_OK) } == 0
+    unsafe path.withPlatformString { unsafe access($0, F_OK) } == 0
   }
 }
 

@@ -9,9 +9,9 @@ extension BPFObject {
   public func setAutoload(_ autoload: Bool, program name: String) throws(BPFError) {
     let attempt = "set autoload of program '\(name)'"
     try withState { (state) throws(BPFError) in
-      let pointer = try state.opened(for: attempt, on: describedName)
-      let program = try findProgram(name, in: pointer, attempt: attempt)
-      let code = bpf_program__set_autoload(program, autoload)
+      let pointer = try unsafe state.opened(for: attempt, on: describedName)
+      let program = try unsafe findProgram(name, in: pointer, attempt: attempt)
+      let code = unsafe bpf_program__set_autoload(program, autoload)
       guard code == 0 else { throw BPFError(code: code, attempt: attempt, on: describedName) }
     }
   }
@@ -33,24 +33,24 @@ extension BPFObject {
   public func attach(allowingNone: Bool) throws(BPFError) {
     let attempt = "attach the programs"
     try withState { (state) throws(BPFError) in
-      let pointer = try state.loaded(for: attempt, on: describedName)
-      var made: [String: [OpaquePointer]] = [:]
+      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
+      var made: [String: [OpaquePointer]] = unsafe [:]
       do throws(BPFError) {
-        var next = bpf_object__next_program(pointer, nil)
-        while let program = next {
-          next = bpf_object__next_program(pointer, program)
-          let name = String(cString: bpf_program__name(program))
-          guard state.links[name] == nil, bpf_program__autoload(program),
-            bpf_program__autoattach(program)
+        var next = unsafe bpf_object__next_program(pointer, nil)
+        while let program = unsafe next {
+          unsafe next = bpf_object__next_program(pointer, program)
+          let name = unsafe String(cString: bpf_program__name(program))
+          guard unsafe state.links[name] == nil, unsafe bpf_program__autoload(program),
+            unsafe bpf_program__autoattach(program)
           else { continue }
-          made[name] = try attachOne(program).map { [$0] }
+          unsafe made[name] = try unsafe attachOne(program).map { unsafe [$0] }
         }
       } catch {
-        for link in made.values.joined() { bpf_link__destroy(link) }
+        unsafe made.values.joined().forEach { unsafe bpf_link__destroy($0) }
         throw error
       }
-      state.links.merge(made) { old, _ in old }
-      guard allowingNone || !state.links.isEmpty else {
+      unsafe state.links.merge(made) { old, _ in unsafe old }
+      guard unsafe allowingNone || !state.links.isEmpty else {
         throw BPFError(
           .invalidArgument,
           attempt: attempt,
@@ -71,9 +71,9 @@ extension BPFObject {
   public func attach(program name: String) throws(BPFError) {
     let attempt = "attach program '\(name)'"
     try withState { (state) throws(BPFError) in
-      let pointer = try state.loaded(for: attempt, on: describedName)
-      let program = try findProgram(name, in: pointer, attempt: attempt)
-      guard bpf_program__autoload(program) else {
+      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
+      let program = try unsafe findProgram(name, in: pointer, attempt: attempt)
+      guard unsafe bpf_program__autoload(program) else {
         throw BPFError(
           .wrongState,
           attempt: attempt,
@@ -81,17 +81,18 @@ extension BPFObject {
           advice: "it was not loaded, because of setAutoload(false, program:)"
         )
       }
-      guard state.links[name] == nil else { return }
-      guard let link = try attachOne(program) else {
+      guard unsafe state.links[name] == nil else { return }
+      guard let link = try unsafe attachOne(program) else {
         throw BPFError(
           .invalidArgument,
           attempt: attempt,
           on: describedName,
-          advice: "its section '\(String(cString: bpf_program__section_name(program)))' names no "
+          advice:
+            unsafe "its section '\(String(cString: bpf_program__section_name(program)))' names no "
             + "hook; one such as SEC(\"tp_btf/sys_enter\") does"
         )
       }
-      state.links[name] = [link]
+      unsafe state.links[name] = [link]
     }
   }
 
@@ -108,14 +109,14 @@ extension BPFObject {
       guard programNames.contains(name) else {
         throw noProgram(name, attempt: "detach program '\(name)'")
       }
-      for link in state.links.removeValue(forKey: name) ?? [] { bpf_link__destroy(link) }
+      unsafe state.links.removeValue(forKey: name)?.forEach { unsafe bpf_link__destroy($0) }
     }
   }
 
   /// The names of the programs that are attached, sorted. Those that stay attached because of a pinned
   /// link are included.
   public var attachedPrograms: [String] {
-    withState { $0.programsAttachedByPins.union($0.links.keys).sorted() }
+    withState { unsafe $0.programsAttachedByPins.union($0.links.keys).sorted() }
   }
 
   /// A loaded program, to run it or to hand its descriptor on.
@@ -124,9 +125,9 @@ extension BPFObject {
   public func program(_ name: String) throws(BPFError) -> BPFProgram {
     let attempt = "find program '\(name)'"
     return try withState { (state) throws(BPFError) in
-      let pointer = try state.loaded(for: attempt, on: describedName)
-      let program = try findProgram(name, in: pointer, attempt: attempt)
-      let descriptor = bpf_program__fd(program)
+      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
+      let program = try unsafe findProgram(name, in: pointer, attempt: attempt)
+      let descriptor = unsafe bpf_program__fd(program)
       guard descriptor >= 0 else {
         throw BPFError(
           .wrongState,
@@ -146,16 +147,16 @@ extension BPFObject {
   func attachOne(_ program: OpaquePointer) throws(BPFError) -> OpaquePointer? {
     var warnings = ""
     var code: CInt = 0
-    let link = capturingWarnings(&warnings) {
-      let link = bpf_program__attach(program)
-      code = resultCode(link)
-      return link
+    let link = unsafe capturingWarnings(&warnings) {
+      let link = unsafe bpf_program__attach(program)
+      code = unsafe resultCode(link)
+      return unsafe link
     }
-    if let link { return link }
+    if let link = unsafe link { return unsafe link }
     // libbpf returns this without a warning if the section names no hook; the kernel's own
     // refusals come with one.
     if code == -Errno.notSupportedOnSocket.rawValue, warnings.isEmpty { return nil }
-    let section = String(cString: bpf_program__section_name(program))
+    let section = unsafe String(cString: bpf_program__section_name(program))
     let advice: String? =
       switch Errno(rawValue: -code) {
       case .noSuchFileOrDirectory, .noSuchProcess, .noSuchAddressOrDevice:
@@ -166,7 +167,7 @@ extension BPFObject {
     throw BPFError(
       advice == nil ? nil : .notFound,
       code: code,
-      attempt: "attach program '\(String(cString: bpf_program__name(program)))'",
+      attempt: unsafe "attach program '\(String(cString: bpf_program__name(program)))'",
       on: describedName,
       advice: advice,
       details: warnings
@@ -178,10 +179,10 @@ extension BPFObject {
     in pointer: OpaquePointer,
     attempt: String
   ) throws(BPFError) -> OpaquePointer {
-    guard let program = bpf_object__find_program_by_name(pointer, name) else {
+    guard let program = unsafe bpf_object__find_program_by_name(pointer, name) else {
       throw noProgram(name, attempt: attempt)
     }
-    return program
+    return unsafe program
   }
 
   func noProgram(_ name: String, attempt: String) -> BPFError {

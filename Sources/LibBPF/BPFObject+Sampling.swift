@@ -28,10 +28,10 @@ extension BPFObject {
       )
     }
     try withState { (state) throws(BPFError) in
-      let pointer = try state.loaded(for: attempt, on: describedName)
-      let program = try findProgram(name, in: pointer, attempt: attempt)
-      guard state.links[name] == nil else { return }
-      var made: [OpaquePointer] = []
+      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
+      let program = try unsafe findProgram(name, in: pointer, attempt: attempt)
+      guard unsafe state.links[name] == nil else { return }
+      var made: [OpaquePointer] = unsafe []
       do throws(BPFError) {
         for processor in 0..<max(1, sysconf(CInt(_SC_NPROCESSORS_CONF))) {
           let event = mms_open_clock_event(CInt(truncatingIfNeeded: processor), frequency)
@@ -49,12 +49,12 @@ extension BPFObject {
           }
           var warnings = ""
           var code: CInt = 0
-          let link = capturingWarnings(&warnings) {
-            let link = bpf_program__attach_perf_event(program, event)
-            code = resultCode(link)
-            return link
+          let link = unsafe capturingWarnings(&warnings) {
+            let link = unsafe bpf_program__attach_perf_event(program, event)
+            code = unsafe resultCode(link)
+            return unsafe link
           }
-          guard let link else {
+          guard let link = unsafe link else {
             closeDescriptor(event)
             throw BPFError(
               code: code,
@@ -64,13 +64,13 @@ extension BPFObject {
               details: warnings
             )
           }
-          made.append(link)
+          unsafe made.append(link)
         }
       } catch {
-        for link in made { bpf_link__destroy(link) }
+        unsafe made.forEach { unsafe bpf_link__destroy($0) }
         throw error
       }
-      state.links[name] = made
+      unsafe state.links[name] = made
     }
   }
 }

@@ -79,29 +79,29 @@ public final class BPFObject: Sendable {
     source: String,
     preparation: (any BPFObjectPreparation)?
   ) throws(BPFError) {
-    let pointer = try openObject(bytes, name: name, source: source)
+    let pointer = try unsafe openObject(bytes, name: name, source: source)
     var programs: [String] = []
-    var program = bpf_object__next_program(pointer, nil)
-    while let current = program {
-      programs.append(String(cString: bpf_program__name(current)))
-      program = bpf_object__next_program(pointer, current)
+    var program = unsafe bpf_object__next_program(pointer, nil)
+    while let current = unsafe program {
+      unsafe programs.append(String(cString: bpf_program__name(current)))
+      unsafe program = bpf_object__next_program(pointer, current)
     }
     var maps: [DeclaredMap] = []
-    var map = bpf_object__next_map(pointer, nil)
-    while let current = map {
-      maps.append(DeclaredMap(current))
-      map = bpf_object__next_map(pointer, current)
+    var map = unsafe bpf_object__next_map(pointer, nil)
+    while let current = unsafe map {
+      unsafe maps.append(DeclaredMap(current))
+      unsafe map = bpf_object__next_map(pointer, current)
     }
     self.name = name
     self.programNames = programs
     self.mapNames = maps.lazy.filter { !$0.isInternal }.map(\.name)
     self.declaredMaps = maps
-    self.btf = bpf_object__btf(pointer).flatMap { BTF(copying: $0, subject: source) }
+    self.btf = unsafe bpf_object__btf(pointer).flatMap { unsafe BTF(copying: $0, subject: source) }
     self.preparation = preparation
-    self.state = BPFObjectState(pointer: pointer)
+    unsafe self.state = BPFObjectState(pointer: pointer)
   }
 
-  deinit { state.close() }
+  deinit { unsafe state.close() }
 
   /// Detaches the programs and frees the object. Maps that were taken from it stay open.
   ///
@@ -113,7 +113,7 @@ public final class BPFObject: Sendable {
   func withState<Result, Failure: Error>(
     _ body: (inout BPFObjectState) throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    try lock.withLock { () throws(Failure) in try body(&state) }
+    try lock.withLock { () throws(Failure) in try unsafe body(&state) }
   }
 
   package var describedName: String { "object '\(name)'" }
@@ -158,18 +158,19 @@ package struct DeclaredMap: Sendable {
   }
 
   init(_ map: OpaquePointer) {
-    name = String(cString: bpf_map__name(map))
-    type = BPFMapType(rawValue: bpf_map__type(map).rawValue)
-    keySize = Int(bpf_map__key_size(map))
-    valueSize = Int(bpf_map__value_size(map))
-    maxEntries = Int(bpf_map__max_entries(map))
-    keyTypeID = bpf_map__btf_key_type_id(map)
-    valueTypeID = bpf_map__btf_value_type_id(map)
-    isInternal = bpf_map__is_internal(map)
+    name = unsafe String(cString: bpf_map__name(map))
+    type = unsafe BPFMapType(rawValue: bpf_map__type(map).rawValue)
+    keySize = unsafe Int(bpf_map__key_size(map))
+    valueSize = unsafe Int(bpf_map__value_size(map))
+    maxEntries = unsafe Int(bpf_map__max_entries(map))
+    keyTypeID = unsafe bpf_map__btf_key_type_id(map)
+    valueTypeID = unsafe bpf_map__btf_value_type_id(map)
+    isInternal = unsafe bpf_map__is_internal(map)
   }
 }
 
 /// What is behind an object's lock.
+@safe
 struct BPFObjectState {
   enum Phase: Hashable {
     case opened, loaded, failed, closed
@@ -178,31 +179,31 @@ struct BPFObjectState {
   private(set) var pointer: OpaquePointer?
   var phase = Phase.opened
   /// By the program's name; more than one where a program samples several processors.
-  var links: [String: [OpaquePointer]] = [:]
+  var links: [String: [OpaquePointer]] = unsafe [:]
   /// The names of programs whose links are pinned and were attached by an earlier process.
   var programsAttachedByPins: Set<String> = []
   /// By the section's name.
-  var mappedSections: [String: UnsafeMutableRawBufferPointer] = [:]
+  var mappedSections: [String: UnsafeMutableRawBufferPointer] = unsafe [:]
 
-  init(pointer: OpaquePointer) { self.pointer = pointer }
+  init(pointer: OpaquePointer) { unsafe self.pointer = unsafe pointer }
 
   mutating func detachAll() {
-    for link in links.values.joined() { bpf_link__destroy(link) }
-    links = [:]
+    unsafe links.values.joined().forEach { unsafe bpf_link__destroy($0) }
+    unsafe links = [:]
   }
 
   mutating func close() {
     detachAll()
-    for section in mappedSections.values { unmapMemory(section) }
-    mappedSections = [:]
-    if let pointer { bpf_object__close(pointer) }
-    pointer = nil
+    unsafe mappedSections.values.forEach { unsafe unmapMemory($0) }
+    unsafe mappedSections = [:]
+    if let pointer = unsafe pointer { unsafe bpf_object__close(pointer) }
+    unsafe pointer = nil
     phase = .closed
   }
 
   /// The object, unless it is closed.
   func existing(for attempt: String, on object: String) throws(BPFError) -> OpaquePointer {
-    guard let pointer else {
+    guard let pointer = unsafe pointer else {
       throw BPFError(
         .wrongState,
         attempt: attempt,
@@ -210,12 +211,12 @@ struct BPFObjectState {
         advice: "the object is closed; open it again"
       )
     }
-    return pointer
+    return unsafe pointer
   }
 
   /// The object, if it is not loaded yet.
   func opened(for attempt: String, on object: String) throws(BPFError) -> OpaquePointer {
-    let pointer = try existing(for: attempt, on: object)
+    let pointer = try unsafe existing(for: attempt, on: object)
     guard phase == .opened else {
       throw BPFError(
         .wrongState,
@@ -226,12 +227,12 @@ struct BPFObjectState {
           : "an earlier load() failed; open the object again"
       )
     }
-    return pointer
+    return unsafe pointer
   }
 
   /// The object, if it is loaded.
   func loaded(for attempt: String, on object: String) throws(BPFError) -> OpaquePointer {
-    let pointer = try existing(for: attempt, on: object)
+    let pointer = try unsafe existing(for: attempt, on: object)
     guard phase == .loaded else {
       throw BPFError(
         .wrongState,
@@ -241,7 +242,7 @@ struct BPFObjectState {
           ? "call load() first" : "an earlier load() failed; open the object again"
       )
     }
-    return pointer
+    return unsafe pointer
   }
 }
 
@@ -262,19 +263,19 @@ private func openObject(
   }
   var warnings = ""
   var code: CInt = 0
-  let pointer = name.withCString { name in
-    var options = bpf_object_open_opts()
-    options.sz = optionsSize(upTo: \bpf_object_open_opts.object_name, UInt.self)
-    options.object_name = name
-    return bytes.withUnsafeBytes { bytes in
-      capturingWarnings(&warnings) {
-        let pointer = bpf_object__open_mem(bytes.baseAddress, bytes.count, &options)
-        code = resultCode(pointer)
-        return pointer
+  let pointer = unsafe name.withCString { name in
+    var options = unsafe bpf_object_open_opts()
+    unsafe options.sz = optionsSize(upTo: \bpf_object_open_opts.object_name, UInt.self)
+    unsafe options.object_name = name
+    return unsafe bytes.withUnsafeBytes { bytes in
+      unsafe capturingWarnings(&warnings) {
+        let pointer = unsafe bpf_object__open_mem(bytes.baseAddress, bytes.count, &options)
+        code = unsafe resultCode(pointer)
+        return unsafe pointer
       }
     }
   }
-  guard let pointer else {
+  guard let pointer = unsafe pointer else {
     throw BPFError(
       .invalidObject,
       code: code,
@@ -285,7 +286,7 @@ private func openObject(
       details: warnings
     )
   }
-  return pointer
+  return unsafe pointer
 }
 
 private func readObjectFile(_ path: FilePath) throws(BPFError) -> [UInt8] {
@@ -296,11 +297,11 @@ private func readObjectFile(_ path: FilePath) throws(BPFError) -> [UInt8] {
     return try file.closeAfter {
       var bytes: [UInt8] = []
       let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
-      defer { chunk.deallocate() }
+      defer { unsafe chunk.deallocate() }
       while bytes.count <= limit {
-        let count = try file.read(into: chunk)
+        let count = try unsafe file.read(into: chunk)
         if count == 0 { return bytes }
-        bytes += chunk.prefix(count)
+        unsafe bytes += chunk.prefix(count)
       }
       throw BPFError(
         .invalidObject,

@@ -31,7 +31,8 @@ public struct BPFObjectImage: Sendable {
       var bytes: [UInt8] = []
       bytes.reserveCapacity(digits.count / 2)
       for index in stride(from: 0, to: digits.count, by: 2) {
-        guard let high = nibble(digits[index]), let low = nibble(digits[index + 1]) else {
+        guard let high = unsafe nibble(digits[index]), let low = unsafe nibble(digits[index + 1])
+        else {
           return []
         }
         bytes.append(high << 4 | low)

@@ -49,7 +49,9 @@ public struct BPFPinDirectory: Sendable, Hashable {
 
   /// Waits for other processes that use the directory. The caller closes the descriptor.
   func lock(for attempt: String) throws(BPFError) -> CInt {
-    let descriptor = path.withPlatformString { open($0, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
+    let descriptor = unsafe path.withPlatformString {
+      unsafe open($0, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    }
     guard descriptor >= 0 else {
       throw BPFError(code: -errno, attempt: attempt, on: "path '\(path)'")
     }
@@ -65,7 +67,7 @@ public struct BPFPinDirectory: Sendable, Hashable {
 
 /// The names in a directory, without "." and "..".
 func directoryEntries(_ path: FilePath, attempt: String) throws(BPFError) -> [String] {
-  guard let directory = path.withPlatformString({ opendir($0) }) else {
+  guard let directory = unsafe path.withPlatformString({ unsafe opendir($0) }) else {
     throw BPFError(
       code: -errno,
       attempt: attempt,
@@ -73,11 +75,11 @@ func directoryEntries(_ path: FilePath, attempt: String) throws(BPFError) -> [St
       advice: "the directory does not exist, or this user may not read it"
     )
   }
-  defer { closedir(directory) }
+  defer { unsafe closedir(directory) }
   var names: [String] = []
-  while let entry = readdir(directory) {
-    let name = withUnsafeBytes(of: &entry.pointee.d_name) {
-      String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+  while let entry = unsafe readdir(directory) {
+    let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) {
+      unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
     }
     if name != ".", name != ".." { names.append(name) }
   }

@@ -69,11 +69,11 @@ public final class BPFProgram: Sendable {
   public func recursionMisses() -> UInt64 {
     var info = bpf_prog_info()
     var size = UInt32(MemoryLayout<bpf_prog_info>.size)
-    guard bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 else { return 0 }
+    guard unsafe bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 else { return 0 }
     return info.recursion_misses
   }
 
-  private static let optionsSize = LibBPF.optionsSize(
+  private static let optionsSize = unsafe LibBPF.optionsSize(
     upTo: \bpf_test_run_opts.retval,
     UInt32.self
   )
@@ -85,12 +85,12 @@ public final class BPFProgram: Sendable {
   ///   - size: Bytes of `context`.
   /// - Returns: What the program returned, or the system call's error.
   package func run(_ context: UnsafeMutableRawPointer?, size: Int) -> Result<Int32, Errno> {
-    var options = bpf_test_run_opts()
-    options.sz = Self.optionsSize
-    options.ctx_in = UnsafeRawPointer(context)
-    options.ctx_size_in = UInt32(truncatingIfNeeded: size)
-    let code = bpf_prog_test_run_opts(descriptor, &options)
+    var options = unsafe bpf_test_run_opts()
+    unsafe options.sz = Self.optionsSize
+    unsafe options.ctx_in = UnsafeRawPointer(context)
+    unsafe options.ctx_size_in = UInt32(truncatingIfNeeded: size)
+    let code = unsafe bpf_prog_test_run_opts(descriptor, &options)
     guard code == 0 else { return .failure(Errno(rawValue: -code)) }
-    return .success(Int32(bitPattern: options.retval))
+    return unsafe .success(Int32(bitPattern: options.retval))
   }
 }

@@ -8,6 +8,7 @@ import Synchronization
 ///
 /// Each record is read once, by one of the readers. May be used from any thread; reads are serialized.
 /// Programs cannot reserve records while the buffer is full, so read in time.
+@safe
 public final class BPFRingBuffer: Sendable {
   /// The map.
   public let map: BPFMap
@@ -37,31 +38,34 @@ public final class BPFRingBuffer: Sendable {
     let inbox = Inbox()
     var warnings = ""
     var code: CInt = 0
-    let pointer = capturingWarnings(&warnings) {
-      let pointer = handle.withNumber {
-        ring_buffer__new($0, receive, Unmanaged.passUnretained(inbox).toOpaque(), nil)
+    let pointer = unsafe capturingWarnings(&warnings) {
+      let pointer = unsafe handle.withNumber {
+        unsafe ring_buffer__new($0, receive, Unmanaged.passUnretained(inbox).toOpaque(), nil)
       }
-      code = resultCode(pointer)
-      return pointer
+      code = unsafe resultCode(pointer)
+      return unsafe pointer
     }
-    guard let pointer else {
+    guard let pointer = unsafe pointer else {
       throw BPFError(code: code, attempt: attempt, on: map.describedName, details: warnings)
     }
     do throws(BPFError) {
-      waiter = try RingBufferWaiter(for: ring_buffer__epoll_fd(pointer), on: map.describedName)
+      waiter = try unsafe RingBufferWaiter(
+        for: ring_buffer__epoll_fd(pointer),
+        on: map.describedName
+      )
     } catch {
-      ring_buffer__free(pointer)
+      unsafe ring_buffer__free(pointer)
       throw error
     }
     self.map = map
     self.handle = handle
-    self.pointer = pointer
+    unsafe self.pointer = pointer
     self.inbox = inbox
   }
 
   deinit {
     waiter.stop()
-    ring_buffer__free(pointer)
+    unsafe ring_buffer__free(pointer)
   }
 
   /// Takes records that are in the buffer, without waiting (`ring_buffer__consume`).
@@ -73,7 +77,7 @@ public final class BPFRingBuffer: Sendable {
     try lock.withLock { () throws(BPFError) in
       inbox.begin(limit: limit)
       guard limit > 0 else { return [] }
-      let code = ring_buffer__consume(pointer)
+      let code = unsafe ring_buffer__consume(pointer)
       let records = inbox.end()
       // The callback ends a call that has reached the limit with this number.
       guard code >= 0 || code == -ECANCELED else {
@@ -134,7 +138,7 @@ private final class Inbox: @unchecked Sendable {
 
   /// Whether there may be more.
   func add(_ record: UnsafeRawBufferPointer) -> Bool {
-    records.append(Array(record))
+    unsafe records.append(Array(record))
     return records.count < limit
   }
 }
@@ -144,8 +148,8 @@ private func receive(
   _ record: UnsafeMutableRawPointer?,
   _ size: Int
 ) -> CInt {
-  guard let context, let record else { return 0 }
-  let inbox = Unmanaged<Inbox>.fromOpaque(context).takeUnretainedValue()
+  guard let context = unsafe context, let record = unsafe record else { return 0 }
+  let inbox = unsafe Unmanaged<Inbox>.fromOpaque(context).takeUnretainedValue()
   // libbpf counts this record as read before it stops.
-  return inbox.add(UnsafeRawBufferPointer(start: record, count: size)) ? 0 : -ECANCELED
+  return unsafe inbox.add(UnsafeRawBufferPointer(start: record, count: size)) ? 0 : -ECANCELED
 }

@@ -7,6 +7,7 @@ import Glibc
 /// Type ids, member indexes and names are checked against the information's size; a value that is
 /// out of range throws ``BPFError/Kind/invalidObject``. A `BTF` does not change and may be used
 /// from any thread.
+@safe
 public final class BTF: Sendable {
   /// What a type is; the numbers are the kernel's (`BTF_KIND_*` in `linux/btf.h`).
   public enum Kind: UInt32, Sendable {
@@ -107,11 +108,11 @@ public final class BTF: Sendable {
   private let subject: String
 
   private init(owning pointer: OpaquePointer, subject: String) {
-    self.pointer = pointer
+    unsafe self.pointer = pointer
     self.subject = subject
   }
 
-  deinit { btf__free(pointer) }
+  deinit { unsafe btf__free(pointer) }
 
   /// Reads the bytes of a `.BTF` section.
   ///
@@ -123,15 +124,15 @@ public final class BTF: Sendable {
     var warnings = ""
     var code: CInt = 0
     let size = UInt32(truncatingIfNeeded: bytes.count)
-    let pointer = bytes.withUnsafeBytes { bytes in
-      capturingWarnings(&warnings) {
-        let pointer = bytes.baseAddress.flatMap { btf__new($0, size) }
-        code = resultCode(pointer)
-        return pointer
+    let pointer = unsafe bytes.withUnsafeBytes { bytes in
+      unsafe capturingWarnings(&warnings) {
+        let pointer = unsafe bytes.baseAddress.flatMap { unsafe btf__new($0, size) }
+        code = unsafe resultCode(pointer)
+        return unsafe pointer
       }
     }
-    guard let pointer, Int(size) == bytes.count else {
-      if let pointer { btf__free(pointer) }
+    guard let pointer = unsafe pointer, Int(size) == bytes.count else {
+      if let pointer = unsafe pointer { unsafe btf__free(pointer) }
       throw BPFError(
         .invalidObject,
         code: code,
@@ -141,7 +142,7 @@ public final class BTF: Sendable {
         details: warnings
       )
     }
-    self.init(owning: pointer, subject: "'\(name)'")
+    unsafe self.init(owning: pointer, subject: "'\(name)'")
   }
 
   /// Reads type information from the kernel (`BPF_BTF_GET_FD_BY_ID`, which needs CAP_SYS_ADMIN).
@@ -150,12 +151,12 @@ public final class BTF: Sendable {
   convenience init(kernelID id: UInt32, attempt: String, on subject: String) throws(BPFError) {
     var warnings = ""
     var code: CInt = 0
-    let pointer = capturingWarnings(&warnings) {
-      let pointer = btf__load_from_kernel_by_id(id)
-      code = resultCode(pointer)
-      return pointer
+    let pointer = unsafe capturingWarnings(&warnings) {
+      let pointer = unsafe btf__load_from_kernel_by_id(id)
+      code = unsafe resultCode(pointer)
+      return unsafe pointer
     }
-    guard let pointer else {
+    guard let pointer = unsafe pointer else {
       throw BPFError(
         .layoutUnavailable,
         code: code,
@@ -166,16 +167,17 @@ public final class BTF: Sendable {
         details: warnings
       )
     }
-    self.init(owning: pointer, subject: subject)
+    unsafe self.init(owning: pointer, subject: subject)
   }
 
   /// Copies the type information of an object that libbpf has opened; `nil` if it has none.
   convenience init?(copying btf: OpaquePointer, subject: String) {
     var size: UInt32 = 0
-    guard let bytes = btf__raw_data(btf, &size), let copy = btf__new(bytes, size) else {
+    guard let bytes = unsafe btf__raw_data(btf, &size), let copy = unsafe btf__new(bytes, size)
+    else {
       return nil
     }
-    self.init(owning: copy, subject: subject)
+    unsafe self.init(owning: copy, subject: subject)
   }
 
   /// Loads the type information into the kernel (`BPF_BTF_LOAD`). The caller closes the descriptor.
@@ -183,9 +185,9 @@ public final class BTF: Sendable {
     var size: UInt32 = 0
     var warnings = ""
     var descriptor: CInt = -ENOMEM
-    if let bytes = btf__raw_data(pointer, &size) {
+    if let bytes = unsafe btf__raw_data(pointer, &size) {
       descriptor = capturingWarnings(&warnings) {
-        let descriptor = bpf_btf_load(bytes, Int(size), nil)
+        let descriptor = unsafe bpf_btf_load(bytes, Int(size), nil)
         return descriptor < 0 ? -errno : descriptor
       }
     }
@@ -198,45 +200,45 @@ public final class BTF: Sendable {
   /// The encoded information, as in the object's section `.BTF`.
   package var rawBytes: [UInt8] {
     var size: UInt32 = 0
-    guard let bytes = btf__raw_data(pointer, &size) else { return [] }
-    return Array(UnsafeRawBufferPointer(start: bytes, count: Int(size)))
+    guard let bytes = unsafe btf__raw_data(pointer, &size) else { return [] }
+    return unsafe Array(UnsafeRawBufferPointer(start: bytes, count: Int(size)))
   }
 
   /// The number of types, void included. Ids are below it.
-  public var typeCount: UInt32 { btf__type_cnt(pointer) }
+  public var typeCount: UInt32 { unsafe btf__type_cnt(pointer) }
 
   /// Reads a type.
   ///
   /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such type.
   public func type(_ id: UInt32) throws(BPFError) -> TypeInfo {
-    let type = try record(id)
-    let kind = Kind(rawValue: UInt32(btf_kind(type)))
-    var count = UInt32(btf_vlen(type))
+    let type = try unsafe record(id)
+    let kind = unsafe Kind(rawValue: UInt32(btf_kind(type)))
+    var count = unsafe UInt32(btf_vlen(type))
     var size: UInt32 = 0
     var reference: UInt32 = 0
     var encoding: UInt32 = 0
     var isPartial = false
     switch kind {
     case .int:
-      size = type.pointee.size
-      encoding = UInt32(btf_int_encoding(type))
-      isPartial = btf_int_offset(type) != 0 || UInt32(btf_int_bits(type)) != size &* 8
+      size = unsafe type.pointee.size
+      encoding = unsafe UInt32(btf_int_encoding(type))
+      isPartial = unsafe btf_int_offset(type) != 0 || UInt32(btf_int_bits(type)) != size &* 8
     case .structure, .union, .enumeration, .enum64, .float, .dataSection:
-      size = type.pointee.size
+      size = unsafe type.pointee.size
     case .array:
-      if let array = btf_array(type) {
-        reference = array.pointee.type
-        count = array.pointee.nelems
+      if let array = unsafe btf_array(type) {
+        reference = unsafe array.pointee.type
+        count = unsafe array.pointee.nelems
       }
     case .ptr:
-      size = UInt32(truncatingIfNeeded: btf__pointer_size(pointer))
-      reference = type.pointee.type
+      size = unsafe UInt32(truncatingIfNeeded: btf__pointer_size(pointer))
+      reference = unsafe type.pointee.type
     case .void:
       break
     default:
-      reference = type.pointee.type
+      reference = unsafe type.pointee.type
     }
-    return TypeInfo(
+    return unsafe TypeInfo(
       id: id,
       name: try text(at: type.pointee.name_off),
       kind: kind,
@@ -254,10 +256,11 @@ public final class BTF: Sendable {
   ///
   /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such member.
   public func member(_ index: UInt32, of id: UInt32) throws(BPFError) -> Member {
-    let type = try record(id)
-    guard btf_is_composite(type), index < UInt32(btf_vlen(type)), let members = btf_members(type)
+    let type = try unsafe record(id)
+    guard unsafe btf_is_composite(type), unsafe index < UInt32(btf_vlen(type)),
+      let members = unsafe btf_members(type)
     else { throw malformed("type \(id) has no member \(index)") }
-    return Member(
+    return unsafe Member(
       name: try text(at: members[Int(index)].name_off),
       type: members[Int(index)].type,
       bitOffset: btf_member_bit_offset(type, index),
@@ -274,23 +277,23 @@ public final class BTF: Sendable {
     _ index: UInt32,
     of id: UInt32
   ) throws(BPFError) -> (name: String, bits: UInt64) {
-    let type = try record(id)
-    guard index < UInt32(btf_vlen(type)) else {
+    let type = try unsafe record(id)
+    guard unsafe index < UInt32(btf_vlen(type)) else {
       throw malformed("enumeration \(id) has no value \(index)")
     }
-    if btf_is_any_enum(type), UInt32(btf_kind(type)) == Kind.enum64.rawValue,
-      let values = btf_enum64(type)
+    if unsafe btf_is_any_enum(type), unsafe UInt32(btf_kind(type)) == Kind.enum64.rawValue,
+      let values = unsafe btf_enum64(type)
     {
-      let value = values[Int(index)]
+      let value = unsafe values[Int(index)]
       return (
         try text(at: value.name_off), UInt64(value.val_hi32) << 32 | UInt64(value.val_lo32)
       )
     }
-    guard btf_is_enum(type), let values = btf_enum(type) else {
+    guard unsafe btf_is_enum(type), let values = unsafe btf_enum(type) else {
       throw malformed("type \(id) is not an enumeration")
     }
-    let value = values[Int(index)]
-    return (
+    let value = unsafe values[Int(index)]
+    return unsafe (
       try text(at: value.name_off),
       btf_kflag(type)
         ? UInt64(bitPattern: Int64(value.val)) : UInt64(UInt32(bitPattern: value.val))
@@ -301,15 +304,16 @@ public final class BTF: Sendable {
   ///
   /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such variable.
   public func variable(_ index: UInt32, of section: UInt32) throws(BPFError) -> Variable {
-    let type = try record(section)
-    guard btf_is_datasec(type), index < UInt32(btf_vlen(type)), let infos = btf_var_secinfos(type)
+    let type = try unsafe record(section)
+    guard unsafe btf_is_datasec(type), unsafe index < UInt32(btf_vlen(type)),
+      let infos = unsafe btf_var_secinfos(type)
     else { throw malformed("section type \(section) has no variable \(index)") }
-    let info = infos[Int(index)]
-    let variable = try record(info.type)
-    guard btf_is_var(variable), let linkage = btf_var(variable) else {
+    let info = unsafe infos[Int(index)]
+    let variable = try unsafe record(info.type)
+    guard unsafe btf_is_var(variable), let linkage = unsafe btf_var(variable) else {
       throw malformed("type \(info.type) is not a variable")
     }
-    return Variable(
+    return unsafe Variable(
       name: try text(at: variable.pointee.name_off),
       type: variable.pointee.type,
       offset: info.offset,
@@ -320,7 +324,7 @@ public final class BTF: Sendable {
 
   /// The variables of the section with this name; empty if there is no such section.
   package func variables(ofSection name: String) throws(BPFError) -> [Variable] {
-    let id = btf__find_by_name_kind(pointer, name, Kind.dataSection.rawValue)
+    let id = unsafe btf__find_by_name_kind(pointer, name, Kind.dataSection.rawValue)
     guard id > 0 else { return [] }
     let section = UInt32(id)
     var variables: [Variable] = []
@@ -332,7 +336,7 @@ public final class BTF: Sendable {
 
   /// The id of the structure with this name.
   package func structure(named name: String) -> UInt32? {
-    let id = btf__find_by_name_kind(pointer, name, Kind.structure.rawValue)
+    let id = unsafe btf__find_by_name_kind(pointer, name, Kind.structure.rawValue)
     return id > 0 ? UInt32(id) : nil
   }
 
@@ -359,16 +363,16 @@ public final class BTF: Sendable {
   }
 
   private func record(_ id: UInt32) throws(BPFError) -> UnsafePointer<btf_type> {
-    guard let type = btf__type_by_id(pointer, id) else {
+    guard let type = unsafe btf__type_by_id(pointer, id) else {
       throw malformed("there is no type \(id)")
     }
-    return type
+    return unsafe type
   }
 
   private func text(at offset: UInt32) throws(BPFError) -> String {
-    guard let text = btf__name_by_offset(pointer, offset) else {
+    guard let text = unsafe btf__name_by_offset(pointer, offset) else {
       throw malformed("there is no name at offset \(offset)")
     }
-    return String(cString: text)
+    return unsafe String(cString: text)
   }
 }

@@ -3,27 +3,28 @@ import CLibBPF
 import Glibc
 
 /// Builds type information for maps that have no object file.
+@safe
 package struct BTFBuilder: ~Copyable {
   private let pointer: OpaquePointer
   private var failure: CInt = 0
   private let subject: String
 
   package init(for subject: String) throws(BPFError) {
-    guard let pointer = btf__new_empty() else {
+    guard let pointer = unsafe btf__new_empty() else {
       throw BPFError(code: -errno, attempt: "build type information", on: subject)
     }
-    self.pointer = pointer
+    unsafe self.pointer = pointer
     self.subject = subject
   }
 
-  deinit { btf__free(pointer) }
+  deinit { unsafe btf__free(pointer) }
 
   package mutating func integer(_ name: String, size: Int, isSigned: Bool = false) -> UInt32 {
-    keep(btf__add_int(pointer, name, size, isSigned ? BTF_INT_SIGNED : 0))
+    unsafe keep(btf__add_int(pointer, name, size, isSigned ? BTF_INT_SIGNED : 0))
   }
 
   package mutating func array(of element: UInt32, count: UInt32, index: UInt32) -> UInt32 {
-    keep(btf__add_array(pointer, CInt(bitPattern: index), CInt(bitPattern: element), count))
+    unsafe keep(btf__add_array(pointer, CInt(bitPattern: index), CInt(bitPattern: element), count))
   }
 
   package mutating func structure(
@@ -31,9 +32,9 @@ package struct BTFBuilder: ~Copyable {
     size: UInt32,
     members: [(name: String, type: UInt32, offset: UInt32)]
   ) -> UInt32 {
-    let id = keep(btf__add_struct(pointer, name, size))
+    let id = unsafe keep(btf__add_struct(pointer, name, size))
     for member in members {
-      _ = keep(
+      _ = unsafe keep(
         btf__add_field(pointer, member.name, CInt(bitPattern: member.type), member.offset * 8, 0)
       )
     }
@@ -41,13 +42,13 @@ package struct BTFBuilder: ~Copyable {
   }
 
   package mutating func pointer(to type: UInt32, tag: String) -> UInt32 {
-    let tag = keep(btf__add_type_tag(pointer, tag, CInt(bitPattern: type)))
-    return keep(btf__add_ptr(pointer, CInt(bitPattern: tag)))
+    let tag = unsafe keep(btf__add_type_tag(pointer, tag, CInt(bitPattern: type)))
+    return unsafe keep(btf__add_ptr(pointer, CInt(bitPattern: tag)))
   }
 
   /// The finished type information.
   package consuming func finish() throws(BPFError) -> BTF {
-    guard failure == 0, let btf = BTF(copying: pointer, subject: subject) else {
+    guard failure == 0, let btf = unsafe BTF(copying: pointer, subject: subject) else {
       throw BPFError(code: failure, attempt: "build type information", on: subject)
     }
     return btf

@@ -11,14 +11,14 @@ func capturingWarnings<Result: ~Copyable>(
   _ warnings: inout String,
   _ body: () -> Result
 ) -> Result {
-  withUnsafeTemporaryAllocation(of: CChar.self, capacity: 16 << 10) { text in
+  unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 16 << 10) { text in
     guard let start = text.baseAddress else { return body() }
-    var capture = mms_capture(text: start, size: text.count, length: 0, outer: nil)
-    return withUnsafeMutablePointer(to: &capture) { capture in
-      mms_capture_begin(capture)
+    var capture = unsafe mms_capture(text: start, size: text.count, length: 0, outer: nil)
+    return unsafe withUnsafeMutablePointer(to: &capture) { capture in
+      unsafe mms_capture_begin(capture)
       defer {
-        mms_capture_end(capture)
-        warnings = String(cString: start)
+        unsafe mms_capture_end(capture)
+        warnings = unsafe String(cString: start)
         while warnings.last?.isNewline == true { warnings.removeLast() }
       }
       return body()

@@ -56,9 +56,9 @@ package enum ForkParticipants {
   @discardableResult
   package static func add(_ participant: any ForkParticipant, rank: ForkRank) -> Bool {
     let (isFirst, isInstalled) = lock.withLock {
-      state.participants[rank.rawValue].append(participant)
-      state.additions += 1
-      return (state.additions == 1, install())
+      unsafe state.participants[rank.rawValue].append(participant)
+      unsafe state.additions += 1
+      return unsafe (state.additions == 1, install())
     }
     // The caller holds no lock of a participant: there was none.
     if isFirst { rehearse() }
@@ -68,12 +68,13 @@ package enum ForkParticipants {
   /// Removes a participant.
   package static func remove(_ participant: any ForkParticipant, rank: ForkRank) {
     lock.withLock {
-      let last = state.participants[rank.rawValue].endIndex - 1
+      let last = unsafe state.participants[rank.rawValue].endIndex - 1
       guard
-        let index = state.participants[rank.rawValue].lastIndex(where: { $0 === participant })
+        let index = unsafe state.participants[rank.rawValue].lastIndex(where: { $0 === participant }
+        )
       else { return }
-      state.participants[rank.rawValue].swapAt(index, last)
-      state.participants[rank.rawValue].removeLast()
+      unsafe state.participants[rank.rawValue].swapAt(index, last)
+      unsafe state.participants[rank.rawValue].removeLast()
     }
   }
 
@@ -82,22 +83,22 @@ package enum ForkParticipants {
 
   /// Only with the lock held.
   private static func install() -> Bool {
-    if state.installation != 0 {
-      state.installation = pthread_atfork(
+    if unsafe state.installation != 0 {
+      unsafe state.installation = pthread_atfork(
         { ForkParticipants.prepare() },
         { ForkParticipants.resumeInParent() },
         { ForkParticipants.resumeInChild() }
       )
     }
-    return state.installation == 0
+    return unsafe state.installation == 0
   }
 
   private static func prepare() {
     while true {
-      let additions = lock.withLock { state.additions }
+      let additions = lock.withLock { unsafe state.additions }
       var held: [any ForkParticipant] = []
       for rank in ForkRank.allCases {
-        let participants = lock.withLock { state.participants[rank.rawValue] }
+        let participants = lock.withLock { unsafe state.participants[rank.rawValue] }
         for participant in participants {
           participant.prepareForFork()
           held.append(participant)
@@ -105,8 +106,8 @@ package enum ForkParticipants {
       }
       lock.lock()
       // Nobody can add one from here on.
-      if state.additions == additions {
-        state.held = held
+      if unsafe state.additions == additions {
+        unsafe state.held = held
         return
       }
       lock.unlock()
@@ -123,8 +124,8 @@ package enum ForkParticipants {
   }
 
   private static func heldParticipants() -> [any ForkParticipant] {
-    let held = state.held
-    state.held = []
+    let held = unsafe state.held
+    unsafe state.held = []
     lock.unlock()
     return held
   }

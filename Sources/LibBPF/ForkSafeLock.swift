@@ -20,9 +20,9 @@ package final class ForkSafeLock: Sendable {
     if let rank { ForkParticipants.remove(mutex, rank: rank) }
   }
 
-  package func lock() { pthread_mutex_lock(mutex.pointer) }
+  package func lock() { unsafe pthread_mutex_lock(mutex.pointer) }
 
-  package func unlock() { pthread_mutex_unlock(mutex.pointer) }
+  package func unlock() { unsafe pthread_mutex_unlock(mutex.pointer) }
 
   package func withLock<R: ~Copyable, E: Error>(_ body: () throws(E) -> R) throws(E) -> R {
     lock()
@@ -33,7 +33,7 @@ package final class ForkSafeLock: Sendable {
   /// Runs `body` if no thread holds the lock, and returns nil otherwise. For a lock that is no
   /// participant: in the child of a `fork` it may stay held.
   package func withLockIfFree<R>(_ body: () -> R) -> R? {
-    guard pthread_mutex_trylock(mutex.pointer) == 0 else { return nil }
+    guard unsafe pthread_mutex_trylock(mutex.pointer) == 0 else { return nil }
     defer { unlock() }
     return body()
   }
@@ -41,7 +41,7 @@ package final class ForkSafeLock: Sendable {
   /// Waits until another thread calls ``ForkSafeCondition/wakeAll()``. The caller holds the lock,
   /// which is released meanwhile. May return early.
   package func wait(for condition: ForkSafeCondition) {
-    pthread_cond_wait(condition.pointer, mutex.pointer)
+    unsafe pthread_cond_wait(condition.pointer, mutex.pointer)
   }
 }
 
@@ -65,46 +65,48 @@ package final class ForkSafeMutex<Value>: @unchecked Sendable {
 }
 
 /// A condition variable for a ``ForkSafeLock``.
+@safe
 package final class ForkSafeCondition: Sendable {
   fileprivate nonisolated(unsafe) let pointer: UnsafeMutablePointer<pthread_cond_t>
 
   package init() {
-    pointer = .allocate(capacity: 1)
+    unsafe pointer = .allocate(capacity: 1)
     reset()
   }
 
   deinit {
-    pthread_cond_destroy(pointer)
-    pointer.deallocate()
+    unsafe pthread_cond_destroy(pointer)
+    unsafe pointer.deallocate()
   }
 
   /// Also for the child of a `fork`, where the threads that waited do not exist.
   package func reset() {
-    pointer.initialize(to: pthread_cond_t())
-    pthread_cond_init(pointer, nil)
+    unsafe pointer.initialize(to: pthread_cond_t())
+    unsafe pthread_cond_init(pointer, nil)
   }
 
-  package func wakeAll() { pthread_cond_broadcast(pointer) }
+  package func wakeAll() { unsafe pthread_cond_broadcast(pointer) }
 }
 
 /// The mutex itself, which `fork` keeps alive while it holds it.
+@safe
 private final class PthreadMutex: ForkParticipant {
   nonisolated(unsafe) let pointer: UnsafeMutablePointer<pthread_mutex_t>
 
   init() {
-    pointer = .allocate(capacity: 1)
-    pointer.initialize(to: pthread_mutex_t())
-    pthread_mutex_init(pointer, nil)
+    unsafe pointer = .allocate(capacity: 1)
+    unsafe pointer.initialize(to: pthread_mutex_t())
+    unsafe pthread_mutex_init(pointer, nil)
   }
 
   deinit {
-    pthread_mutex_destroy(pointer)
-    pointer.deallocate()
+    unsafe pthread_mutex_destroy(pointer)
+    unsafe pointer.deallocate()
   }
 
-  func prepareForFork() { pthread_mutex_lock(pointer) }
+  func prepareForFork() { unsafe pthread_mutex_lock(pointer) }
 
-  func resumeInParent() { pthread_mutex_unlock(pointer) }
+  func resumeInParent() { unsafe pthread_mutex_unlock(pointer) }
 
-  func resumeInChild() { pthread_mutex_unlock(pointer) }
+  func resumeInChild() { unsafe pthread_mutex_unlock(pointer) }
 }

@@ -8,7 +8,7 @@ extension BPFMap {
   ///
   /// - Throws: ``BPFError/Kind/permissionDenied``.
   public static func ids() throws(BPFError) -> [UInt32] {
-    try allIDs("maps", next: bpf_map_get_next_id)
+    try unsafe allIDs("maps", next: bpf_map_get_next_id)
   }
 
   /// Opens a map by its id (`BPF_MAP_GET_FD_BY_ID`). Needs CAP_SYS_ADMIN.
@@ -21,7 +21,7 @@ extension BPFMap {
     var options = bpf_get_fd_by_id_opts()
     options.sz = optionsSize(upTo: \bpf_get_fd_by_id_opts.open_flags, UInt32.self)
     options.open_flags = readOnly ? BPFMapFlags.rdonly.rawValue : 0
-    let descriptor = try openByID("map", id) { bpf_map_get_fd_by_id_opts(id, &options) }
+    let descriptor = try openByID("map", id) { unsafe bpf_map_get_fd_by_id_opts(id, &options) }
     do throws(BPFError) {
       try self.init(adopting: FileDescriptor(rawValue: descriptor))
     } catch {
@@ -36,7 +36,7 @@ extension BPFProgram {
   ///
   /// - Throws: ``BPFError/Kind/permissionDenied``.
   public static func ids() throws(BPFError) -> [UInt32] {
-    try allIDs("programs", next: bpf_prog_get_next_id)
+    try unsafe allIDs("programs", next: bpf_prog_get_next_id)
   }
 
   /// Opens a program by its id (`BPF_PROG_GET_FD_BY_ID`). Needs CAP_SYS_ADMIN.
@@ -74,7 +74,7 @@ private func allIDs(
   var ids: [UInt32] = []
   var id: UInt32 = 0
   while true {
-    let code = next(id, &id) == 0 ? 0 : -errno
+    let code = unsafe next(id, &id) == 0 ? 0 : -errno
     if code == -ENOENT { return ids }
     guard code == 0 else {
       throw BPFError(

@@ -5,7 +5,7 @@ import SystemPackage
 
 /// Converts the result of a libbpf function that returns a pointer to a negative error number;
 /// 0 for a pointer that is not null. To be called before anything else can change `errno`.
-func resultCode(_ pointer: OpaquePointer?) -> CInt { pointer == nil ? -errno : 0 }
+func resultCode(_ pointer: OpaquePointer?) -> CInt { unsafe pointer == nil ? -errno : 0 }
 
 /// The size to pass in a `struct bpf_…_opts`: up to the end of `last`, the last field that the caller
 /// sets or reads.
@@ -46,10 +46,10 @@ extension BPFError {
       )
       return
     }
-    let text = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { text in
+    let text = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { text in
       guard let start = text.baseAddress else { return "" }
-      libbpf_strerror(number, start, text.count)
-      return String(cString: start)
+      unsafe libbpf_strerror(number, start, text.count)
+      return unsafe String(cString: start)
     }
     self.init(
       kind ?? .system,

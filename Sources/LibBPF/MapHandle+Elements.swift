@@ -6,7 +6,7 @@ package import SystemPackage
 extension MapHandle {
   /// Copies the value of a key out (`BPF_MAP_LOOKUP_ELEM`).
   package func lookup(_ key: UnsafeRawPointer, into value: UnsafeMutableRawPointer) -> Errno? {
-    withNumber { errno(bpf_map_lookup_elem($0, key, value)) }
+    withNumber { unsafe errno(bpf_map_lookup_elem($0, key, value)) }
   }
 
   /// Copies the value of a key in (`BPF_MAP_UPDATE_ELEM`).
@@ -15,12 +15,12 @@ extension MapHandle {
     value: UnsafeRawPointer,
     _ condition: UpdateCondition
   ) -> Errno? {
-    withNumber { errno(bpf_map_update_elem($0, key, value, condition.rawValue)) }
+    withNumber { unsafe errno(bpf_map_update_elem($0, key, value, condition.rawValue)) }
   }
 
   /// Deletes a key (`BPF_MAP_DELETE_ELEM`).
   package func delete(_ key: UnsafeRawPointer) -> Errno? {
-    withNumber { errno(bpf_map_delete_elem($0, key)) }
+    withNumber { unsafe errno(bpf_map_delete_elem($0, key)) }
   }
 
   /// Finds the key after another one, or the first if that is nil or gone (`BPF_MAP_GET_NEXT_KEY`).
@@ -28,7 +28,7 @@ extension MapHandle {
     after key: UnsafeRawPointer?,
     into next: UnsafeMutableRawPointer
   ) -> Errno? {
-    withNumber { errno(bpf_map_get_next_key($0, key, next)) }
+    withNumber { unsafe errno(bpf_map_get_next_key($0, key, next)) }
   }
 
   private func errno(_ code: CInt) -> Errno? { code == 0 ? nil : Errno(rawValue: -code) }

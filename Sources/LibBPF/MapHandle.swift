@@ -31,7 +31,7 @@ package final class MapHandle: Sendable {
 
   /// Copies the value of `key` out (`BPF_MAP_LOOKUP_ELEM`).
   package func lookup(key: CInt, into value: UnsafeMutableRawPointer) -> Errno? {
-    outcome(withUnsafePointer(to: key) { bpf_map_lookup_elem(descriptor, $0, value) })
+    unsafe outcome(withUnsafePointer(to: key) { unsafe bpf_map_lookup_elem(descriptor, $0, value) })
   }
 
   /// Copies the value of `key` in (`BPF_MAP_UPDATE_ELEM`).
@@ -40,33 +40,33 @@ package final class MapHandle: Sendable {
     value: UnsafeRawPointer,
     _ condition: UpdateCondition
   ) -> Errno? {
-    outcome(
+    unsafe outcome(
       withUnsafePointer(to: key) {
-        bpf_map_update_elem(descriptor, $0, value, condition.rawValue)
+        unsafe bpf_map_update_elem(descriptor, $0, value, condition.rawValue)
       }
     )
   }
 
   /// Deletes the value of `key` (`BPF_MAP_DELETE_ELEM`).
   package func delete(key: CInt) -> Errno? {
-    outcome(withUnsafePointer(to: key) { bpf_map_delete_elem(descriptor, $0) })
+    unsafe outcome(withUnsafePointer(to: key) { unsafe bpf_map_delete_elem(descriptor, $0) })
   }
 
   /// Maps the map from its start, for reading and writing; for task storage with `BPF_F_MMAPABLE`
   /// that is the calling thread's value, which is created if there is none.
   package func mapShared(size: Int) -> Result<UnsafeMutableRawPointer, Errno> {
-    mapMemory(size: size, flags: MAP_SHARED, descriptor: descriptor)
+    unsafe mapMemory(size: size, flags: MAP_SHARED, descriptor: descriptor)
   }
 
   /// The same in the place of an earlier mapping, which stays if this fails. Two system calls:
   /// `mmap(2)` with `MAP_FIXED` would leave a hole where it fails.
   package func mapShared(size: Int, over address: UnsafeMutableRawPointer) -> Errno? {
-    outcome(mms_map_shared_over(descriptor, size, address))
+    unsafe outcome(mms_map_shared_over(descriptor, size, address))
   }
 
   /// Removes such a mapping.
   package func unmap(_ address: UnsafeMutableRawPointer, size: Int) {
-    unmapMemory(UnsafeMutableRawBufferPointer(start: address, count: size))
+    unsafe unmapMemory(UnsafeMutableRawBufferPointer(start: address, count: size))
   }
 
   private func outcome(_ code: CInt) -> Errno? { code == 0 ? nil : Errno(rawValue: -code) }

@@ -3,16 +3,17 @@ import CLibBPF
 import Glibc
 
 /// The memory of an object's section of global variables. Unmapped in `deinit`.
+@safe
 package final class MappedSection: Sendable {
   package nonisolated(unsafe) let bytes: UnsafeMutableRawBufferPointer
   package let isWritable: Bool
 
   fileprivate init(_ bytes: UnsafeMutableRawBufferPointer, isWritable: Bool) {
-    self.bytes = bytes
+    unsafe self.bytes = bytes
     self.isWritable = isWritable
   }
 
-  deinit { unmapMemory(bytes) }
+  deinit { unsafe unmapMemory(bytes) }
 }
 
 extension BPFObject {
@@ -20,8 +21,10 @@ extension BPFObject {
   package func mapSection(_ name: String) throws(BPFError) -> MappedSection {
     let attempt = "map the global variables in section '\(name)'"
     return try withState { (state) throws(BPFError) in
-      let pointer = try state.loaded(for: attempt, on: describedName)
-      guard let map = bpf_object__find_map_by_name(pointer, name), bpf_map__is_internal(map) else {
+      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
+      guard let map = unsafe bpf_object__find_map_by_name(pointer, name),
+        unsafe bpf_map__is_internal(map)
+      else {
         throw BPFError(
           .notFound,
           attempt: attempt,
@@ -30,15 +33,15 @@ extension BPFObject {
         )
       }
       let isWritable = !name.hasPrefix(".rodata")
-      let size = Int(bpf_map__value_size(map))
-      switch mapMemory(
+      let size = unsafe Int(bpf_map__value_size(map))
+      switch unsafe mapMemory(
         size: size,
         protection: isWritable ? PROT_READ | PROT_WRITE : PROT_READ,
         flags: MAP_SHARED,
         descriptor: bpf_map__fd(map)
       ) {
       case .success(let address):
-        return MappedSection(
+        return unsafe MappedSection(
           UnsafeMutableRawBufferPointer(start: address, count: size),
           isWritable: isWritable
         )

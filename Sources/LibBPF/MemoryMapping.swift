@@ -9,12 +9,14 @@ func mapMemory(
   flags: CInt,
   descriptor: CInt = -1
 ) -> Result<UnsafeMutableRawPointer, Errno> {
-  let failed = UnsafeMutableRawPointer(bitPattern: -1)
-  let address = mmap(nil, size, protection, flags, descriptor, 0)
-  guard let address, address != failed else { return .failure(Errno(rawValue: errno)) }
-  return .success(address)
+  let failed = unsafe UnsafeMutableRawPointer(bitPattern: -1)
+  let address = unsafe mmap(nil, size, protection, flags, descriptor, 0)
+  guard let address = unsafe address, unsafe address != failed else {
+    return unsafe .failure(Errno(rawValue: errno))
+  }
+  return unsafe .success(address)
 }
 
 func unmapMemory(_ memory: UnsafeMutableRawBufferPointer) {
-  if let start = memory.baseAddress { munmap(start, memory.count) }
+  if let start = memory.baseAddress { unsafe munmap(start, memory.count) }
 }

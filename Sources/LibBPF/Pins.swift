@@ -12,12 +12,12 @@ func pinDescriptor(
 ) throws(BPFError) {
   try BPFFileSystem.mountIfNeeded(for: path)
   let subject = "path '\(path)'"
-  let code = path.withPlatformString { bpf_obj_pin(descriptor, $0) }
+  let code = unsafe path.withPlatformString { unsafe bpf_obj_pin(descriptor, $0) }
   guard code != 0 else {
     do throws(BPFError) {
       return try BPFFileSystem.apply(attributes, toPin: path, attempt: attempt)
     } catch {
-      _ = path.withPlatformString { unlink($0) }
+      _ = unsafe path.withPlatformString { unsafe unlink($0) }
       throw error
     }
   }
@@ -52,8 +52,8 @@ func openPinned(
   var options = bpf_obj_get_opts()
   options.sz = MemoryLayout<Int>.size + MemoryLayout<UInt32>.size  // up to file_flags
   options.file_flags = readOnly ? BPFMapFlags.rdonly.rawValue : 0
-  let descriptor = path.withPlatformString { path in
-    let descriptor = bpf_obj_get_opts(path, &options)
+  let descriptor = unsafe path.withPlatformString { path in
+    let descriptor = unsafe bpf_obj_get_opts(path, &options)
     return descriptor < 0 ? -errno : descriptor
   }
   guard descriptor < 0 else { return descriptor }
@@ -93,7 +93,7 @@ func removePin(
   let descriptor = try openPinned(path, readOnly: false, attempt: attempt, on: subject)
   defer { closeDescriptor(descriptor) }
   try isOwn(descriptor)
-  let code = path.withPlatformString { unlink($0) == 0 ? 0 : -errno }
+  let code = unsafe path.withPlatformString { unsafe unlink($0) == 0 ? 0 : -errno }
   guard code == 0 else {
     throw BPFError(
       code: code,

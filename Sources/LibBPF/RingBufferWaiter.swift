@@ -22,7 +22,7 @@ final class RingBufferWaiter: @unchecked Sendable {
     self.descriptor = descriptor
     var ends: [CInt] = [-1, -1]
     let type = SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue
-    guard socketpair(AF_UNIX, CInt(type), 0, &ends) == 0 else {
+    guard unsafe socketpair(AF_UNIX, CInt(type), 0, &ends) == 0 else {
       throw BPFError(code: -errno, attempt: "wait for the ring buffer", on: subject)
     }
     (wakeUp, wakeUpWriter) = (ends[0], ends[1])
@@ -67,18 +67,20 @@ final class RingBufferWaiter: @unchecked Sendable {
   private func startThread() -> Bool {
     if hasThread { return true }
     var thread = pthread_t()
-    let context = Unmanaged.passRetained(self)
-    let code = pthread_create(
+    let context = unsafe Unmanaged.passRetained(self)
+    let code = unsafe pthread_create(
       &thread,
       nil,
       { context in
-        if let context { Unmanaged<RingBufferWaiter>.fromOpaque(context).takeRetainedValue().run() }
+        if let context = unsafe context {
+          unsafe Unmanaged<RingBufferWaiter>.fromOpaque(context).takeRetainedValue().run()
+        }
         return nil
       },
-      context.toOpaque()
+      unsafe context.toOpaque()
     )
     guard code == 0 else {
-      context.release()
+      unsafe context.release()
       return false
     }
     pthread_detach(thread)
@@ -97,9 +99,9 @@ final class RingBufferWaiter: @unchecked Sendable {
           pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0),
           pollfd(fd: wakeUp, events: Int16(POLLIN), revents: 0),
         ]
-        _ = poll(&events, 2, -1)
+        _ = unsafe poll(&events, 2, -1)
         var bytes = [UInt8](repeating: 0, count: 64)
-        while read(wakeUp, &bytes, bytes.count) > 0 {}
+        while unsafe read(wakeUp, &bytes, bytes.count) > 0 {}
       }
       let resumed = lock.withLock {
         defer { waiting = [:] }
@@ -113,6 +115,6 @@ final class RingBufferWaiter: @unchecked Sendable {
   private func wake() {
     // A full buffer ends a poll as well.
     var byte: UInt8 = 0
-    _ = write(wakeUpWriter, &byte, 1)
+    _ = unsafe write(wakeUpWriter, &byte, 1)
   }
 }

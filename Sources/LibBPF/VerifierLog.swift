@@ -3,6 +3,7 @@ import CLibBPF
 import Glibc
 
 /// The buffer that the kernel's verifier writes its log to.
+@safe
 struct VerifierLog: ~Copyable {
   static let capacity = 16 << 20
   static let kept = 64 << 10
@@ -12,33 +13,33 @@ struct VerifierLog: ~Copyable {
   /// Allocates the buffer for all programs of the object. Without memory for it there is no log.
   init(for object: OpaquePointer) {
     guard
-      case .success(let address) = mapMemory(
+      case .success(let address) = unsafe mapMemory(
         size: Self.capacity,
         flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
       )
     else {
-      memory = nil
+      unsafe memory = nil
       return
     }
-    memory = UnsafeMutableRawBufferPointer(start: address, count: Self.capacity)
-    let log = address.assumingMemoryBound(to: CChar.self)
-    var program = bpf_object__next_program(object, nil)
-    while let current = program {
-      bpf_program__set_log_buf(current, log, Self.capacity)
-      program = bpf_object__next_program(object, current)
+    unsafe memory = UnsafeMutableRawBufferPointer(start: address, count: Self.capacity)
+    let log = unsafe address.assumingMemoryBound(to: CChar.self)
+    var program = unsafe bpf_object__next_program(object, nil)
+    while let current = unsafe program {
+      unsafe bpf_program__set_log_buf(current, log, Self.capacity)
+      unsafe program = bpf_object__next_program(object, current)
     }
   }
 
   deinit {
-    if let memory { unmapMemory(memory) }
+    if let memory = unsafe memory { unsafe unmapMemory(memory) }
   }
 
   /// The last ``kept`` bytes of the log.
   var text: String {
-    guard let memory else { return "" }
-    let length = memory.firstIndex(of: 0) ?? memory.count
+    guard let memory = unsafe memory else { return "" }
+    let length = unsafe memory.firstIndex(of: 0) ?? memory.count
     let omitted = max(0, length - Self.kept)
-    var text = String(decoding: memory[omitted..<length], as: UTF8.self)
+    var text = unsafe String(decoding: memory[omitted..<length], as: UTF8.self)
     while text.last?.isNewline == true { text.removeLast() }
     return omitted > 0 ? "(\(omitted) bytes of log omitted)\n" + text : text
   }

@@ -88,7 +88,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     registry = .shared
     threadOffset = registry.threadOffset
     index = try registry.addStorage(access, of: backend.describedMap)
-    slotOffset = UInt(index * MemoryLayout<mms_slot>.stride)
+    slotOffset = unsafe UInt(index * MemoryLayout<mms_slot>.stride)
   }
 
   /// Creates a storage over a map, with the fastest backend that the map and the kernel allow.
@@ -169,14 +169,14 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   public func withCurrent<Result: ~Copyable>(
     _ body: (borrowing StorageView<Value>) throws(BPFError) -> Result
   ) throws(BPFError) -> Result {
-    if let address = mms_slot_direct(threadOffset, slotOffset) {
-      return try body(StorageView(address, copy: nil))
+    if let address = unsafe mms_slot_direct(threadOffset, slotOffset) {
+      return try unsafe body(StorageView(address, copy: nil))
     }
-    let (address, copy) = try beginView()
-    guard let copy else { return try body(StorageView(address, copy: nil)) }
+    let (address, copy) = try unsafe beginView()
+    guard let copy else { return try unsafe body(StorageView(address, copy: nil)) }
     let result: Result
     do throws(BPFError) {
-      result = try body(StorageView(address, copy: copy))
+      result = try unsafe body(StorageView(address, copy: copy))
     } catch {
       try end(copy, after: error)
       throw error
@@ -201,14 +201,14 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   public func withCurrent<Result: ~Copyable>(
     _ body: (borrowing StorageView<Value>) throws -> Result
   ) throws -> Result {
-    if let address = mms_slot_direct(threadOffset, slotOffset) {
-      return try body(StorageView(address, copy: nil))
+    if let address = unsafe mms_slot_direct(threadOffset, slotOffset) {
+      return try unsafe body(StorageView(address, copy: nil))
     }
-    let (address, copy) = try beginView()
-    guard let copy else { return try body(StorageView(address, copy: nil)) }
+    let (address, copy) = try unsafe beginView()
+    guard let copy else { return try unsafe body(StorageView(address, copy: nil)) }
     let result: Result
     do {
-      result = try body(StorageView(address, copy: copy))
+      result = try unsafe body(StorageView(address, copy: copy))
     } catch {
       try end(copy, after: error)
       throw error
@@ -232,13 +232,13 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// Begins a view where the slot contains no address: attaches the thread, or loads its copy.
   @usableFromInline
   func beginView() throws(BPFError) -> (UnsafeMutableRawPointer, ViewedCopy?) {
-    try registry.withSlowPath { () throws(BPFError) in
+    try unsafe registry.withSlowPath { () throws(BPFError) in
       switch access {
       case .direct(let backend):
-        return (try registry.attach(at: index, backend), nil)
+        return unsafe (try registry.attach(at: index, backend), nil)
       case .copying(let backend):
-        let copy = ViewedCopy(try registry.copy(at: index, backend, fields: fields))
-        return (try copy.begin(), copy)
+        let copy = unsafe ViewedCopy(try registry.copy(at: index, backend, fields: fields))
+        return unsafe (try copy.begin(), copy)
       }
     }
   }
@@ -256,14 +256,14 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///   Linux 6.9.
   public func value(of task: TaskReference) throws(BPFError) -> Value? {
     try registry.withSlowPath { () throws(BPFError) in
-      try withUnsafeTemporaryAllocation(
+      try unsafe withUnsafeTemporaryAllocation(
         byteCount: implementation.valueSize,
         alignment: max(16, MemoryLayout<Value>.alignment)
       ) {
         (bytes) throws(BPFError) in
-        guard try implementation.load(task, into: bytes) else { return nil }
-        for offset in booleans where bytes[offset] > 1 { bytes[offset] = 1 }
-        return bytes.baseAddress?.load(as: Value.self)
+        guard try unsafe implementation.load(task, into: bytes) else { return nil }
+        for offset in booleans where unsafe bytes[offset] > 1 { unsafe bytes[offset] = 1 }
+        return unsafe bytes.baseAddress?.load(as: Value.self)
       }
     }
   }
@@ -285,13 +285,13 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
       return found.compactMap { found in
         var bytes = found.bytes
         for offset in booleans where bytes[offset] > 1 { bytes[offset] = 1 }
-        let value = withUnsafeTemporaryAllocation(
+        let value = unsafe withUnsafeTemporaryAllocation(
           byteCount: max(bytes.count, MemoryLayout<Value>.size),
           alignment: max(16, MemoryLayout<Value>.alignment)
         ) { buffer in
-          buffer.initializeMemory(as: UInt8.self, repeating: 0)
-          buffer.copyBytes(from: bytes)
-          return buffer.baseAddress?.load(as: Value.self)
+          unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
+          unsafe buffer.copyBytes(from: bytes)
+          return unsafe buffer.baseAddress?.load(as: Value.self)
         }
         return value.map { TaskValue(task: found.task, value: $0) }
       }
@@ -316,7 +316,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     try registry.withSlowPath { () throws(BPFError) in
       switch access {
       case .direct(let backend):
-        try backend.mappingState(of: registry.attach(at: index, backend))
+        try unsafe backend.mappingState(of: registry.attach(at: index, backend))
       case .copying: .own
       }
     }
@@ -342,10 +342,10 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
       if case .direct(let backend) = access, backend.createsOnlyByAttaching,
         task.threadID == .current
       {
-        _ = try registry.attach(at: index, backend)
+        _ = try unsafe registry.attach(at: index, backend)
       }
-      try withUnsafeBytes(of: value) { (bytes) throws(BPFError) in
-        try implementation.store(task, fields, of: bytes)
+      try unsafe withUnsafeBytes(of: value) { (bytes) throws(BPFError) in
+        try unsafe implementation.store(task, fields, of: bytes)
       }
     }
   }

@@ -28,7 +28,7 @@ public final class BrokerClient: Sendable {
   /// - Throws: ``/LibBPF/BPFError/Kind/notFound`` if there is no socket,
   ///   ``/LibBPF/BPFError/Kind/permissionDenied``, or another system error.
   public init(connectingTo path: FilePath, timeout: UInt32 = 5000) throws(BPFError) {
-    let descriptor = path.withPlatformString { mms_unix_connect($0, timeout) }
+    let descriptor = unsafe path.withPlatformString { unsafe mms_unix_connect($0, timeout) }
     guard descriptor >= 0 else {
       let advice: String? =
         switch Errno(rawValue: -descriptor) {
@@ -97,7 +97,7 @@ public final class BrokerClient: Sendable {
           advice: "the name is too long"
         )
       }
-      let sent = mms_send_message(descriptor, bytes, bytes.count, nil, 0, 1)
+      let sent = unsafe mms_send_message(descriptor, bytes, bytes.count, nil, 0, 1)
       // A broker that refuses has sent its reason and closed: it is read first.
       if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {
         throw failed(CInt(clamping: sent), attempt)
@@ -105,11 +105,25 @@ public final class BrokerClient: Sendable {
       var buffer = [UInt8](repeating: 0, count: Wire.largestReply)
       var descriptors = [CInt](repeating: -1, count: Int(MMS_MAX_DESCRIPTORS))
       var count = descriptors.count
-      var length = mms_receive_message(descriptor, &buffer, buffer.count, &descriptors, &count, 1)
+      var length = unsafe mms_receive_message(
+        descriptor,
+        &buffer,
+        buffer.count,
+        &descriptors,
+        &count,
+        1
+      )
       if length == -Int(ECONNRESET) {
         // The broker closed before it read the request. What it sent before comes next.
         count = descriptors.count
-        length = mms_receive_message(descriptor, &buffer, buffer.count, &descriptors, &count, 1)
+        length = unsafe mms_receive_message(
+          descriptor,
+          &buffer,
+          buffer.count,
+          &descriptors,
+          &count,
+          1
+        )
       }
       if length == -Int(EMSGSIZE) { throw malformed(attempt) }
       guard length > 0 else {

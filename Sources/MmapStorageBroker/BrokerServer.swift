@@ -43,7 +43,9 @@ public final class BrokerServer: Sendable {
     at path: FilePath,
     permissions: FilePermissions = .ownerReadWrite
   ) throws(BPFError) -> FileDescriptor {
-    let descriptor = path.withPlatformString { mms_unix_listen($0, permissions.rawValue) }
+    let descriptor = unsafe path.withPlatformString {
+      unsafe mms_unix_listen($0, permissions.rawValue)
+    }
     guard descriptor >= 0 else {
       throw BPFError(
         code: descriptor,
@@ -105,7 +107,7 @@ public final class BrokerServer: Sendable {
   /// Makes ``run()`` return. May be called from any thread, before or during `run()`.
   public func stop() {
     var one: UInt64 = 1
-    _ = write(event, &one, MemoryLayout.size(ofValue: one))
+    _ = unsafe write(event, &one, MemoryLayout.size(ofValue: one))
   }
 
   /// Serves clients until ``stop()`` is called.
@@ -128,7 +130,7 @@ public final class BrokerServer: Sendable {
       let wait =
         (clients.compactMap(\.deadline) + (pausedUntil > now ? [pausedUntil] : [])).min()
         .map { max(0, $0 - now) } ?? -1
-      let count = poll(&entries, nfds_t(entries.count), CInt(clamping: wait))
+      let count = unsafe poll(&entries, nfds_t(entries.count), CInt(clamping: wait))
       if count < 0 {
         let code = -errno
         if code == -EINTR { continue }
@@ -174,13 +176,13 @@ public final class BrokerServer: Sendable {
       throw BPFError(code: descriptor, attempt: "accept a client", on: "the broker's socket")
     }
     var peer = BrokerPeer(user: .max, group: .max, supplementaryGroups: [], process: 0)
-    guard mms_peer(descriptor, &peer.user, &peer.group, &peer.process) == 0 else {
+    guard unsafe mms_peer(descriptor, &peer.user, &peer.group, &peer.process) == 0 else {
       closeDescriptor(descriptor)
       return true
     }
     var groups = [UInt32](repeating: 0, count: 65_536)
     var count = groups.count
-    if mms_peer_groups(descriptor, &groups, &count) == 0 {
+    if unsafe mms_peer_groups(descriptor, &groups, &count) == 0 {
       peer.supplementaryGroups = Array(groups.prefix(count))
     }
     guard clients.count < Self.connections,
@@ -207,7 +209,14 @@ public final class BrokerServer: Sendable {
   private func serve(_ client: inout Client) -> Bool {
     var bytes = [UInt8](repeating: 0, count: Wire.largestRequest)
     var descriptors = 0
-    let length = mms_receive_message(client.descriptor, &bytes, bytes.count, nil, &descriptors, 0)
+    let length = unsafe mms_receive_message(
+      client.descriptor,
+      &bytes,
+      bytes.count,
+      nil,
+      &descriptors,
+      0
+    )
     if length == -Int(EAGAIN) { return true }
     if length == 0 || length == -Int(ECONNRESET) { return false }
     guard length > 0, let request = Request(bytes.prefix(length)) else {
@@ -246,13 +255,20 @@ public final class BrokerServer: Sendable {
 
   private func send(_ reply: Reply, to descriptor: CInt, _ descriptors: [CInt]) -> Bool {
     let bytes = reply.bytes
-    return mms_send_message(descriptor, bytes, bytes.count, descriptors, descriptors.count, 0)
+    return unsafe mms_send_message(
+      descriptor,
+      bytes,
+      bytes.count,
+      descriptors,
+      descriptors.count,
+      0
+    )
       == bytes.count
   }
 
   private func milliseconds() -> Int {
     var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
+    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
     return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
   }
 }

@@ -153,7 +153,7 @@ struct ByteWriter {
   var bytes: [UInt8] = []
 
   mutating func add(_ number: some FixedWidthInteger & BitwiseCopyable) {
-    withUnsafeBytes(of: number) { bytes += $0 }
+    unsafe withUnsafeBytes(of: number) { unsafe bytes += $0 }
   }
 
   /// Adds the length and the text, which is cut at 4096 bytes.
@@ -175,7 +175,7 @@ struct ByteReader {
   mutating func read<Number: FixedWidthInteger & BitwiseCopyable>(_: Number.Type) -> Number? {
     let size = MemoryLayout<Number>.size
     guard rest.count >= size else { return nil }
-    let number = rest.withUnsafeBytes { $0.loadUnaligned(as: Number.self) }
+    let number = unsafe rest.withUnsafeBytes { unsafe $0.loadUnaligned(as: Number.self) }
     rest = rest.dropFirst(size)
     return number
   }

@@ -36,11 +36,12 @@ public final class FakeBackend: Sendable {
   let layout: ValueLayout
   let state: ForkSafeMutex<State>
 
+  @safe
   struct State {
     /// The threads' storages.
     var pages: [ThreadID: FakePage] = [:]
     /// The pages that threads are attached to, by address.
-    var attachedPages: [UnsafeMutableRawPointer: FakePage] = [:]
+    var attachedPages: [UnsafeMutableRawPointer: FakePage] = unsafe [:]
     var plan: FaultPlan
     var counts: [FaultPlan.Operation: Int] = [:]
     var calls: [Call] = []
@@ -112,7 +113,7 @@ public final class FakeBackend: Sendable {
     self.valueSize = valueSize
     self.access = access
     mapName = name
-    state = ForkSafeMutex(State(plan: faults), rank: .fake)
+    state = unsafe ForkSafeMutex(State(plan: faults), rank: .fake)
   }
 
   // MARK: The BPF side
@@ -138,7 +139,7 @@ public final class FakeBackend: Sendable {
       "\(Value.self) is larger than \(describedMap)"
     )
     return page(of: thread, create: create).map { page in
-      withExtendedLifetime(page) { body(StorageView(storageAt: page.address)) }
+      withExtendedLifetime(page) { unsafe body(StorageView(storageAt: page.address)) }
     }
   }
 
@@ -151,7 +152,7 @@ public final class FakeBackend: Sendable {
       "outside of the \(valueSize) bytes"
     )
     guard let page = page(of: thread, create: true) else { return }
-    UnsafeMutableRawBufferPointer(start: page.address + offset, count: bytes.count)
+    unsafe UnsafeMutableRawBufferPointer(start: page.address + offset, count: bytes.count)
       .copyBytes(from: bytes)
   }
 
@@ -159,7 +160,7 @@ public final class FakeBackend: Sendable {
   public func bytes(of thread: ThreadID) -> [UInt8]? {
     page(of: thread, create: false).map { page in
       withExtendedLifetime(page) {
-        Array(UnsafeRawBufferPointer(start: page.address, count: valueSize))
+        unsafe Array(UnsafeRawBufferPointer(start: page.address, count: valueSize))
       }
     }
   }
@@ -203,7 +204,7 @@ public final class FakeBackend: Sendable {
     let thread = try record(.lookup, "look up the value", task)
     guard let page = page(of: thread, create: false) else { return false }
     withExtendedLifetime(page) {
-      bytes.copyMemory(from: UnsafeRawBufferPointer(start: page.address, count: valueSize))
+      unsafe bytes.copyMemory(from: UnsafeRawBufferPointer(start: page.address, count: valueSize))
     }
     return true
   }
@@ -217,8 +218,11 @@ public final class FakeBackend: Sendable {
     guard let page = page(of: thread, create: true) else { return }
     withExtendedLifetime(page) {
       for range in ranges {
-        UnsafeMutableRawBufferPointer(start: page.address + range.lowerBound, count: range.count)
-          .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[range]))
+        unsafe UnsafeMutableRawBufferPointer(
+          start: page.address + range.lowerBound,
+          count: range.count
+        )
+        .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[range]))
       }
     }
   }
@@ -272,15 +276,16 @@ public final class FakeBackend: Sendable {
 }
 
 /// A thread's page.
+@safe
 final class FakePage: @unchecked Sendable {
   let address: UnsafeMutableRawPointer
 
   init(size: Int) {
     let pageSize = 4096
     let bytes = (size + pageSize - 1) / pageSize * pageSize
-    address = .allocate(byteCount: bytes, alignment: pageSize)
-    address.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+    unsafe address = .allocate(byteCount: bytes, alignment: pageSize)
+    unsafe address.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
   }
 
-  deinit { address.deallocate() }
+  deinit { unsafe address.deallocate() }
 }

@@ -41,21 +41,23 @@ private final class DirectFake: FakeStorageBackend, DirectBackend, @unchecked Se
         on: fake.describedMap
       )
     }
-    fake.state.withLock { $0.attachedPages[page.address] = page }
-    return page.address
+    fake.state.withLock { unsafe $0.attachedPages[page.address] = page }
+    return unsafe page.address
   }
 
   func renew(_ address: UnsafeMutableRawPointer, of thread: ThreadRecord) throws(BPFError) {
     try fake.record(.attach, "attach the calling thread again", .callingThread)
     fake.state.withLock { state in
-      guard let page = state.attachedPages[address] else { return }
+      guard let page = unsafe state.attachedPages[address] else { return }
       let current = state.pages[thread.id]
       if current === page { return }
-      let bytes = UnsafeMutableRawBufferPointer(start: address, count: valueSize)
+      let bytes = unsafe UnsafeMutableRawBufferPointer(start: address, count: valueSize)
       if let current {
-        bytes.copyMemory(from: UnsafeRawBufferPointer(start: current.address, count: valueSize))
+        unsafe bytes.copyMemory(
+          from: UnsafeRawBufferPointer(start: current.address, count: valueSize)
+        )
       } else {
-        bytes.initializeMemory(as: UInt8.self, repeating: 0)
+        unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
       }
       state.pages[thread.id] = page
     }
@@ -66,18 +68,18 @@ private final class DirectFake: FakeStorageBackend, DirectBackend, @unchecked Se
     of thread: ThreadRecord,
     because reason: DetachReason
   ) {
-    _ = fake.state.withLock { $0.attachedPages.removeValue(forKey: address) }
+    _ = fake.state.withLock { unsafe $0.attachedPages.removeValue(forKey: address) }
   }
 }
 
 /// A fake whose threads work on copies.
 private final class CopyingFake: FakeStorageBackend, CopyingBackend, @unchecked Sendable {
   func loadOwn(into bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Bool {
-    try fake.load(.callingThread, into: bytes)
+    try unsafe fake.load(.callingThread, into: bytes)
   }
 
   func storeOwn(_ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer) throws(BPFError) {
-    try fake.store(.callingThread, ranges, of: bytes)
+    try unsafe fake.store(.callingThread, ranges, of: bytes)
   }
 }
 
@@ -100,7 +102,7 @@ extension StorageBackend where Self: FakeStorageBackend {
     _ task: TaskReference,
     into bytes: UnsafeMutableRawBufferPointer
   ) throws(BPFError) -> Bool {
-    try fake.load(task, into: bytes)
+    try unsafe fake.load(task, into: bytes)
   }
 
   func store(
@@ -108,8 +110,8 @@ extension StorageBackend where Self: FakeStorageBackend {
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
   ) throws(BPFError) {
-    try check(ranges, of: bytes, for: "update the value")
-    try fake.store(task, ranges, of: bytes)
+    try unsafe check(ranges, of: bytes, for: "update the value")
+    try unsafe fake.store(task, ranges, of: bytes)
   }
 
   func remove(_ task: TaskReference) throws(BPFError) -> Bool { try fake.remove(task) }

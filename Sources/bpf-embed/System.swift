@@ -17,7 +17,7 @@ struct Failure: Error {
   }
 
   init(_ attempt: String, _ path: String, errno: Int32) {
-    message = "cannot \(attempt) \(path): \(String(cString: strerror(errno)))"
+    message = unsafe "cannot \(attempt) \(path): \(String(cString: strerror(errno)))"
   }
 }
 
@@ -34,34 +34,34 @@ func writeToStandardError(_ text: String) {
 /// Runs a program to its end, and returns what it printed to its standard error.
 func run(_ command: [String]) throws(Failure) -> (succeeded: Bool, messages: String) {
   var ends: [Int32] = [-1, -1]
-  guard pipe(&ends) == 0 else {
+  guard unsafe pipe(&ends) == 0 else {
     throw Failure("make a pipe for", command[0], errno: errno)
   }
-  var actions = posix_spawn_file_actions_t()
-  posix_spawn_file_actions_init(&actions)
-  defer { posix_spawn_file_actions_destroy(&actions) }
-  posix_spawn_file_actions_addclose(&actions, ends[0])
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO)
-  posix_spawn_file_actions_addclose(&actions, ends[1])
+  var actions = unsafe posix_spawn_file_actions_t()
+  unsafe posix_spawn_file_actions_init(&actions)
+  defer { unsafe posix_spawn_file_actions_destroy(&actions) }
+  unsafe posix_spawn_file_actions_addclose(&actions, ends[0])
+  unsafe posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO)
+  unsafe posix_spawn_file_actions_addclose(&actions, ends[1])
 
-  var words = command.map { strdup($0) } + [nil]
-  defer { for word in words { free(word) } }
+  var words = unsafe command.map { unsafe strdup($0) } + [nil]
+  defer { unsafe words.forEach { unsafe free($0) } }
   var process: pid_t = 0
-  let status = posix_spawn(&process, command[0], &actions, nil, &words, environ)
+  let status = unsafe posix_spawn(&process, command[0], &actions, nil, &words, environ)
   close(ends[1])
   defer { close(ends[0]) }
   guard status == 0 else { throw Failure("run", command[0], errno: status) }
 
   let messages = try readAll(from: ends[0], path: command[0])
   var end: Int32 = 0
-  while waitpid(process, &end, 0) < 0 {
+  while unsafe waitpid(process, &end, 0) < 0 {
     if errno != EINTR { throw Failure("wait for", command[0], errno: errno) }
   }
   return (end == 0, String(decoding: messages, as: UTF8.self))
 }
 
 func read(_ path: String) throws(Failure) -> [UInt8] {
-  let file = open(path, O_RDONLY | O_CLOEXEC)
+  let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
   guard file >= 0 else { throw Failure("read", path, errno: errno) }
   defer { close(file) }
   return try readAll(from: file, path: path)
@@ -70,7 +70,7 @@ func read(_ path: String) throws(Failure) -> [UInt8] {
 /// Puts the whole file in place at once, so that nobody sees half of it.
 func write(_ bytes: [UInt8], to path: String) throws(Failure) {
   let unfinished = path + ".tmp"
-  let file = open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+  let file = unsafe open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
   guard file >= 0 else { throw Failure("write", unfinished, errno: errno) }
   let written = writeAll(bytes, to: file)
   let error = errno
@@ -80,12 +80,12 @@ func write(_ bytes: [UInt8], to path: String) throws(Failure) {
 }
 
 func rename(_ path: String, to newPath: String) throws(Failure) {
-  guard rename(path, newPath) == 0 else { throw Failure("write", newPath, errno: errno) }
+  guard unsafe rename(path, newPath) == 0 else { throw Failure("write", newPath, errno: errno) }
 }
 
 /// Gives the file today's date.
 func touch(_ path: String) throws(Failure) {
-  guard utimensat(AT_FDCWD, path, nil, 0) == 0 else {
+  guard unsafe utimensat(AT_FDCWD, path, nil, 0) == 0 else {
     throw Failure("touch", path, errno: errno)
   }
 }
@@ -93,7 +93,7 @@ func touch(_ path: String) throws(Failure) {
 /// When the file was last written; nil if there is none.
 func modificationTime(of path: String) -> timespec? {
   var status = stat()
-  return stat(path, &status) == 0 ? status.st_mtim : nil
+  return unsafe stat(path, &status) == 0 ? status.st_mtim : nil
 }
 
 /// Gives the file a date at least a second after another. The Swift compiler takes a file with a
@@ -102,25 +102,25 @@ func setModificationTime(of path: String, aSecondAfter other: timespec) throws(F
   guard let time = modificationTime(of: path) else { throw Failure("touch", path, errno: errno) }
   let soonest = timespec(tv_sec: other.tv_sec + 1, tv_nsec: other.tv_nsec)
   if (time.tv_sec, time.tv_nsec) >= (soonest.tv_sec, soonest.tv_nsec) { return }
-  guard utimensat(AT_FDCWD, path, [soonest, soonest], 0) == 0 else {
+  guard unsafe utimensat(AT_FDCWD, path, [soonest, soonest], 0) == 0 else {
     throw Failure("touch", path, errno: errno)
   }
 }
 
-func isExecutable(_ path: String) -> Bool { access(path, X_OK) == 0 }
+func isExecutable(_ path: String) -> Bool { unsafe access(path, X_OK) == 0 }
 
 /// The path without symbolic links; unchanged if that cannot be found out.
 func resolved(_ path: String) -> String {
-  guard let real = realpath(path, nil) else { return path }
-  defer { free(real) }
-  return String(cString: real)
+  guard let real = unsafe realpath(path, nil) else { return path }
+  defer { unsafe free(real) }
+  return unsafe String(cString: real)
 }
 
 private func readAll(from file: Int32, path: String) throws(Failure) -> [UInt8] {
   var bytes: [UInt8] = []
   var chunk = [UInt8](repeating: 0, count: 65536)
   while true {
-    let count = read(file, &chunk, chunk.count)
+    let count = unsafe read(file, &chunk, chunk.count)
     if count == 0 { return bytes }
     if count > 0 {
       bytes += chunk[..<count]
@@ -133,7 +133,7 @@ private func readAll(from file: Int32, path: String) throws(Failure) -> [UInt8] 
 private func writeAll(_ bytes: [UInt8], to file: Int32) -> Bool {
   var rest = bytes[...]
   while !rest.isEmpty {
-    let count = rest.withUnsafeBytes { write(file, $0.baseAddress, $0.count) }
+    let count = unsafe rest.withUnsafeBytes { unsafe write(file, $0.baseAddress, $0.count) }
     if count >= 0 {
       rest = rest.dropFirst(count)
     } else if errno != EINTR {

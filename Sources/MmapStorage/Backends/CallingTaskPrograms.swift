@@ -58,7 +58,7 @@ final class CallingTaskPrograms: Sendable {
     self.valueSize = valueSize
     self.map = map
     own = Programs(load: programs[0], store: programs[1], delete: programs[2])
-    others = .unavailable
+    unsafe others = .unavailable
   }
 
   /// The programs for the calling thread, to hand them to another process.
@@ -66,13 +66,13 @@ final class CallingTaskPrograms: Sendable {
 
   private func programsForOthers() -> Programs? {
     Self.lock.withLock {
-      if case .notLoaded = others {
+      if case .notLoaded = unsafe others {
         let object = try? Self.loadedObject(map, valueSize, suffix: "_of")
         defer { object?.close() }
         let programs = object.flatMap { try? Programs($0, suffix: "_of") }
-        others = programs.map(Others.loaded) ?? .unavailable
+        unsafe others = programs.map(Others.loaded) ?? .unavailable
       }
-      return if case .loaded(let programs) = others { programs } else { nil }
+      return if case .loaded(let programs) = unsafe others { programs } else { nil }
     }
   }
 
@@ -110,12 +110,12 @@ final class CallingTaskPrograms: Sendable {
   /// right to load programs. Each call is balanced by one of ``release(map:)``.
   static func acquire(for map: BPFMap, _ info: BPFMapInfo) throws(BPFError) -> CallingTaskPrograms {
     return try lock.withLock { () throws(BPFError) in
-      if let programs = byMap[info.id]?.programs {
-        byMap[info.id]?.users += 1
+      if let programs = unsafe byMap[info.id]?.programs {
+        unsafe byMap[info.id]?.users += 1
         return programs
       }
       let programs = try CallingTaskPrograms(map, valueSize: info.valueSize)
-      byMap[info.id] = Loaded(programs: programs, users: 1)
+      unsafe byMap[info.id] = Loaded(programs: programs, users: 1)
       return programs
     }
   }
@@ -124,11 +124,11 @@ final class CallingTaskPrograms: Sendable {
   /// call of ``release(map:)``.
   static func adopt(_ programs: [BPFProgram], for map: BPFMap, _ info: BPFMapInfo) {
     lock.withLock {
-      if byMap[info.id] != nil {
-        byMap[info.id]?.users += 1
+      if unsafe byMap[info.id] != nil {
+        unsafe byMap[info.id]?.users += 1
       } else {
         let adopted = CallingTaskPrograms(map, valueSize: info.valueSize, adopting: programs)
-        byMap[info.id] = Loaded(programs: adopted, users: 1)
+        unsafe byMap[info.id] = Loaded(programs: adopted, users: 1)
       }
     }
   }
@@ -136,8 +136,8 @@ final class CallingTaskPrograms: Sendable {
   /// Ends one use of the programs for the map with this id. The last one closes them.
   static func release(map id: UInt32) {
     lock.withLock {
-      byMap[id]?.users -= 1
-      if byMap[id]?.users == 0 { byMap[id] = nil }
+      unsafe byMap[id]?.users -= 1
+      if unsafe byMap[id]?.users == 0 { unsafe byMap[id] = nil }
     }
   }
 
@@ -159,25 +159,25 @@ final class CallingTaskPrograms: Sendable {
     guard let program = program(\.load, for: thread) else { return Self.cannotFindThreads }
     let words = valueSize & -8
     let length = min(words, Self.pieceSize)
-    return withUnsafeTemporaryAllocation(
+    return unsafe withUnsafeTemporaryAllocation(
       byteCount: Self.header + Self.pieceSize,
       alignment: 8
     ) { piece in
       guard let piece = piece.baseAddress else { return .noMemory }
       // What is not filled goes to the kernel and comes back, and nobody looks at it.
-      piece.initializeMemory(as: UInt8.self, repeating: 0, count: Self.header)
-      piece.storeBytes(of: thread?.rawValue ?? 0, toByteOffset: 4, as: Int32.self)
+      unsafe piece.initializeMemory(as: UInt8.self, repeating: 0, count: Self.header)
+      unsafe piece.storeBytes(of: thread?.rawValue ?? 0, toByteOffset: 4, as: Int32.self)
       var offset = 0
       while true {
-        piece.storeBytes(of: UInt32(offset), as: UInt32.self)
-        if let errno = run(program, piece, Self.header + length) { return errno }
-        (value + offset).copyMemory(from: piece + Self.header, byteCount: length)
+        unsafe piece.storeBytes(of: UInt32(offset), as: UInt32.self)
+        if let errno = unsafe run(program, piece, Self.header + length) { return errno }
+        unsafe (value + offset).copyMemory(from: piece + Self.header, byteCount: length)
         if offset + length >= words { break }
         offset = min(offset + length, words - length)
       }
       var last = words
       for (size, at) in [(4, 8), (2, 12), (1, 14)] where valueSize & size != 0 {
-        (value + last).copyMemory(from: piece + at, byteCount: size)
+        unsafe (value + last).copyMemory(from: piece + at, byteCount: size)
         last += size
       }
       return nil
@@ -209,32 +209,33 @@ final class CallingTaskPrograms: Sendable {
     for range in ranges { most += range.count }
     let stride = MemoryLayout<Change>.stride
     // As `struct changes`, whose address and count take as much as a change.
-    return withUnsafeTemporaryAllocation(byteCount: (1 + most) * stride, alignment: 8) { context in
+    return unsafe withUnsafeTemporaryAllocation(byteCount: (1 + most) * stride, alignment: 8) {
+      context in
       guard let context = context.baseAddress else { return .noMemory }
-      var next = context + stride
+      var next = unsafe context + stride
       for range in ranges {
         var at = range.lowerBound
         while at < range.upperBound {
           let width = widestAccess(at, range.upperBound - at)
           var change = Change(offset: UInt32(at), width: UInt32(width), bits: 0)
-          withUnsafeMutableBytes(of: &change.bits) {
-            $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[at..<at + width]))
+          unsafe withUnsafeMutableBytes(of: &change.bits) {
+            unsafe $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[at..<at + width]))
           }
-          next.storeBytes(of: change, as: Change.self)
-          next += stride
+          unsafe next.storeBytes(of: change, as: Change.self)
+          unsafe next += stride
           at += width
         }
       }
-      let others = context + (1 + Self.changesInContext) * stride
+      let others = unsafe context + (1 + Self.changesInContext) * stride
       // What is not filled goes to the kernel and comes back, and nobody looks at it.
-      context.storeBytes(of: UInt64(UInt(bitPattern: others)), as: UInt64.self)
-      context.storeBytes(
+      unsafe context.storeBytes(of: UInt64(UInt(bitPattern: others)), as: UInt64.self)
+      unsafe context.storeBytes(
         of: UInt32((next - context) / stride - 1),
         toByteOffset: 8,
         as: UInt32.self
       )
-      context.storeBytes(of: thread?.rawValue ?? 0, toByteOffset: 12, as: Int32.self)
-      return run(program, context, others - context)
+      unsafe context.storeBytes(of: thread?.rawValue ?? 0, toByteOffset: 12, as: Int32.self)
+      return unsafe run(program, context, others - context)
     }
   }
 
@@ -242,8 +243,8 @@ final class CallingTaskPrograms: Sendable {
   /// there is none; and for another thread as ``load(_:into:)``.
   func delete(_ thread: ThreadID? = nil) -> Errno? {
     guard let program = program(\.delete, for: thread) else { return Self.cannotFindThreads }
-    guard var id = thread?.rawValue else { return run(program, nil, 0) }
-    return run(program, &id, MemoryLayout.size(ofValue: id))
+    guard var id = thread?.rawValue else { return unsafe run(program, nil, 0) }
+    return unsafe run(program, &id, MemoryLayout.size(ofValue: id))
   }
 
   private func program(_ which: KeyPath<Programs, BPFProgram>, for thread: ThreadID?) -> BPFProgram?
@@ -260,7 +261,7 @@ final class CallingTaskPrograms: Sendable {
     // Each round lost a race against a thread that creates or removes a storage of this task, or one
     // that was preempted on this processor while it did, and which may need it to sleep.
     for round in 0..<100 {
-      switch program.run(context, size: size) {
+      switch unsafe program.run(context, size: size) {
       case .failure(let errno): return errno
       case .success(0): return nil
       case .success(let returned): result = returned

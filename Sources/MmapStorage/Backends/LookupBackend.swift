@@ -79,14 +79,14 @@ package final class LookupBackend: CopyingBackend {
   package func values() throws(BPFError) -> [UntypedTaskValue] { try inspected.values() }
 
   package func loadOwn(into bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Bool {
-    try load(.callingThread, into: bytes)
+    try unsafe load(.callingThread, into: bytes)
   }
 
   package func storeOwn(
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
   ) throws(BPFError) {
-    try store(.callingThread, ranges, of: bytes)
+    try unsafe store(.callingThread, ranges, of: bytes)
   }
 
   /// By program, or one `bpf_map_lookup_elem`.
@@ -94,11 +94,11 @@ package final class LookupBackend: CopyingBackend {
     throws(BPFError) -> Bool
   {
     let attempt = "look up the value"
-    let address = try address(of: bytes, for: attempt)
+    let address = try unsafe address(of: bytes, for: attempt)
     let errno = try reach(task, for: attempt) {
-      $0.load($1, into: address)
+      unsafe $0.load($1, into: address)
     } byPidfd: {
-      map.lookup(key: $0, into: address)
+      unsafe map.lookup(key: $0, into: address)
     }
     switch errno {
     case nil: return true
@@ -116,14 +116,14 @@ package final class LookupBackend: CopyingBackend {
     of bytes: UnsafeRawBufferPointer
   ) throws(BPFError) {
     let attempt = "update the value"
-    try check(ranges, of: bytes, for: attempt)
+    try unsafe check(ranges, of: bytes, for: attempt)
     var errno: Errno?
     for _ in 0..<100 {
       errno = try reach(task, for: attempt) {
-        $0.store($1, ranges, of: bytes)
+        unsafe $0.store($1, ranges, of: bytes)
       } byPidfd: { pidfd in
-        withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
-          overlay(ranges, of: bytes, onto: pidfd, through: value)
+        unsafe withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
+          unsafe overlay(ranges, of: bytes, onto: pidfd, through: value)
         }
       }
       guard errno == .resourceTemporarilyUnavailable, programs != nil else { break }
@@ -187,10 +187,10 @@ package final class LookupBackend: CopyingBackend {
 
   /// Creates a value of zeroes where there is none.
   private func createZero(_ pidfd: Int32) -> Errno? {
-    withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
+    unsafe withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
       guard let address = value.baseAddress else { return .noMemory }
-      value.initializeMemory(as: UInt8.self, repeating: 0)
-      return map.update(key: pidfd, value: address, .isAbsent)
+      unsafe value.initializeMemory(as: UInt8.self, repeating: 0)
+      return unsafe map.update(key: pidfd, value: address, .isAbsent)
     }
   }
 
@@ -234,20 +234,20 @@ package final class LookupBackend: CopyingBackend {
     // Each round lost a race against someone who created or removed this storage, or (EAGAIN) the
     // task's first or last storage in any map.
     for _ in 0..<1_000 {
-      let found = map.lookup(key: pidfd, into: address)
+      let found = unsafe map.lookup(key: pidfd, into: address)
       let condition: UpdateCondition
       switch found {
       case nil: condition = .exists
       case .noSuchFileOrDirectory:
-        value.initializeMemory(as: UInt8.self, repeating: 0)
+        unsafe value.initializeMemory(as: UInt8.self, repeating: 0)
         condition = .isAbsent
       case .some: return found
       }
       for range in ranges {
-        UnsafeMutableRawBufferPointer(rebasing: value[range])
+        unsafe UnsafeMutableRawBufferPointer(rebasing: value[range])
           .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[range]))
       }
-      errno = map.update(key: pidfd, value: address, condition)
+      errno = unsafe map.update(key: pidfd, value: address, condition)
       let lostRace: Errno = condition == .exists ? .noSuchFileOrDirectory : .fileExists
       if errno != lostRace, errno != .resourceTemporarilyUnavailable { return errno }
     }

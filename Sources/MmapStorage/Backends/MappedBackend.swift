@@ -70,8 +70,8 @@ package final class MappedBackend: DirectBackend {
 
   /// One `mmap`.
   package func attach(_ thread: ThreadRecord) throws(BPFError) -> UnsafeMutableRawPointer {
-    switch map.mapShared(size: valueSize) {
-    case .success(let address): return address
+    switch unsafe map.mapShared(size: valueSize) {
+    case .success(let address): return unsafe address
     case .failure(let errno): throw error(errno)
     }
   }
@@ -81,28 +81,28 @@ package final class MappedBackend: DirectBackend {
     _ address: UnsafeMutableRawPointer,
     of thread: ThreadRecord
   ) throws(BPFError) {
-    if let errno = map.mapShared(size: valueSize, over: address) { throw error(errno) }
+    if let errno = unsafe map.mapShared(size: valueSize, over: address) { throw error(errno) }
   }
 
   /// One `bpf_map_lookup_elem`. What changes meanwhile is taken for equal.
   package func mappingState(
     of address: UnsafeMutableRawPointer
   ) throws(BPFError) -> MappingState {
-    try withUnsafeTemporaryAllocation(byteCount: 3 * valueSize, alignment: 16) {
+    try unsafe withUnsafeTemporaryAllocation(byteCount: 3 * valueSize, alignment: 16) {
       (bytes) throws(BPFError) in
       func part(_ index: Int) -> UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(
+        unsafe UnsafeMutableRawBufferPointer(
           rebasing: bytes[index * valueSize..<(index + 1) * valueSize]
         )
       }
-      let (before, kernel, after) = (part(0), part(1), part(2))
-      let own = UnsafeRawBufferPointer(start: address, count: valueSize)
+      let (before, kernel, after) = unsafe (part(0), part(1), part(2))
+      let own = unsafe UnsafeRawBufferPointer(start: address, count: valueSize)
       for _ in 0..<3 {
-        before.copyMemory(from: own)
-        guard try elements.load(.callingThread, into: kernel) else { return .removed }
-        after.copyMemory(from: own)
+        unsafe before.copyMemory(from: own)
+        guard try unsafe elements.load(.callingThread, into: kernel) else { return .removed }
+        unsafe after.copyMemory(from: own)
         let differs = kernel.indices.contains {
-          before[$0] == after[$0] && before[$0] != kernel[$0]
+          unsafe before[$0] == after[$0] && before[$0] != kernel[$0]
         }
         if !differs { return .own }
       }
@@ -116,7 +116,7 @@ package final class MappedBackend: DirectBackend {
     of thread: ThreadRecord,
     because reason: DetachReason
   ) {
-    map.unmap(address, size: valueSize)
+    unsafe map.unmap(address, size: valueSize)
   }
 
   package func values() throws(BPFError) -> [UntypedTaskValue] { try elements.values() }
@@ -125,7 +125,7 @@ package final class MappedBackend: DirectBackend {
   package func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)
     throws(BPFError) -> Bool
   {
-    try elements.load(task, into: bytes)
+    try unsafe elements.load(task, into: bytes)
   }
 
   /// `bpf_map_lookup_elem`, the changed ranges, and `bpf_map_update_elem`.
@@ -134,7 +134,7 @@ package final class MappedBackend: DirectBackend {
     _ ranges: [Range<Int>],
     of bytes: UnsafeRawBufferPointer
   ) throws(BPFError) {
-    try elements.store(task, ranges, of: bytes)
+    try unsafe elements.store(task, ranges, of: bytes)
   }
 
   /// One `bpf_map_delete_elem`.

@@ -114,9 +114,9 @@ package final class UserPageBackend: DirectBackend {
   /// Another storage of the process over the same map uses the same page, after one
   /// `bpf_map_lookup_elem`, as it may have been removed from the map.
   package func attach(_ thread: ThreadRecord) throws(BPFError) -> UnsafeMutableRawPointer {
-    try registry.pages(of: thread).withLock { (pages) throws(BPFError) in
+    try unsafe registry.pages(of: thread).withLock { (pages) throws(BPFError) in
       if let existing = pages[mapID] { try revive(existing, of: thread.id) }
-      return try pages.acquire(mapID) { () throws(BPFError) in
+      return try unsafe pages.acquire(mapID) { () throws(BPFError) in
         try registeredPage(for: thread.id)
       }.address
     }
@@ -153,14 +153,14 @@ package final class UserPageBackend: DirectBackend {
   /// Registers a page again, from the first value on, if it is not registered any more.
   private func revive(_ page: UserPage, of thread: ThreadID) throws(BPFError) {
     guard try !exists(.thread(thread), for: "renew the thread's page") else { return }
-    page.bytes.initializeMemory(as: UInt8.self, repeating: 0)
-    page.bytes.copyBytes(from: initialBytes)
+    unsafe page.bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    unsafe page.bytes.copyBytes(from: initialBytes)
     try register(page, for: thread)
   }
 
   private func registeredPage(for thread: ThreadID) throws(BPFError) -> UserPage {
     let memory = try UserPage(for: describedMap)
-    memory.bytes.copyBytes(from: initialBytes)
+    unsafe memory.bytes.copyBytes(from: initialBytes)
     do throws(BPFError) {
       try register(memory, for: thread)
     } catch {
@@ -174,11 +174,11 @@ package final class UserPageBackend: DirectBackend {
     let attempt = "register a page as the calling thread's value"
     let thread = TaskReference.thread(thread)
     let errno = try thread.withPidfd(for: attempt, isKept: false) { pidfd in
-      withUnsafeBytes(of: UInt(bitPattern: memory.address)) { pointer -> Errno? in
+      unsafe withUnsafeBytes(of: UInt(bitPattern: memory.address)) { pointer -> Errno? in
         guard let pointer = pointer.baseAddress else { return .invalidArgument }
         // The task's first or last storage in any map may come or go just now.
         for _ in 0..<1_000 {
-          let errno = map.update(key: pidfd, value: pointer, .always)
+          let errno = unsafe map.update(key: pidfd, value: pointer, .always)
           if errno != .resourceTemporarilyUnavailable { return errno }
           sched_yield()
         }
@@ -192,7 +192,7 @@ package final class UserPageBackend: DirectBackend {
   package func mappingState(
     of address: UnsafeMutableRawPointer
   ) throws(BPFError) -> MappingState {
-    try inspected.mappingState(of: address)
+    try unsafe inspected.mappingState(of: address)
   }
 
   // MARK: Any thread
@@ -204,9 +204,9 @@ package final class UserPageBackend: DirectBackend {
     throws(BPFError) -> Bool
   {
     let attempt = "look up the value"
-    let address = try address(of: bytes, for: attempt)
-    return try withPage(of: task, for: attempt) { page in
-      copyWords(from: page, to: address, count: valueSize)
+    let address = try unsafe address(of: bytes, for: attempt)
+    return try unsafe withPage(of: task, for: attempt) { page in
+      unsafe copyWords(from: page, to: address, count: valueSize)
     } != nil
   }
 
@@ -218,11 +218,11 @@ package final class UserPageBackend: DirectBackend {
     of bytes: UnsafeRawBufferPointer
   ) throws(BPFError) {
     let attempt = "update the value"
-    try check(ranges, of: bytes, for: attempt)
-    let stored: Void? = try withPage(of: task, for: attempt) { page in
+    try unsafe check(ranges, of: bytes, for: attempt)
+    let stored: Void? = try unsafe withPage(of: task, for: attempt) { page in
       guard let address = bytes.baseAddress else { return }
       for range in ranges {
-        copyWords(
+        unsafe copyWords(
           from: address + range.lowerBound,
           to: page + range.lowerBound,
           count: range.count
@@ -265,7 +265,7 @@ package final class UserPageBackend: DirectBackend {
       if let pages = task.threadID.flatMap(registry.existingPages) {
         let found = try pages.withLock { (pages) throws(BPFError) -> R?? in
           guard let page = pages[mapID] else { return .none }
-          return .some(try exists(task, for: attempt) ? body(page.address) : nil)
+          return unsafe .some(try exists(task, for: attempt) ? body(page.address) : nil)
         }
         if case .some(let result) = found { return result }
       }
@@ -286,7 +286,11 @@ package final class UserPageBackend: DirectBackend {
   ) throws(BPFError) -> Bool {
     // The kernel shows zero in the pointer's place.
     var pointer: UInt = 0
-    switch try task.withPidfd(for: attempt, isKept: false, { map.lookup(key: $0, into: &pointer) })
+    switch try task.withPidfd(
+      for: attempt,
+      isKept: false,
+      { unsafe map.lookup(key: $0, into: &pointer) }
+    )
     {
     case nil: return true
     case .noSuchFileOrDirectory: return false

@@ -93,6 +93,7 @@ public struct BPFPerCPUArrayMap<Value: MapField>: Sendable {
 /// accesses are not atomic; see ``StorageView``.
 ///
 /// - Precondition: Every index is in `0..<count`. Other indices trap.
+@safe
 public final class BPFMappedArray<Value: MapField>: Sendable {
   private let elements: MapElements<UInt32, Value>
   private nonisolated(unsafe) let base: UnsafeMutableRawPointer
@@ -119,13 +120,13 @@ public final class BPFMappedArray<Value: MapField>: Sendable {
     count = elements.maxEntries
     // The kernel rounds each value up to eight bytes.
     stride = (MemoryLayout<Value>.stride + 7) & ~7
-    switch elements.handle.mapShared(size: stride * count) {
-    case .success(let address): base = address
+    switch unsafe elements.handle.mapShared(size: stride * count) {
+    case .success(let address): unsafe base = unsafe address
     case .failure(let errno): throw BPFError(errno: errno, attempt: attempt, on: map.describedName)
     }
   }
 
-  deinit { elements.handle.unmap(base, size: stride * count) }
+  deinit { unsafe elements.handle.unmap(base, size: stride * count) }
 
   /// The indices of all elements.
   public var indices: Range<Int> { 0..<count }

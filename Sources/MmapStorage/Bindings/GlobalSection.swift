@@ -37,11 +37,11 @@ public final class GlobalSection: Sendable {
   }
 
   private func address<Field>(of type: Field.Type, at offset: Int) -> UnsafeMutableRawPointer {
-    precondition(
+    unsafe precondition(
       offset >= 0 && offset + MemoryLayout<Field>.size <= memory.bytes.count,
       "the variable is outside of its section"
     )
     // A section that was mapped has an address.
-    return memory.bytes.baseAddress.unsafelyUnwrapped + offset
+    return unsafe memory.bytes.baseAddress.unsafelyUnwrapped + offset
   }
 }

@@ -15,15 +15,15 @@ public struct InitialGlobalValues: ~Copyable {
   public func load<Field: MapField>(_ type: Field.Type, _ name: String) -> Field {
     var bytes = [UInt8](repeating: 0, count: MemoryLayout<Field>.size)
     try? object.withGlobal(name, attempt: "read global '\(name)'", forWriting: false) { variable in
-      if variable.bytes.count == bytes.count { bytes = Array(variable.bytes) }
+      if unsafe variable.bytes.count == bytes.count { bytes = unsafe Array(variable.bytes) }
     }
-    return bytes.withUnsafeBytes { bytes in
-      withUnsafeTemporaryAllocation(
+    return unsafe bytes.withUnsafeBytes { bytes in
+      unsafe withUnsafeTemporaryAllocation(
         byteCount: max(1, bytes.count),
         alignment: max(16, MemoryLayout<Field>.alignment)
       ) { copy in
-        copy.copyMemory(from: bytes)
-        let start = copy.baseAddress.unsafelyUnwrapped
+        unsafe copy.copyMemory(from: bytes)
+        let start = unsafe copy.baseAddress.unsafelyUnwrapped
         return unsafe FieldAddress(start).loadWhole(as: type)
       }
     }
@@ -35,16 +35,17 @@ public struct InitialGlobalValues: ~Copyable {
     do throws(BPFError) {
       try object.withGlobal(name, attempt: attempt, forWriting: true) {
         (variable) throws(BPFError) in
-        guard variable.bytes.count == MemoryLayout<Field>.size else {
+        guard unsafe variable.bytes.count == MemoryLayout<Field>.size else {
           throw BPFError(
             .layoutMismatch,
             attempt: attempt,
             on: "object '\(object.name)'",
-            advice: "it has \(variable.bytes.count) bytes, and Swift type '\(Field.self)' has "
+            advice:
+              unsafe "it has \(variable.bytes.count) bytes, and Swift type '\(Field.self)' has "
               + "\(MemoryLayout<Field>.size)"
           )
         }
-        withUnsafeBytes(of: value) { variable.bytes.copyMemory(from: $0) }
+        unsafe withUnsafeBytes(of: value) { unsafe variable.bytes.copyMemory(from: $0) }
       }
     } catch {
       if failure == nil { failure = error }

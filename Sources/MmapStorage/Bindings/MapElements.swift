@@ -67,9 +67,9 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
 
   func values(of key: Key, _ attempt: @autoclosure () -> String) throws(BPFError) -> [Value]? {
     var bytes = [UInt8](repeating: 0, count: stride * copies)
-    let error = withKey(key) { key in
-      bytes.withUnsafeMutableBytes { bytes in
-        bytes.baseAddress.flatMap { handle.lookup(key, into: $0) } ?? nil
+    let error = unsafe withKey(key) { key in
+      unsafe bytes.withUnsafeMutableBytes { bytes in
+        unsafe bytes.baseAddress.flatMap { unsafe handle.lookup(key, into: $0) } ?? nil
       }
     }
     if error == .noSuchFileOrDirectory { return nil }
@@ -87,13 +87,13 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
     precondition(values.count == copies, "a per-CPU map has a value for each possible processor")
     var bytes = [UInt8](repeating: 0, count: stride * copies)
     for (index, value) in values.enumerated() {
-      withUnsafeBytes(of: value) { value in
-        for (offset, byte) in value.enumerated() { bytes[index * stride + offset] = byte }
+      unsafe withUnsafeBytes(of: value) { value in
+        for offset in value.indices { unsafe bytes[index * stride + offset] = value[offset] }
       }
     }
-    let error = withKey(key) { key in
-      bytes.withUnsafeBytes { bytes in
-        bytes.baseAddress.flatMap { handle.update(key, value: $0, condition) } ?? nil
+    let error = unsafe withKey(key) { key in
+      unsafe bytes.withUnsafeBytes { bytes in
+        unsafe bytes.baseAddress.flatMap { unsafe handle.update(key, value: $0, condition) } ?? nil
       }
     }
     switch (error, condition) {
@@ -104,7 +104,7 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
   }
 
   func remove(_ key: Key, _ attempt: @autoclosure () -> String) throws(BPFError) -> Bool {
-    let error = withKey(key) { handle.delete($0) }
+    let error = unsafe withKey(key) { unsafe handle.delete($0) }
     if error == .noSuchFileOrDirectory { return false }
     if let error { throw failure(error, attempt()) }
     return true
@@ -117,10 +117,10 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
     var isFirst = true
     while keys.count < maxEntries {
       var next = current
-      let error: Errno? = next.withUnsafeMutableBytes { next in
-        current.withUnsafeBytes { current in
+      let error: Errno? = unsafe next.withUnsafeMutableBytes { next in
+        unsafe current.withUnsafeBytes { current in
           guard let target = next.baseAddress else { return nil }
-          return handle.nextKey(after: isFirst ? nil : current.baseAddress, into: target)
+          return unsafe handle.nextKey(after: isFirst ? nil : current.baseAddress, into: target)
         }
       }
       if error == .noSuchFileOrDirectory { break }
@@ -134,19 +134,20 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
 
   /// Lends the bytes of a key, with zeroes for its padding: the kernel compares all bytes.
   private func withKey<Result>(_ key: Key, _ body: (UnsafeRawPointer) -> Result) -> Result {
-    withUnsafeTemporaryAllocation(byteCount: MemoryLayout<Key>.stride, alignment: 16) { copy in
-      withUnsafeBytes(of: key) { key in
-        copy.initializeMemory(as: UInt8.self, repeating: 0)
-        for field in keyFields { for byte in field { copy[byte] = key[byte] } }
+    unsafe withUnsafeTemporaryAllocation(byteCount: MemoryLayout<Key>.stride, alignment: 16) {
+      copy in
+      unsafe withUnsafeBytes(of: key) { key in
+        unsafe copy.initializeMemory(as: UInt8.self, repeating: 0)
+        for field in keyFields { for byte in field { unsafe copy[byte] = unsafe key[byte] } }
       }
       // An allocation has an address, as a key has at least a byte.
-      return body(UnsafeRawPointer(copy.baseAddress.unsafelyUnwrapped))
+      return unsafe body(UnsafeRawPointer(copy.baseAddress.unsafelyUnwrapped))
     }
   }
 
   private func decode<Field: MapField>(_ bytes: [UInt8], at offset: Int) -> Field {
-    bytes.withUnsafeBytes { bytes in
-      let start = UnsafeMutableRawPointer(mutating: bytes.baseAddress.unsafelyUnwrapped)
+    unsafe bytes.withUnsafeBytes { bytes in
+      let start = unsafe UnsafeMutableRawPointer(mutating: bytes.baseAddress.unsafelyUnwrapped)
       return unsafe FieldAddress(start + offset).loadWhole(as: Field.self)
     }
   }

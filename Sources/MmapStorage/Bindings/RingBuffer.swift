@@ -40,8 +40,8 @@ public struct RingBuffer<Record: MapField>: Sendable {
         advice: "it has \(bytes.count) bytes; use BPFRingBuffer for records of several types"
       )
     }
-    return bytes.withUnsafeBytes { bytes in
-      let start = UnsafeMutableRawPointer(mutating: bytes.baseAddress.unsafelyUnwrapped)
+    return unsafe bytes.withUnsafeBytes { bytes in
+      let start = unsafe UnsafeMutableRawPointer(mutating: bytes.baseAddress.unsafelyUnwrapped)
       return unsafe FieldAddress(start).loadWhole(as: Record.self)
     }
   }

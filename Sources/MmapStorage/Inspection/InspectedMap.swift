@@ -19,15 +19,15 @@ package final class InspectedMap: Sendable {
 
   init(_ handle: MapHandle, id: UInt32, layout: ValueLayout) {
     self.handle = handle
-    comparison = Self.lock.withLock { Self.adopted[id] }
+    unsafe comparison = Self.lock.withLock { unsafe Self.adopted[id] }
     self.layout = layout
   }
 
   func values() throws(BPFError) -> [UntypedTaskValue] {
     let reader = try Self.lock.withLock { () throws(BPFError) in
-      if let loaded = self.reader { return loaded }
+      if let loaded = unsafe self.reader { return loaded }
       let new = try TaskStorageReader(map: handle.duplicate(), layout: layout)
-      self.reader = new
+      unsafe self.reader = new
       return new
     }
     return try reader.values()
@@ -37,15 +37,15 @@ package final class InspectedMap: Sendable {
   func mappingState(of address: UnsafeMutableRawPointer) throws(BPFError) -> MappingState {
     let attempt = "verify the calling thread's page"
     let program = try Self.lock.withLock { () throws(BPFError) in
-      if let loaded = comparison { return loaded }
+      if let loaded = unsafe comparison { return loaded }
       let new = try Self.loadComparison(for: handle.duplicate(), layout)
-      comparison = new
+      unsafe comparison = new
       return new
     }
     // Another thread may change both pages between two reads of one.
     for _ in 0..<3 {
       var context = UInt64(UInt(bitPattern: address))
-      let result = program.run(&context, size: MemoryLayout.size(ofValue: context))
+      let result = unsafe program.run(&context, size: MemoryLayout.size(ofValue: context))
       switch result {
       case .success(0): return .own
       case .success(1): continue
@@ -78,8 +78,8 @@ package final class ComparisonLease: Sendable {
 
   package init(_ mapID: UInt32, _ program: BPFProgram) {
     self.mapID = mapID
-    InspectedMap.lock.withLock { InspectedMap.adopted[mapID] = program }
+    InspectedMap.lock.withLock { unsafe InspectedMap.adopted[mapID] = program }
   }
 
-  deinit { InspectedMap.lock.withLock { InspectedMap.adopted[mapID] = nil } }
+  deinit { InspectedMap.lock.withLock { unsafe InspectedMap.adopted[mapID] = nil } }
 }

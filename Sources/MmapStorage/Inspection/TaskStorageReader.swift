@@ -119,9 +119,9 @@ public final class TaskStorageReader: Sendable {
     let errno: Errno?
     do throws(BPFError) {
       errno = try TaskReference.thread(thread).withPidfd(for: attempt, isKept: false) { pidfd in
-        bytes.withUnsafeMutableBytes { bytes in
+        unsafe bytes.withUnsafeMutableBytes { bytes in
           guard let address = bytes.baseAddress else { return .invalidArgument }
-          return handle.lookup(key: pidfd, into: address)
+          return unsafe handle.lookup(key: pidfd, into: address)
         }
       }
     } catch {
@@ -147,7 +147,7 @@ private struct TaskRecord {
   /// - Parameter bytes: ``size`` bytes.
   init(_ bytes: ArraySlice<UInt8>) {
     func load<T: BitwiseCopyable>(_ at: Int, _: T.Type) -> T {
-      bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: at, as: T.self) }
+      unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: at, as: T.self) }
     }
     func text(_ at: Int) -> String {
       String(decoding: bytes.dropFirst(at).prefix(16).prefix { $0 != 0 }, as: UTF8.self)

@@ -19,7 +19,7 @@ extension BPFObject {
     let attempt = "set global '\(name)'"
     try withGlobal(name, attempt: attempt, forWriting: true) { (variable) throws(BPFError) in
       try check(variable, named: name, as: Field.self, attempt: attempt)
-      storeGlobal(value, to: variable.bytes)
+      unsafe storeGlobal(value, to: variable.bytes)
     }
   }
 
@@ -42,7 +42,7 @@ extension BPFObject {
     return try withGlobal(name, attempt: attempt, forWriting: false) {
       (variable) throws(BPFError) in
       try check(variable, named: name, as: type, attempt: attempt)
-      return loadGlobal(from: variable.bytes)
+      return unsafe loadGlobal(from: variable.bytes)
     }
   }
 
@@ -61,12 +61,12 @@ extension BPFObject {
       map: try reader.fieldType(variable.type),
       mapName: name
     )
-    guard comparison.isMatch, MemoryLayout<Field>.size == variable.bytes.count else {
+    guard comparison.isMatch, unsafe MemoryLayout<Field>.size == variable.bytes.count else {
       throw BPFError(
         .layoutMismatch,
         attempt: attempt,
         on: subject,
-        advice: "it has \(variable.bytes.count) bytes, and Swift type '\(Field.self)' has "
+        advice: unsafe "it has \(variable.bytes.count) bytes, and Swift type '\(Field.self)' has "
           + "\(MemoryLayout<Field>.size); rows that differ are marked '!' below",
         details: comparison.table
       )
@@ -79,32 +79,32 @@ private func storeGlobal<Field: MapField>(
   to target: UnsafeMutableRawBufferPointer
 ) {
   guard let address = target.baseAddress else { return }
-  withUnsafeBytes(of: value) { bytes in
-    switch accessWidth(bytes.count, at: address) {
-    case 1: mms_store8(address, bytes.loadUnaligned(as: UInt8.self))
-    case 2: mms_store16(address, bytes.loadUnaligned(as: UInt16.self))
-    case 4: mms_store32(address, bytes.loadUnaligned(as: UInt32.self))
-    case 8: mms_store64(address, bytes.loadUnaligned(as: UInt64.self))
-    default: target.copyMemory(from: bytes)
+  unsafe withUnsafeBytes(of: value) { bytes in
+    switch unsafe accessWidth(bytes.count, at: address) {
+    case 1: unsafe mms_store8(address, bytes.loadUnaligned(as: UInt8.self))
+    case 2: unsafe mms_store16(address, bytes.loadUnaligned(as: UInt16.self))
+    case 4: unsafe mms_store32(address, bytes.loadUnaligned(as: UInt32.self))
+    case 8: unsafe mms_store64(address, bytes.loadUnaligned(as: UInt64.self))
+    default: unsafe target.copyMemory(from: bytes)
     }
   }
 }
 
 private func loadGlobal<Field: MapField>(from source: UnsafeMutableRawBufferPointer) -> Field {
-  withUnsafeTemporaryAllocation(
+  unsafe withUnsafeTemporaryAllocation(
     byteCount: max(1, MemoryLayout<Field>.size),
     alignment: MemoryLayout<Field>.alignment
   ) { bytes in
     if let address = source.baseAddress {
-      switch accessWidth(source.count, at: address) {
-      case 1: bytes.storeBytes(of: mms_load8(address), as: UInt8.self)
-      case 2: bytes.storeBytes(of: mms_load16(address), as: UInt16.self)
-      case 4: bytes.storeBytes(of: mms_load32(address), as: UInt32.self)
-      case 8: bytes.storeBytes(of: mms_load64(address), as: UInt64.self)
-      default: bytes.copyMemory(from: UnsafeRawBufferPointer(source))
+      switch unsafe accessWidth(source.count, at: address) {
+      case 1: unsafe bytes.storeBytes(of: mms_load8(address), as: UInt8.self)
+      case 2: unsafe bytes.storeBytes(of: mms_load16(address), as: UInt16.self)
+      case 4: unsafe bytes.storeBytes(of: mms_load32(address), as: UInt32.self)
+      case 8: unsafe bytes.storeBytes(of: mms_load64(address), as: UInt64.self)
+      default: unsafe bytes.copyMemory(from: UnsafeRawBufferPointer(source))
       }
     }
-    return bytes.loadUnaligned(as: Field.self)
+    return unsafe bytes.loadUnaligned(as: Field.self)
   }
 }
 

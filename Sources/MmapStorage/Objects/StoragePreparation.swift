@@ -108,7 +108,7 @@ final class StoragePreparation: BPFObjectPreparation {
       StorageDeclaration.placementVariable(of: map),
       attempt: "place the values of map '\(map)' in user pages",
       forWriting: true
-    ) { $0.bytes[0] = 1 }
+    ) { unsafe $0.bytes[0] = 1 }
     outcome.withLock { _ = $0.mapsInUserPages.insert(map) }
   }
 

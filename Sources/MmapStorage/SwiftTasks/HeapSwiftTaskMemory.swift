@@ -2,15 +2,16 @@
 package import LibBPF
 
 /// Slots in the memory of the process, which no program sees: for unit tests.
+@safe
 final class HeapSwiftTaskMemory: SwiftTaskMemory {
   nonisolated(unsafe) let base: UnsafeMutableRawPointer
 
   init(size: Int) {
-    base = .allocate(byteCount: size, alignment: 64)
-    base.initializeMemory(as: UInt8.self, repeating: 0, count: size)
+    unsafe base = .allocate(byteCount: size, alignment: 64)
+    unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: size)
   }
 
-  deinit { base.deallocate() }
+  deinit { unsafe base.deallocate() }
 
   func hasExited(_ owner: UInt64) -> Bool { false }
 }

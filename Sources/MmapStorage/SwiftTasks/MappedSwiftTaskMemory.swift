@@ -5,6 +5,7 @@ internal import LibBPF
 internal import SystemPackage
 
 /// Slots in a map of the kernel's, mapped into the process, and the registration of the process.
+@safe
 final class MappedSwiftTaskMemory: SwiftTaskMemory {
   nonisolated(unsafe) let base: UnsafeMutableRawPointer
   let control: SwiftTaskControl
@@ -22,10 +23,10 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
     registration: SwiftTaskRegistration,
     attempt: String
   ) throws(BPFError) {
-    base = try map.withDescriptor(for: attempt) { (descriptor) throws(BPFError) in
+    unsafe base = try unsafe map.withDescriptor(for: attempt) { (descriptor) throws(BPFError) in
       var address: UnsafeMutableRawPointer?
-      let code = mms_map_for_process(descriptor.rawValue, size, &address)
-      guard code == 0, let address else {
+      let code = unsafe mms_map_for_process(descriptor.rawValue, size, &address)
+      guard code == 0, let address = unsafe address else {
         throw BPFError(
           code: code,
           attempt: attempt,
@@ -34,7 +35,7 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
             ? "the descriptor is read-only, or the map is frozen" : nil
         )
       }
-      return address
+      return unsafe address
     }
     self.control = control
     self.map = map
@@ -46,7 +47,7 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
 
   deinit {
     registration.end(control)
-    mms_unmap_for_process(base)
+    unsafe mms_unmap_for_process(base)
   }
 
   func hasExited(_ owner: UInt64) -> Bool {
@@ -91,10 +92,10 @@ struct SwiftTaskRegistration: Sendable {
     _ = forkHandlers
     let key = Key(process: getpid(), map: id)
     return try lock.withLock { () throws(BPFError) in
-      if let slots = entries[key]?.slots { return slots }
-      lastSerial += 1
-      let slots = try make(SwiftTaskRegistration(key: key, serial: lastSerial))
-      entries[key] = Entry(slots: slots, serial: lastSerial)
+      if let slots = unsafe entries[key]?.slots { return slots }
+      unsafe lastSerial += 1
+      let slots = try unsafe make(SwiftTaskRegistration(key: key, serial: lastSerial))
+      unsafe entries[key] = Entry(slots: slots, serial: lastSerial)
       return slots
     }
   }
@@ -102,9 +103,9 @@ struct SwiftTaskRegistration: Sendable {
   /// Ends the registration, unless a later one took its place or this is the child of a fork.
   func end(_ control: SwiftTaskControl) {
     Self.lock.withLock {
-      let current = Self.entries[key]?.serial ?? serial
+      let current = unsafe Self.entries[key]?.serial ?? serial
       guard current == serial, key.process == getpid() else { return }
-      Self.entries[key] = nil
+      unsafe Self.entries[key] = nil
       control.unregister()
     }
   }

@@ -12,20 +12,20 @@ func startThread(
     let body: @Sendable () -> Void
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }
   }
-  let start = Unmanaged.passRetained(Start(body))
+  let start = unsafe Unmanaged.passRetained(Start(body))
   var thread = pthread_t()
-  let code = pthread_create(
+  let code = unsafe pthread_create(
     &thread,
     nil,
     { start in
-      guard let start else { return nil }
-      Unmanaged<Start>.fromOpaque(start).takeRetainedValue().body()
+      guard let start = unsafe start else { return nil }
+      unsafe Unmanaged<Start>.fromOpaque(start).takeRetainedValue().body()
       return nil
     },
-    start.toOpaque()
+    unsafe start.toOpaque()
   )
   guard code == 0 else {
-    start.release()
+    unsafe start.release()
     throw BPFError(
       .outOfResources,
       attempt: attempt,
@@ -43,9 +43,9 @@ func onNewThread<Result: Sendable>(
   _ body: @escaping @Sendable () -> Result
 ) throws(BPFError) -> Result? {
   let result = ThreadResult<Result>()
-  let thread = try startThread(attempt: attempt) { result.value = body() }
+  let thread = try startThread(attempt: attempt) { unsafe result.value = body() }
   pthread_join(thread, nil)
-  return result.value
+  return unsafe result.value
 }
 
 /// Written by one thread, and read by another that joined it.
@@ -58,7 +58,7 @@ final class NewThreadExecutor: TaskExecutor {
   func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
     let run: @Sendable () -> Void = { [self] in
-      job.runSynchronously(on: asUnownedTaskExecutor())
+      unsafe job.runSynchronously(on: asUnownedTaskExecutor())
     }
     do throws(BPFError) {
       pthread_detach(try startThread(attempt: "start a thread", run))

@@ -15,10 +15,10 @@ public struct SwiftRuntime: Sendable, Hashable {
   /// The runtime of this process.
   public static let current: SwiftRuntime = {
     let version = mms_swift_layout_version()
-    let path = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { path in
+    let path = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { path in
       guard let start = path.baseAddress else { return "" }
-      mms_swift_runtime_path(start, path.count)
-      return String(cString: start)
+      unsafe mms_swift_runtime_path(start, path.count)
+      return unsafe String(cString: start)
     }
     return SwiftRuntime(layoutVersion: UInt32(exactly: version), path: path)
   }()

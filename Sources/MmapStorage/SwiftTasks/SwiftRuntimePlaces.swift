@@ -51,16 +51,16 @@ struct SwiftRuntimePlaces: Sendable, Hashable {
   /// One search, in the current Swift task.
   private static func search() -> SearchResult {
     let local = TaskLocal<SwiftTaskBinding>(wrappedValue: .none)
-    let key = UInt64(UInt(bitPattern: Unmanaged.passUnretained(local).toOpaque()))
+    let key = unsafe UInt64(UInt(bitPattern: Unmanaged.passUnretained(local).toOpaque()))
     // An odd number is no pointer.
     let tag = UInt64.random(in: 1 << 62 ... .max) | 1
     return local.withValue(SwiftTaskBinding(tag: tag, lease: nil)) {
-      let places = withUnsafeTemporaryAllocation(of: mms_swift_binding.self, capacity: 16) {
+      let places = unsafe withUnsafeTemporaryAllocation(of: mms_swift_binding.self, capacity: 16) {
         places -> Result<Set<SwiftTaskBindingPlace>, Errno> in
         guard let start = places.baseAddress else { return .success([]) }
-        let count = mms_swift_find_bindings(key, tag, start, places.count)
+        let count = unsafe mms_swift_find_bindings(key, tag, start, places.count)
         guard count >= 0 else { return .failure(Errno(rawValue: CInt(-count))) }
-        let found = places.prefix(Int(count)).map {
+        let found = unsafe places.prefix(Int(count)).map {
           SwiftTaskBindingPlace(bindings: $0.bindings, tag: $0.tag)
         }
         return .success(Set(found))
@@ -72,11 +72,11 @@ struct SwiftRuntimePlaces: Sendable, Hashable {
   /// The words in the runtime's thread-local memory that may be the one that is searched.
   private static func taskWords() -> Result<Set<Int64>, Errno> {
     // Outside of a Swift task any word that is 0 will do, and there are many.
-    withUnsafeTemporaryAllocation(of: Int64.self, capacity: 1 << 16) { words in
+    unsafe withUnsafeTemporaryAllocation(of: Int64.self, capacity: 1 << 16) { words in
       guard let start = words.baseAddress else { return .success([]) }
-      let count = mms_swift_find_task_words(start, words.count)
+      let count = unsafe mms_swift_find_task_words(start, words.count)
       guard count >= 0 else { return .failure(Errno(rawValue: CInt(-count))) }
-      return .success(Set(words.prefix(Int(count))))
+      return unsafe .success(Set(words.prefix(Int(count))))
     }
   }
 }

@@ -110,9 +110,9 @@ final class SwiftTaskControl: Sendable {
     // The program may read any of them, so the kernel wants all.
     words += Array(repeating: 0, count: 6 - words.count)
     var result: UInt32 = 0
-    let code = words.withUnsafeMutableBufferPointer { words in
-      words.baseAddress.map {
-        mms_raw_program_run(program.descriptor, $0, UInt32(words.count), &result)
+    let code = unsafe words.withUnsafeMutableBufferPointer { words in
+      unsafe words.baseAddress.map {
+        unsafe mms_raw_program_run(program.descriptor, $0, UInt32(words.count), &result)
       } ?? 0
     }
     guard code == 0 else {

@@ -23,11 +23,11 @@ struct SwiftTaskBinding: Sendable {
   @inlinable
   @inline(__always)
   init(_ lease: Unmanaged<SwiftTaskLease>?) {
-    guard let lease else {
+    guard let lease = unsafe lease else {
       self.init(tag: 0, lease: nil)
       return
     }
-    let strong = lease.takeUnretainedValue()
+    let strong = unsafe lease.takeUnretainedValue()
     self.init(tag: strong.tag, lease: strong)
   }
 }
@@ -38,6 +38,7 @@ struct SwiftTaskBinding: Sendable {
 /// Most scopes are alone when they end. They give the lease back, and it is used again. A scope that is
 /// not leaves it to the others, and the slot is free when the last one drops it.
 @usableFromInline
+@safe
 final class SwiftTaskLease: Sendable {
   @usableFromInline
   nonisolated(unsafe) let address: UnsafeMutableRawPointer
@@ -45,23 +46,24 @@ final class SwiftTaskLease: Sendable {
   nonisolated(unsafe) let state: UnsafeMutablePointer<SwiftTaskSlotState>
 
   init(address: UnsafeMutableRawPointer, state: UnsafeMutablePointer<SwiftTaskSlotState>) {
-    self.address = address
-    self.state = state
+    unsafe self.address = address
+    unsafe self.state = state
   }
 
   deinit {
     // Nobody has the slot while the lease waits for the next scope.
-    guard state.pointee.tag != 0, let slots = state.pointee.slots else { return }
-    state.pointee.slots = nil
-    slots.release(state, address)
+    guard unsafe state.pointee.tag != 0, let slots = unsafe state.pointee.slots else { return }
+    unsafe state.pointee.slots = nil
+    unsafe slots.release(state, address)
   }
 
   @usableFromInline
-  var tag: UInt64 { state.pointee.tag }
+  var tag: UInt64 { unsafe state.pointee.tag }
 }
 
 /// What the process knows of a slot. It belongs to whoever took the slot, but for the first word.
 @usableFromInline
+@safe
 struct SwiftTaskSlotState {
   /// Index plus one of the next free slot.
   var next: UInt64 = 0
@@ -83,33 +85,33 @@ extension SwiftTaskSlots {
   func enter(
     onEnd: (@Sendable (UnsafeMutableRawPointer) -> Void)?
   ) -> Unmanaged<SwiftTaskLease>? {
-    guard let (state, address) = acquire() else { return nil }
-    if let onEnd { state.pointee.onEnd = onEnd }
-    if let parked = state.pointee.parked {
-      state.pointee.parked = nil
-      return parked
+    guard let (state, address) = unsafe acquire() else { return nil }
+    if let onEnd = unsafe onEnd { unsafe state.pointee.onEnd = unsafe onEnd }
+    if let parked = unsafe state.pointee.parked {
+      unsafe state.pointee.parked = nil
+      return unsafe parked
     }
-    return .passRetained(SwiftTaskLease(address: address, state: state))
+    return unsafe .passRetained(SwiftTaskLease(address: address, state: state))
   }
 
   /// Ends a scope.
   @usableFromInline
   func leave(_ lease: Unmanaged<SwiftTaskLease>?) {
-    guard var lease else { return }
+    guard var lease = unsafe lease else { return }
     // The same pointer, as the standard library wants it. A strong variable would count.
-    let isAlone = withUnsafeMutablePointer(to: &lease) {
-      isKnownUniquelyReferenced(
+    let isAlone = unsafe withUnsafeMutablePointer(to: &lease) {
+      unsafe isKnownUniquelyReferenced(
         &UnsafeMutableRawPointer($0).assumingMemoryBound(to: SwiftTaskLease.self).pointee
       )
     }
-    let (state, address) = lease._withUnsafeGuaranteedRef { ($0.state, $0.address) }
+    let (state, address) = unsafe lease._withUnsafeGuaranteedRef { unsafe ($0.state, $0.address) }
     guard isAlone else {
-      state.pointee.slots = self
-      lease.release()
+      unsafe state.pointee.slots = self
+      unsafe lease.release()
       return
     }
     // Pairs with the releases of the others.
     mms_fence_acquire()
-    release(state, address, parking: lease)
+    unsafe release(state, address, parking: lease)
   }
 }

@@ -15,9 +15,9 @@ extension SwiftTaskSlots {
     // As a task-local as well, for what `Task {}` inherits and for withCurrent().
     return try local.withValue(binding) {
       var scope = mms_thread_scope()
-      return try withUnsafeMutablePointer(to: &scope) { scope in
-        enterThread(scope, binding.tag)
-        defer { leaveThread(scope) }
+      return try unsafe withUnsafeMutablePointer(to: &scope) { scope in
+        unsafe enterThread(scope, binding.tag)
+        defer { unsafe leaveThread(scope) }
         return try operation()
       }
     }
@@ -28,11 +28,11 @@ extension SwiftTaskSlots {
 
   @usableFromInline
   func enterThread(_ scope: UnsafeMutablePointer<mms_thread_scope>, _ tag: UInt64) {
-    mms_thread_scope_enter(scope, key, tag)
+    unsafe mms_thread_scope_enter(scope, key, tag)
   }
 
   @usableFromInline
   func leaveThread(_ scope: UnsafeMutablePointer<mms_thread_scope>) {
-    mms_thread_scope_leave(scope)
+    unsafe mms_thread_scope_leave(scope)
   }
 }

@@ -13,6 +13,7 @@ internal import Synchronization
 /// Slots are taken and given back without a lock or a system call. A process claims slots in batches,
 /// from those that nobody has, or whose owner has exited.
 @usableFromInline
+@safe
 final class SwiftTaskSlots: Sendable {
   /// Bound to a lease in each scope.
   @usableFromInline
@@ -59,26 +60,26 @@ final class SwiftTaskSlots: Sendable {
     owner: UInt64
   ) {
     self.memory = memory
-    self.base = memory.base
+    unsafe self.base = memory.base
     self.stride = stride
     self.count = count
     valueEnd = Self.valueOffset + (valueSize + 7) / 8 * 8
     self.owner = owner
-    states = .allocate(capacity: count)
-    states.initialize(repeating: SwiftTaskSlotState(), count: count)
+    unsafe states = .allocate(capacity: count)
+    unsafe states.initialize(repeating: SwiftTaskSlotState(), count: count)
     // Not where each process begins.
-    claimedUpTo = Int.random(in: 0..<count)
+    unsafe claimedUpTo = Int.random(in: 0..<count)
   }
 
   deinit {
     for index in 0..<count { word(index, Self.ownerOffset).release(from: owner) }
-    for index in 0..<count { states[index].parked?.release() }
-    states.deinitialize(count: count).deallocate()
+    for index in 0..<count { unsafe states[index].parked?.release() }
+    unsafe states.deinitialize(count: count).deallocate()
   }
 
   /// What a binding of the task-local has behind its link.
   var key: UInt64 {
-    UInt64(UInt(bitPattern: Unmanaged.passUnretained(local).toOpaque()))
+    unsafe UInt64(UInt(bitPattern: Unmanaged.passUnretained(local).toOpaque()))
   }
 
   // MARK: Taking and giving back
@@ -89,22 +90,22 @@ final class SwiftTaskSlots: Sendable {
       overflows.add(1, ordering: .relaxed)
       return nil
     }
-    let slot = base + index * stride
-    let state = states + index
-    var generation = state.pointee.generation &+ 1
+    let slot = unsafe base + index * stride
+    let state = unsafe states + index
+    var generation = unsafe state.pointee.generation &+ 1
     if generation >= 1 << (64 - Self.indexBits) { generation = 1 }
     let tag = generation << Self.indexBits | UInt64(index)
-    state.pointee.index = UInt64(index)
-    state.pointee.generation = generation
-    state.pointee.tag = tag
+    unsafe state.pointee.index = UInt64(index)
+    unsafe state.pointee.generation = generation
+    unsafe state.pointee.tag = tag
     // Slots have whole words. Most values have few, for which memset() takes longer.
     var word = Self.valueOffset
     while word < valueEnd {
-      mms_store64(slot + word, 0)
+      unsafe mms_store64(slot + word, 0)
       word += 8
     }
-    mms_store_release64(slot + Self.holderOffset, tag)
-    return (state, slot + Self.valueOffset)
+    unsafe mms_store_release64(slot + Self.holderOffset, tag)
+    return unsafe (state, slot + Self.valueOffset)
   }
 
   /// Hands out the final value and frees the slot, with the lease for the next scope.
@@ -113,14 +114,14 @@ final class SwiftTaskSlots: Sendable {
     _ address: UnsafeMutableRawPointer,
     parking lease: Unmanaged<SwiftTaskLease>? = nil
   ) {
-    if let onEnd = state.pointee.onEnd {
-      state.pointee.onEnd = nil
-      onEnd(address)
+    if let onEnd = unsafe state.pointee.onEnd {
+      unsafe state.pointee.onEnd = nil
+      unsafe onEnd(address)
     }
-    mms_store_release64(address - Self.valueOffset + Self.holderOffset, 0)
-    state.pointee.tag = 0
-    state.pointee.parked = lease
-    push(Int(state.pointee.index))
+    unsafe mms_store_release64(address - Self.valueOffset + Self.holderOffset, 0)
+    unsafe state.pointee.tag = 0
+    unsafe state.pointee.parked = lease
+    unsafe push(Int(state.pointee.index))
   }
 
   private func pop() -> Int? {
@@ -129,7 +130,7 @@ final class SwiftTaskSlots: Sendable {
       guard head & 0xffff_ffff != 0 else { return nil }
       let index = Int(head & 0xffff_ffff) - 1
       // Another thread may take the slot and write this meanwhile; the exchange fails then.
-      let rest = mms_load64(states + index)
+      let rest = unsafe mms_load64(states + index)
       let (exchanged, current) = free.weakCompareExchange(
         expected: head,
         desired: (head >> 32 &+ 1) << 32 | rest,
@@ -144,7 +145,7 @@ final class SwiftTaskSlots: Sendable {
   private func push(_ index: Int) {
     var head = free.load(ordering: .relaxed)
     while true {
-      mms_store64(states + index, head & 0xffff_ffff)
+      unsafe mms_store64(states + index, head & 0xffff_ffff)
       let (exchanged, current) = free.weakCompareExchange(
         expected: head,
         desired: (head >> 32 &+ 1) << 32 | UInt64(index + 1),
@@ -173,35 +174,36 @@ final class SwiftTaskSlots: Sendable {
   private func claim(where isFree: (UInt64) -> Bool) -> Int? {
     var claimed: Int?
     var left = Self.batch
-    var index = claimedUpTo
+    var index = unsafe claimedUpTo
     for _ in 0..<count where left > 0 {
       let place = word(index, Self.ownerOffset)
       let current = place.load()
       if isFree(current), place.claim(for: owner, from: current) {
-        mms_store_release64(base + index * stride + Self.holderOffset, 0)
+        unsafe mms_store_release64(base + index * stride + Self.holderOffset, 0)
         if claimed == nil { claimed = index } else { push(index) }
         left -= 1
       }
       index = index + 1 == count ? 0 : index + 1
     }
-    claimedUpTo = index
+    unsafe claimedUpTo = index
     return claimed
   }
 
   private func word(_ index: Int, _ offset: Int) -> OwnerWord {
-    OwnerWord(address: base + index * stride + offset)
+    unsafe OwnerWord(address: base + index * stride + offset)
   }
 }
 
 /// The owner of a slot, which other processes change as well.
+@safe
 private struct OwnerWord {
   let address: UnsafeMutableRawPointer
 
-  func load() -> UInt64 { mms_load_acquire64(address) }
+  func load() -> UInt64 { unsafe mms_load_acquire64(address) }
 
   func claim(for owner: UInt64, from current: UInt64) -> Bool {
     var expected = current
-    return mms_compare_exchange64(address, &expected, owner)
+    return unsafe mms_compare_exchange64(address, &expected, owner)
   }
 
   func release(from owner: UInt64) { _ = claim(for: 0, from: owner) }

@@ -68,14 +68,14 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
     operation: () async throws -> Result,
     isolation: isolated (any Actor)? = #isolation
   ) async rethrows -> (result: Result, snapshot: Value?) {
-    let lease = begin(prepare, onEnd)
-    defer { slots.leave(lease) }
-    let result = try await slots.local.withValue(
+    let lease = unsafe begin(prepare, onEnd)
+    defer { unsafe slots.leave(lease) }
+    let result = try unsafe await slots.local.withValue(
       SwiftTaskBinding(lease),
       operation: operation,
       isolation: isolation
     )
-    return (result, snapshot(lease))
+    return unsafe (result, snapshot(lease))
   }
 
   /// Runs synchronous code with a value of its own: a callback of an event loop, say, or a block of
@@ -99,10 +99,10 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
     onEnd: (@Sendable (Value) -> Void)? = nil,
     operation: () throws -> Result
   ) rethrows -> (result: Result, snapshot: Value?) {
-    let lease = begin(prepare, onEnd)
-    defer { slots.leave(lease) }
-    let result = try slots.withThreadScope(SwiftTaskBinding(lease), operation)
-    return (result, snapshot(lease))
+    let lease = unsafe begin(prepare, onEnd)
+    defer { unsafe slots.leave(lease) }
+    let result = try unsafe slots.withThreadScope(SwiftTaskBinding(lease), operation)
+    return unsafe (result, snapshot(lease))
   }
 
   /// Runs `body` with a view of the value that programs see now.
@@ -121,7 +121,7 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   ) throws(Failure) -> Result? {
     guard let lease = slots.local.get().lease else { return nil }
     defer { withExtendedLifetime(lease) {} }
-    return try body(StorageView(lease.address, copy: nil))
+    return unsafe try body(StorageView(lease.address, copy: nil))
   }
 
   // MARK: Parts of the above
@@ -133,35 +133,35 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   ) -> Unmanaged<SwiftTaskLease>? {
     let lease =
       if let onEnd {
-        slots.enter { onEnd(StorageView<Value>($0, copy: nil).load()) }
+        unsafe slots.enter { unsafe onEnd(StorageView<Value>($0, copy: nil).load()) }
       } else {
-        slots.enter(onEnd: nil)
+        unsafe slots.enter(onEnd: nil)
       }
-    if let lease {
-      prepare(StorageView(lease._withUnsafeGuaranteedRef { $0.address }, copy: nil))
+    if let lease = unsafe lease {
+      unsafe prepare(StorageView(lease._withUnsafeGuaranteedRef { unsafe $0.address }, copy: nil))
     } else {
       prepareNothing(prepare)
     }
-    return lease
+    return unsafe lease
   }
 
   /// `prepare` runs in any case: it may do more than to write fields.
   @usableFromInline
   func prepareNothing(_ prepare: (borrowing StorageView<Value>) -> Void) {
-    withUnsafeTemporaryAllocation(
+    unsafe withUnsafeTemporaryAllocation(
       byteCount: max(MemoryLayout<Value>.size, 1),
       alignment: max(MemoryLayout<Value>.alignment, 16)
     ) { bytes in
       guard let start = bytes.baseAddress else { return }
-      bytes.initializeMemory(as: UInt8.self, repeating: 0)
-      prepare(StorageView(start, copy: nil))
+      unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
+      unsafe prepare(StorageView(start, copy: nil))
     }
   }
 
   @inlinable
   func snapshot(_ lease: Unmanaged<SwiftTaskLease>?) -> Value? {
-    guard let lease else { return nil }
-    let address = lease._withUnsafeGuaranteedRef { $0.address }
-    return StorageView<Value>(address, copy: nil).load()
+    guard let lease = unsafe lease else { return nil }
+    let address = unsafe lease._withUnsafeGuaranteedRef { unsafe $0.address }
+    return unsafe StorageView<Value>(address, copy: nil).load()
   }
 }

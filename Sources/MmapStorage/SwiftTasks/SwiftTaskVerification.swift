@@ -18,7 +18,7 @@ struct SwiftTaskVerification: Sendable {
   private func verify() async -> Result<Void, BPFError> {
     do throws(BPFError) {
       try expect(0, "in a Swift task outside of any scope")
-      guard let first = slots.enter(onEnd: nil) else {
+      guard let first = unsafe slots.enter(onEnd: nil) else {
         throw BPFError(
           .outOfResources,
           attempt: attempt,
@@ -26,12 +26,12 @@ struct SwiftTaskVerification: Sendable {
           advice: "all \(slots.count) are in use, so there is none to try; declare more"
         )
       }
-      defer { slots.leave(first) }
+      defer { unsafe slots.leave(first) }
       // Without a second slot the inner scope has none, and the program must not see the outer.
-      let second = slots.enter(onEnd: nil)
-      defer { slots.leave(second) }
-      let outer = SwiftTaskBinding(first)
-      let inner = SwiftTaskBinding(second)
+      let second = unsafe slots.enter(onEnd: nil)
+      defer { unsafe slots.leave(second) }
+      let outer = unsafe SwiftTaskBinding(first)
+      let inner = unsafe SwiftTaskBinding(second)
       try await slots.local.withValue(outer) { () -> Result<Void, BPFError> in
         await steps(outer.tag, inner)
       }.get()

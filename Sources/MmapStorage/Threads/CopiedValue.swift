@@ -3,6 +3,7 @@ internal import Glibc
 internal import LibBPF
 
 /// One thread's copy of its value, for a backend that copies in and out. Only its thread uses it.
+@safe
 final class CopiedValue {
   /// What the views of the thread read and write.
   private let bytes: UnsafeMutableRawPointer
@@ -25,13 +26,13 @@ final class CopiedValue {
     self.registry = registry
     self.fields = fields
     size = backend.valueSize
-    bytes = .allocate(byteCount: size, alignment: 64)
-    loaded = .allocate(byteCount: size, alignment: 64)
+    unsafe bytes = .allocate(byteCount: size, alignment: 64)
+    unsafe loaded = .allocate(byteCount: size, alignment: 64)
   }
 
   deinit {
-    bytes.deallocate()
-    loaded.deallocate()
+    unsafe bytes.deallocate()
+    unsafe loaded.deallocate()
   }
 
   /// Enters a view. The outermost one loads the value; a value that does not exist reads as zero.
@@ -40,10 +41,10 @@ final class CopiedValue {
   func begin() throws(BPFError) -> UnsafeMutableRawPointer {
     if depth == 0 {
       try load()
-      bytes.copyMemory(from: loaded, byteCount: size)
+      unsafe bytes.copyMemory(from: loaded, byteCount: size)
     }
     depth += 1
-    return bytes
+    return unsafe bytes
   }
 
   /// Leaves a view. The outermost one writes back the fields that changed, and only those.
@@ -52,8 +53,8 @@ final class CopiedValue {
       depth -= 1
       guard depth == 0 else { return }
       collectChanges()
-      if !changes.isEmpty {
-        try backend.storeOwn(changes, of: UnsafeRawBufferPointer(start: bytes, count: size))
+      if unsafe !changes.isEmpty {
+        try unsafe backend.storeOwn(changes, of: UnsafeRawBufferPointer(start: bytes, count: size))
       }
     }
   }
@@ -65,43 +66,45 @@ final class CopiedValue {
 
   private func reloadInSlowPath() throws(BPFError) {
     collectChanges()
-    let mine = pieces(of: bytes), before = pieces(of: loaded)
+    let mine = unsafe pieces(of: bytes), before = unsafe pieces(of: loaded)
     do {
       try load()
     } catch {
       // What was loaded must not be written back as a change at the end of the view.
-      loaded.copyMemory(from: bytes, byteCount: size)
-      put(before, into: loaded)
+      unsafe loaded.copyMemory(from: bytes, byteCount: size)
+      unsafe put(before, into: loaded)
       throw error
     }
-    bytes.copyMemory(from: loaded, byteCount: size)
-    put(mine, into: bytes)
+    unsafe bytes.copyMemory(from: loaded, byteCount: size)
+    unsafe put(mine, into: bytes)
   }
 
   private func pieces(of value: UnsafeMutableRawPointer) -> [[UInt8]] {
-    changes.map { Array(UnsafeRawBufferPointer(start: value + $0.lowerBound, count: $0.count)) }
+    unsafe changes.map {
+      unsafe Array(UnsafeRawBufferPointer(start: value + $0.lowerBound, count: $0.count))
+    }
   }
 
   private func put(_ pieces: [[UInt8]], into value: UnsafeMutableRawPointer) {
-    for (range, piece) in zip(changes, pieces) {
-      UnsafeMutableRawBufferPointer(start: value + range.lowerBound, count: range.count)
+    for (range, piece) in unsafe zip(changes, pieces) {
+      unsafe UnsafeMutableRawBufferPointer(start: value + range.lowerBound, count: range.count)
         .copyBytes(from: piece)
     }
   }
 
   private func load() throws(BPFError) {
-    let buffer = UnsafeMutableRawBufferPointer(start: loaded, count: size)
-    if try !backend.loadOwn(into: buffer) {
-      buffer.initializeMemory(as: UInt8.self, repeating: 0)
+    let buffer = unsafe UnsafeMutableRawBufferPointer(start: loaded, count: size)
+    if try unsafe !backend.loadOwn(into: buffer) {
+      unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
     }
   }
 
   private func collectChanges() {
-    if !changes.isEmpty { changes.removeAll(keepingCapacity: true) }
-    guard memcmp(bytes, loaded, size) != 0 else { return }
+    if unsafe !changes.isEmpty { unsafe changes.removeAll(keepingCapacity: true) }
+    guard unsafe memcmp(bytes, loaded, size) != 0 else { return }
     for field in fields
-    where memcmp(bytes + field.lowerBound, loaded + field.lowerBound, field.count) != 0 {
-      changes.append(field)
+    where unsafe memcmp(bytes + field.lowerBound, loaded + field.lowerBound, field.count) != 0 {
+      unsafe changes.append(field)
     }
   }
 }

@@ -141,7 +141,7 @@ extension StorageBackend {
         advice: "the buffer has \(bytes.count) bytes and a value \(valueSize)"
       )
     }
-    return address
+    return unsafe address
   }
 
   /// - Throws: ``BPFError/Kind/invalidArgument`` if a range is not within both the bytes given and

@@ -12,8 +12,10 @@ extension ThreadID {
     defer { try? file.close() }
     var text: [UInt8] = []
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 512, alignment: 1)
-    defer { buffer.deallocate() }
-    while let count = try? file.read(into: buffer), count > 0 { text += buffer.prefix(count) }
+    defer { unsafe buffer.deallocate() }
+    while let count = try? unsafe file.read(into: buffer), count > 0 {
+      unsafe text += buffer.prefix(count)
+    }
     for line in String(decoding: text, as: UTF8.self).split(separator: "\n")
     where line.hasPrefix("Pid:") {
       let number = line.dropFirst("Pid:".count).drop { $0 == " " || $0 == "\t" }

@@ -3,6 +3,7 @@ internal import CLibBPFShim
 internal import Glibc
 
 /// What the library keeps about one thread, from its first touch of any storage to its end.
+@safe
 package final class ThreadRecord: Sendable {
   /// The thread's id.
   package let id: ThreadID
@@ -25,7 +26,7 @@ package final class ThreadRecord: Sendable {
   nonisolated(unsafe) var pendingDetaches = 0
 
   /// The tables that `slots` replaced. The thread may be reading one.
-  private nonisolated(unsafe) var retiredSlots: [UnsafeMutablePointer<mms_slot>] = []
+  private nonisolated(unsafe) var retiredSlots: [UnsafeMutablePointer<mms_slot>] = unsafe []
 
   /// The pages that the thread shares with the kernel; nil until there is the first.
   nonisolated(unsafe) var pages: UserPages?
@@ -38,22 +39,22 @@ package final class ThreadRecord: Sendable {
     registry: ThreadRegistry
   ) {
     self.id = id
-    self.slots = slots
-    self.block = block
+    unsafe self.slots = slots
+    unsafe self.block = block
     self.registry = registry
   }
 
   deinit {
-    free(slots)
-    for table in retiredSlots { free(table) }
+    unsafe free(slots)
+    unsafe retiredSlots.forEach { unsafe free($0) }
   }
 
   /// Replaces the table. If the thread still exists, it uses the new one from here on.
   func replaceSlots(with table: UnsafeMutablePointer<mms_slot>) {
-    retiredSlots.append(slots)
-    slots = table
+    unsafe retiredSlots.append(slots)
+    unsafe slots = table
     // A thread that ended with the exit system call ran no destructors, and its thread-local
     // storage may be unmapped or another thread's by now.
-    if mms_thread_exists(id.rawValue) { mms_thread_publish_slots(block, table) }
+    if mms_thread_exists(id.rawValue) { unsafe mms_thread_publish_slots(block, table) }
   }
 }

@@ -69,10 +69,10 @@ package final class ThreadRegistry: Sendable {
   ///
   /// - Throws: ``BPFError/Kind/wrongState`` in such a handler, and what `body` throws.
   func withSlowPath<R: ~Copyable>(_ body: () throws(BPFError) -> R) throws(BPFError) -> R {
-    let thread = mms_thread_at(threadOffset)
+    let thread = unsafe mms_thread_at(threadOffset)
     var cancelState: Int32 = 0
-    guard mms_slow_path_enter(thread, &cancelState) else { throw reentered }
-    defer { mms_slow_path_leave(thread, cancelState) }
+    guard unsafe mms_slow_path_enter(thread, &cancelState) else { throw reentered }
+    defer { unsafe mms_slow_path_leave(thread, cancelState) }
     return try body()
   }
 
@@ -91,11 +91,11 @@ package final class ThreadRegistry: Sendable {
       throw outOfMemory(attempt, on: object())
     }
     return try lock.withLock { () throws(BPFError) in
-      if let index = state.freeIndices.popLast() {
-        state.storages[index] = Storage(access: access)
+      if let index = unsafe state.freeIndices.popLast() {
+        unsafe state.storages[index] = Storage(access: access)
         return index
       }
-      let index = state.storages.count
+      let index = unsafe state.storages.count
       guard index < MMS_SLOT_COUNT else {
         throw BPFError(
           .outOfResources,
@@ -104,10 +104,10 @@ package final class ThreadRegistry: Sendable {
           advice: "the process has \(MMS_SLOT_COUNT) storages already, and cannot have more"
         )
       }
-      if index >= state.capacity {
+      if unsafe index >= state.capacity {
         guard grow() else { throw outOfMemory(attempt, on: object()) }
       }
-      state.storages.append(Storage(access: access))
+      unsafe state.storages.append(Storage(access: access))
       return index
     }
   }
@@ -115,45 +115,45 @@ package final class ThreadRegistry: Sendable {
   /// Ends a storage: ends the attachments of all threads, and frees the index.
   func removeStorage(at index: Int) {
     let (access, attached): (ValueAccess?, [(ThreadRecord, UnsafeMutableRawPointer)]) =
-      lock.withLock {
-        guard let storage = state.storages[index] else { return (nil, []) }
-        var attached: [(ThreadRecord, UnsafeMutableRawPointer)] = []
-        for record in state.records.values {
-          guard let attachment = takeAttachment(of: record, at: index) else { continue }
-          record.pendingDetaches += 1
-          attached.append((record, attachment))
+      unsafe lock.withLock {
+        guard let storage = unsafe state.storages[index] else { return unsafe (nil, []) }
+        var attached: [(ThreadRecord, UnsafeMutableRawPointer)] = unsafe []
+        for record in unsafe state.records.values {
+          guard let attachment = unsafe takeAttachment(of: record, at: index) else { continue }
+          unsafe record.pendingDetaches += 1
+          unsafe attached.append((record, attachment))
         }
-        state.storages[index] = nil
+        unsafe state.storages[index] = nil
         // No thread has anything in this slot any more.
-        state.freeIndices.append(index)
-        return (storage.access, attached)
+        unsafe state.freeIndices.append(index)
+        return unsafe (storage.access, attached)
       }
-    for (record, attachment) in attached {
-      access?.detach(attachment, of: record, because: .storageEnds)
+    unsafe attached.forEach { record, attachment in
+      unsafe access?.detach(attachment, of: record, because: .storageEnds)
       lock.withLock {
-        record.pendingDetaches -= 1
-        if record.pendingDetaches == 0 { isDetached.wakeAll() }
+        unsafe record.pendingDetaches -= 1
+        if unsafe record.pendingDetaches == 0 { isDetached.wakeAll() }
       }
     }
   }
 
   /// Doubles the tables of all threads; false if there is no memory. Only with the lock held.
   private func grow() -> Bool {
-    let capacity = min(2 * state.capacity, Int(MMS_SLOT_COUNT))
-    var tables: [UnsafeMutablePointer<mms_slot>] = []
-    tables.reserveCapacity(state.records.count)
-    for _ in 0..<state.records.count {
-      guard let table = mms_slots_create(capacity) else {
-        for table in tables { free(table) }
+    let capacity = unsafe min(2 * state.capacity, Int(MMS_SLOT_COUNT))
+    var tables: [UnsafeMutablePointer<mms_slot>] = unsafe []
+    unsafe tables.reserveCapacity(state.records.count)
+    for _ in unsafe 0..<state.records.count {
+      guard let table = unsafe mms_slots_create(capacity) else {
+        unsafe tables.forEach { unsafe free($0) }
         return false
       }
-      tables.append(table)
+      unsafe tables.append(table)
     }
-    for (record, table) in zip(state.records.values, tables) {
-      mms_slots_copy(table, record.slots, state.capacity)
-      record.replaceSlots(with: table)
+    unsafe zip(state.records.values, tables).forEach { record, table in
+      unsafe mms_slots_copy(table, record.slots, state.capacity)
+      unsafe record.replaceSlots(with: table)
     }
-    state.capacity = capacity
+    unsafe state.capacity = capacity
     return true
   }
 
@@ -161,8 +161,8 @@ package final class ThreadRegistry: Sendable {
 
   /// The calling thread's record, if it has one.
   var currentRecord: ThreadRecord? {
-    mms_thread_at(threadOffset).pointee.record.map {
-      Unmanaged<ThreadRecord>.fromOpaque($0).takeUnretainedValue()
+    unsafe mms_thread_at(threadOffset).pointee.record.map {
+      unsafe Unmanaged<ThreadRecord>.fromOpaque($0).takeUnretainedValue()
     }
   }
 
@@ -172,9 +172,9 @@ package final class ThreadRegistry: Sendable {
   ///   thread is in its last round of destructors.
   package func currentOrNewRecord() throws(BPFError) -> ThreadRecord {
     if let currentRecord { return currentRecord }
-    let block = mms_thread_at(threadOffset)
+    let block = unsafe mms_thread_at(threadOffset)
     let attempt = "attach the thread"
-    guard block.pointee.destructor_rounds < UInt32(PTHREAD_DESTRUCTOR_ITERATIONS) else {
+    guard unsafe block.pointee.destructor_rounds < UInt32(PTHREAD_DESTRUCTOR_ITERATIONS) else {
       throw BPFError(
         .wrongState,
         attempt: attempt,
@@ -187,12 +187,12 @@ package final class ThreadRegistry: Sendable {
     // system call.
     if let old = record(of: id) { threadEnds(old) }
     return try lock.withLock { () throws(BPFError) in
-      guard let slots = mms_slots_create(state.capacity) else {
+      guard let slots = unsafe mms_slots_create(state.capacity) else {
         throw outOfMemory(attempt, on: "thread \(id)")
       }
-      let record = ThreadRecord(id: id, slots: slots, block: block, registry: self)
-      let pointer = Unmanaged.passUnretained(record).toOpaque()
-      let result = notifyThreadEnd(with: pointer)
+      let record = unsafe ThreadRecord(id: id, slots: slots, block: block, registry: self)
+      let pointer = unsafe Unmanaged.passUnretained(record).toOpaque()
+      let result = unsafe notifyThreadEnd(with: pointer)
       guard result == 0 else {
         throw BPFError(
           .outOfResources,
@@ -202,84 +202,84 @@ package final class ThreadRegistry: Sendable {
           advice: "the process has used up its pthread keys (PTHREAD_KEYS_MAX) or its memory"
         )
       }
-      _ = Unmanaged.passRetained(record)
-      state.records[id] = record
-      mms_thread_publish_slots(block, slots)
-      block.pointee.record = pointer
+      _ = unsafe Unmanaged.passRetained(record)
+      unsafe state.records[id] = record
+      unsafe mms_thread_publish_slots(block, slots)
+      unsafe block.pointee.record = pointer
       return record
     }
   }
 
   /// The record of a thread that has one.
   func record(of thread: ThreadID) -> ThreadRecord? {
-    lock.withLock { state.records[thread] }
+    lock.withLock { unsafe state.records[thread] }
   }
 
   /// Has ``threadEnds(_:)`` called when the calling thread ends. Returns 0 or an error number. Only
   /// with the lock held.
   private func notifyThreadEnd(with record: UnsafeMutableRawPointer) -> Int32 {
-    if state.threadEndKey == nil {
+    if unsafe state.threadEndKey == nil {
       var key = pthread_key_t()
-      let result = pthread_key_create(&key) { pointer in
-        guard let pointer else { return }
-        let record = Unmanaged<ThreadRecord>.fromOpaque(pointer).takeRetainedValue()
+      let result = unsafe pthread_key_create(&key) { pointer in
+        guard let pointer = unsafe pointer else { return }
+        let record = unsafe Unmanaged<ThreadRecord>.fromOpaque(pointer).takeRetainedValue()
         record.registry.currentThreadEnds(record)
       }
       guard result == 0 else { return result }
-      state.threadEndKey = key
+      unsafe state.threadEndKey = key
     }
-    return state.threadEndKey.map { pthread_setspecific($0, record) } ?? EAGAIN
+    return unsafe state.threadEndKey.map { unsafe pthread_setspecific($0, record) } ?? EAGAIN
   }
 
   /// Runs as a destructor of the thread's own data.
   private func currentThreadEnds(_ record: ThreadRecord) {
-    let block = mms_thread_at(threadOffset)
-    block.pointee.destructor_rounds += 1
+    let block = unsafe mms_thread_at(threadOffset)
+    unsafe block.pointee.destructor_rounds += 1
     // First, so that a later destructor of the program's own that touches a storage attaches anew.
-    forget(block)
+    unsafe forget(block)
     var cancelState: Int32 = 0
-    let isEntered = mms_slow_path_enter(block, &cancelState)
+    let isEntered = unsafe mms_slow_path_enter(block, &cancelState)
     threadEnds(record)
-    if isEntered { mms_slow_path_leave(block, cancelState) }
+    if isEntered { unsafe mms_slow_path_leave(block, cancelState) }
   }
 
   /// Ends all attachments of a thread. Runs on that thread, or on one that has its id.
   private func threadEnds(_ record: ThreadRecord) {
-    let attached: [(ValueAccess, UnsafeMutableRawPointer)] = lock.withLock {
-      state.storages.indices.compactMap { index in
-        guard let storage = state.storages[index],
-          let attachment = takeAttachment(of: record, at: index)
+    let attached: [(ValueAccess, UnsafeMutableRawPointer)] = unsafe lock.withLock {
+      unsafe state.storages.indices.compactMap { index in
+        guard let storage = unsafe state.storages[index],
+          let attachment = unsafe takeAttachment(of: record, at: index)
         else { return nil }
-        return (storage.access, attachment)
+        return unsafe (storage.access, attachment)
       }
     }
-    for (access, attachment) in attached {
-      access.detach(attachment, of: record, because: .threadEnds)
+    unsafe attached.forEach { access, attachment in
+      unsafe access.detach(attachment, of: record, because: .threadEnds)
     }
     _ = record.pidfd.closeIfIdle()
     lock.withLock {
       // The thread's id must stay its own until others have detached it.
-      while record.pendingDetaches > 0 { lock.wait(for: isDetached) }
-      if state.records[record.id] === record { state.records[record.id] = nil }
+      while unsafe record.pendingDetaches > 0 { lock.wait(for: isDetached) }
+      if unsafe state.records[record.id] === record { unsafe state.records[record.id] = nil }
     }
   }
 
   /// Makes the calling thread unattached without ending anything.
   private func forget(_ block: UnsafeMutablePointer<mms_thread>) {
-    mms_thread_publish_slots(block, mms_empty_slots())
-    block.pointee.record = nil
-    if let key = state.threadEndKey { pthread_setspecific(key, nil) }
+    unsafe mms_thread_publish_slots(block, mms_empty_slots())
+    unsafe block.pointee.record = nil
+    if let key = unsafe state.threadEndKey { pthread_setspecific(key, nil) }
   }
 
   // MARK: Attachments
 
   /// Clears a slot, and returns what was attached through it. Only with the lock held.
   private func takeAttachment(of record: ThreadRecord, at index: Int) -> UnsafeMutableRawPointer? {
-    let slot = record.slots + index
-    guard let attachment = mms_slot_attachment(slot) else { return nil }
-    mms_slot_set_direct(slot, nil)
-    mms_slot_set_attachment(slot, nil)
-    return attachment
+    let slot = unsafe record.slots + index
+    guard let attachment = unsafe mms_slot_attachment(slot) else { return nil }
+    unsafe mms_slot_set_direct(slot, nil)
+    unsafe mms_slot_set_attachment(slot, nil)
+    return unsafe attachment
   }
 
   /// The calling thread's address of its value, which it attaches at its first touch, or again after
@@ -292,41 +292,41 @@ package final class ThreadRegistry: Sendable {
   ) throws(BPFError) -> UnsafeMutableRawPointer {
     let record = try currentOrNewRecord()
     let (existing, removals): (Attachment?, Int) = lock.withLock {
-      let slot = record.slots + index
-      let existing = Attachment(word: mms_slot_attachment(slot))
+      let slot = unsafe record.slots + index
+      let existing = unsafe Attachment(word: mms_slot_attachment(slot))
       if let existing, existing.isStale {
-        mms_slot_set_attachment(slot, existing.address)
+        unsafe mms_slot_set_attachment(slot, existing.address)
       }
-      return (existing, state.storages[index]?.removals ?? 0)
+      return unsafe (existing, state.storages[index]?.removals ?? 0)
     }
     let address: UnsafeMutableRawPointer
     if let existing {
-      address = existing.address
+      unsafe address = existing.address
       if existing.isStale {
         do throws(BPFError) {
-          try backend.renew(address, of: record)
+          try unsafe backend.renew(address, of: record)
         } catch {
-          lock.withLock { mms_slot_set_attachment(record.slots + index, existing.word) }
+          lock.withLock { unsafe mms_slot_set_attachment(record.slots + index, existing.word) }
           throw error
         }
       }
     } else {
       try backend.observer?.willAttach()
       do throws(BPFError) {
-        address = try backend.attach(record)
+        unsafe address = try unsafe backend.attach(record)
       } catch {
         backend.observer?.didDetach(record.id, because: .storageEnds)
         throw error
       }
     }
     lock.withLock {
-      let slot = record.slots + index
+      let slot = unsafe record.slots + index
       // A removal meanwhile may have been of what was attached just now.
-      let isStale = state.storages[index]?.removals != removals
-      mms_slot_set_attachment(slot, Attachment(address: address, isStale: isStale).word)
-      mms_slot_set_direct(slot, isStale ? nil : address)
+      let isStale = unsafe state.storages[index]?.removals != removals
+      unsafe mms_slot_set_attachment(slot, Attachment(address: address, isStale: isStale).word)
+      unsafe mms_slot_set_direct(slot, isStale ? nil : address)
     }
-    return address
+    return unsafe address
   }
 
   /// The calling thread's copy of its value, which it allocates at its first touch.
@@ -338,27 +338,29 @@ package final class ThreadRegistry: Sendable {
     fields: [Range<Int>]
   ) throws(BPFError) -> Unmanaged<CopiedValue> {
     // Only the thread itself fills the slot, and the storage's end would clear it.
-    let slots = mms_thread_slots(mms_thread_at(threadOffset))
-    if let existing = mms_slot_attachment(slots + index) { return .fromOpaque(existing) }
+    let slots = unsafe mms_thread_slots(mms_thread_at(threadOffset))
+    if let existing = unsafe mms_slot_attachment(slots + index) {
+      return unsafe .fromOpaque(existing)
+    }
     let record = try currentOrNewRecord()
     try backend.observer?.willAttach()
-    let value = Unmanaged.passRetained(
+    let value = unsafe Unmanaged.passRetained(
       CopiedValue(backend: backend, registry: self, fields: fields)
     )
-    lock.withLock { mms_slot_set_attachment(record.slots + index, value.toOpaque()) }
-    return value
+    lock.withLock { unsafe mms_slot_set_attachment(record.slots + index, value.toOpaque()) }
+    return unsafe value
   }
 
   /// Has a thread attach again at its next touch, because its value was removed; all threads, if
   /// nil, where it is not known which: attaching again changes nothing where nothing was removed.
   func invalidate(at index: Int, of thread: ThreadID?) {
     lock.withLock {
-      guard case .direct = state.storages[index]?.access else { return }
-      state.storages[index]?.removals += 1
+      guard case .direct = unsafe state.storages[index]?.access else { return }
+      unsafe state.storages[index]?.removals += 1
       if let thread {
-        if let record = state.records[thread] { invalidate(at: index, of: record) }
+        if let record = unsafe state.records[thread] { invalidate(at: index, of: record) }
       } else {
-        for record in state.records.values { invalidate(at: index, of: record) }
+        for record in unsafe state.records.values { invalidate(at: index, of: record) }
       }
     }
   }
@@ -366,17 +368,22 @@ package final class ThreadRegistry: Sendable {
   /// Has all threads attach again to the storages whose backend has this observer.
   package func invalidateStorages(observedBy observer: any AttachmentObserver) {
     let indices = lock.withLock {
-      state.storages.indices.filter { state.storages[$0]?.access.observer === observer }
+      unsafe state.storages.indices.filter {
+        unsafe state.storages[$0]?.access.observer === observer
+      }
     }
     for index in indices { invalidate(at: index, of: nil) }
   }
 
   /// Only with the lock held, and for a direct backend.
   private func invalidate(at index: Int, of record: ThreadRecord) {
-    let slot = record.slots + index
-    guard let attachment = Attachment(word: mms_slot_attachment(slot)) else { return }
-    mms_slot_set_direct(slot, nil)
-    mms_slot_set_attachment(slot, Attachment(address: attachment.address, isStale: true).word)
+    let slot = unsafe record.slots + index
+    guard let attachment = unsafe Attachment(word: mms_slot_attachment(slot)) else { return }
+    unsafe mms_slot_set_direct(slot, nil)
+    unsafe mms_slot_set_attachment(
+      slot,
+      Attachment(address: attachment.address, isStale: true).word
+    )
   }
 
   // MARK: User pages
@@ -384,23 +391,23 @@ package final class ThreadRegistry: Sendable {
   /// The pages that a thread shares with the kernel, which are created if there are none.
   func pages(of record: ThreadRecord) -> UserPages {
     lock.withLock {
-      if let pages = record.pages { return pages }
+      if let pages = unsafe record.pages { return pages }
       let pages = UserPages()
-      record.pages = pages
+      unsafe record.pages = pages
       return pages
     }
   }
 
   /// The pages that a thread of this process shares with the kernel, if it has any.
   func existingPages(of thread: ThreadID) -> UserPages? {
-    lock.withLock { state.records[thread]?.pages }
+    lock.withLock { unsafe state.records[thread]?.pages }
   }
 
   // MARK: Descriptors
 
   /// Closes the cached pidfd of a thread that is not using it; returns whether there was one.
   func closeOneIdlePidfd() -> Bool {
-    lock.withLock { state.records.values.contains { $0.pidfd.closeIfIdle() } }
+    lock.withLock { unsafe state.records.values.contains { $0.pidfd.closeIfIdle() } }
   }
 
   private func outOfMemory(_ attempt: String, on object: String) -> BPFError {
@@ -417,8 +424,8 @@ extension ThreadRegistry: ForkParticipant {
   /// given back: pages may not be mapped here, and the forking thread may be using a view. The
   /// threads, which do not end here, keep their records.
   package func resumeInChild() {
-    forgetParent(&state)
-    forget(mms_thread_at(threadOffset))
+    unsafe forgetParent(&state)
+    unsafe forget(mms_thread_at(threadOffset))
     isDetached.reset()
     lock.unlock()
   }
@@ -437,22 +444,23 @@ extension ThreadRegistry: ForkParticipant {
 
 /// What a slot says about an attachment to a direct backend: the value's address, whose lowest bit
 /// is set if the value was removed and the thread has to attach again.
+@safe
 private struct Attachment {
   var address: UnsafeMutableRawPointer
   var isStale: Bool
 
   init(address: UnsafeMutableRawPointer, isStale: Bool) {
-    self.address = address
+    unsafe self.address = address
     self.isStale = isStale
   }
 
   init?(word: UnsafeMutableRawPointer?) {
-    guard let word else { return nil }
+    guard let word = unsafe word else { return nil }
     isStale = UInt(bitPattern: word) & 1 != 0
-    address = isStale ? word - 1 : word
+    unsafe address = isStale ? word - 1 : word
   }
 
-  var word: UnsafeMutableRawPointer { isStale ? address + 1 : address }
+  var word: UnsafeMutableRawPointer { unsafe isStale ? address + 1 : address }
 }
 
 extension ValueAccess {
@@ -471,11 +479,11 @@ extension ValueAccess {
   ) {
     switch self {
     case .direct(let backend):
-      guard let attachment = Attachment(word: word) else { return }
-      backend.detach(attachment.address, of: record, because: reason)
+      guard let attachment = unsafe Attachment(word: word) else { return }
+      unsafe backend.detach(attachment.address, of: record, because: reason)
       backend.observer?.didDetach(record.id, because: reason)
     case .copying(let backend):
-      Unmanaged<CopiedValue>.fromOpaque(word).release()
+      unsafe Unmanaged<CopiedValue>.fromOpaque(word).release()
       backend.observer?.didDetach(record.id, because: reason)
     }
   }

@@ -8,6 +8,7 @@ internal import SystemPackage
 /// The kernel pins the page when it is registered, for writing and for long. `fork` copies pinned pages
 /// instead of sharing them (Linux 5.12), so the parent keeps the page that the kernel knows, and the
 /// child gets a copy that nothing refers to but views in use at the `fork`.
+@safe
 struct UserPage: @unchecked Sendable {
   /// Bytes of a page on this machine.
   static let size = mms_page_size()
@@ -18,8 +19,8 @@ struct UserPage: @unchecked Sendable {
   ///   mappings as it may.
   init(for object: @autoclosure () -> String) throws(BPFError) {
     var address: UnsafeMutableRawPointer?
-    let code = mms_map_user_page(&address)
-    guard code == 0, let address else {
+    let code = unsafe mms_map_user_page(&address)
+    guard code == 0, let address = unsafe address else {
       throw BPFError(
         code: code,
         attempt: "allocate a page for the calling thread's value",
@@ -28,11 +29,11 @@ struct UserPage: @unchecked Sendable {
           + "(vm.max_map_count)"
       )
     }
-    self.address = address
+    unsafe self.address = address
   }
 
-  var bytes: UnsafeMutableRawBufferPointer { .init(start: address, count: Self.size) }
+  var bytes: UnsafeMutableRawBufferPointer { unsafe .init(start: address, count: Self.size) }
 
   /// Gives the memory back. The kernel must not know the page any more.
-  func unmap() { mms_unmap(address, Self.size) }
+  func unmap() { unsafe mms_unmap(address, Self.size) }
 }
