@@ -39,8 +39,15 @@ public func bindings(for object: BPFObject, options: BindingOptions) throws -> S
     isPublic: options.isPublic
   )
   for map in facts.maps {
-    for type in map.types { try types.name(type, member: map.name, in: "") }
+    for type in map.types {
+      try types.checkSize(of: type, of: "an element of map", map.name)
+      try types.name(type, member: map.name, in: "")
+    }
   }
-  for variable in facts.variables { try types.name(variable.type, member: variable.name, in: "") }
+  for variable in facts.variables {
+    try types.checkSize(of: variable.type, of: "global variable", variable.name)
+    try types.name(variable.type, member: variable.name, in: "")
+  }
+  try types.nameTypedefs()
   return try ObjectWriter(facts: facts, types: types, options: options).text()
 }

@@ -133,42 +133,52 @@ struct ObjectWriter {
   private func swiftName(_ cName: String) -> String { SwiftNames.member(cName) ?? cName }
 
   private func maps() throws -> [String] {
+    let error = library("BPFError")
     var lines = [
-      "  /// The maps.", "  \(access)struct Maps: \(types.library("Sendable")) {",
+      "  /// The maps.",
+      "  ///",
+      "  /// A property throws `BPFError` of kind `wrongState` if its map was not created, because of",
+      "  /// `setAutocreate(false, map:)`.",
+      "  \(access)struct Maps: \(types.library("Sendable")) {",
     ]
     var initializers: [String] = []
-    for map in facts.maps {
+    func add(_ map: ObjectFacts.Map, _ type: String, _ value: String) {
       let name = swiftName(map.name)
-      let find = "object.map(\"\(map.name)\")"
+      let stored = "_" + name.filter { $0 != "`" }
+      lines.append("    private let \(stored): \(library("GeneratedMap"))<\(type)>")
       lines.append("    /// The map `\(map.name)`.")
+      lines.append("    \(access)var \(name): \(type) {")
+      lines.append("      get throws(\(error)) { try \(stored).get() }")
+      lines.append("    }")
+      initializers.append(
+        "      \(stored) = try \(library("GeneratedMap"))(\"\(map.name)\", of: object) { "
+          + "(map) throws(\(error)) in \(value) }"
+      )
+    }
+    for map in facts.maps {
       switch map.use {
       case .taskStorage(let value):
         let type = "\(library("TaskLocalStorage"))<\(try types.typeName(value))>"
-        lines.append("    \(access)let \(name): \(type)")
-        initializers.append("      self.\(name) = try \(type)(map: \(find))")
+        add(map, type, "try \(type)(map: map)")
       case .swiftTasks(let value):
-        let type =
-          "\(library("SwiftTaskStorageDeclaration"))<\(try types.typeName(value))>"
+        // Opened when it is used.
+        let name = swiftName(map.name)
+        let type = "\(library("SwiftTaskStorageDeclaration"))<\(try types.typeName(value))>"
+        lines.append("    /// The storage of Swift tasks `\(map.name)`.")
         lines.append("    \(access)let \(name): \(type)")
         initializers.append("      self.\(name) = \(type)(object, \"\(map.name)\")")
       case .elements(let generic, let arguments):
         let names = try arguments.map { try types.typeName($0) }.joined(separator: ", ")
         let type = "\(library(generic))<\(names)>"
-        lines.append("    \(access)let \(name): \(type)")
-        initializers.append("      self.\(name) = try \(type)(\(find))")
+        add(map, type, "try \(type)(map)")
       case .rawRingBuffer:
         let type = library("BPFRingBuffer")
-        lines.append("    \(access)let \(name): \(type)")
-        initializers.append("      self.\(name) = try \(type)(\(find))")
+        add(map, type, "try \(type)(map)")
       case .other:
-        lines.append("    \(access)let \(name): \(library("BPFMap"))")
-        initializers.append("      self.\(name) = try \(find)")
+        add(map, library("BPFMap"), "map")
       }
     }
-    lines += [
-      "",
-      "    fileprivate init(_ object: \(library("BPFObject"))) throws(\(library("BPFError"))) {",
-    ]
+    lines += ["", "    fileprivate init(_ object: \(library("BPFObject"))) throws(\(error)) {"]
     lines += initializers + ["    }", "  }", ""]
     return lines
   }

@@ -86,6 +86,20 @@ public enum SwiftNames {
     "typealias", "var", "where", "while",
   ]
 
+  /// Whether a typedef is only another spelling of a number's name, as in the headers of C and Linux.
+  static func isNumber(_ name: String) -> Bool {
+    name.hasPrefix("__") || numbers.contains(name)
+  }
+
+  private static let numbers: Set<String> = [
+    "bool", "char16_t", "char32_t", "int16_t", "int32_t", "int64_t", "int8_t", "intmax_t",
+    "intptr_t",
+    "ptrdiff_t", "s16", "s32", "s64", "s8", "size_t", "ssize_t", "u16", "u32", "u64", "u8",
+    "uint16_t",
+    "uint32_t", "uint64_t", "uint8_t", "uintmax_t", "uintptr_t", "u_int16_t", "u_int32_t",
+    "u_int64_t", "u_int8_t",
+  ]
+
   /// Names that a nested type cannot have, or that the generated code uses for types of its own.
   private static let reservedTypes: Set<String> = [
     "Any", "Globals", "InitialGlobals", "LibBPF", "Maps", "MmapStorage", "Opened", "Places",

@@ -7,6 +7,8 @@ final class TypeWriter {
   let access: String
   /// The largest value that is passed by value, in bytes.
   static let largestValue = 64 << 10
+  private static let tooLarge =
+    "which is too large for a value on the stack (at most \(largestValue))"
 
   private var names: [UInt32: String] = [:]
   /// The C names, by the Swift name with that of the enclosing type.
@@ -17,6 +19,8 @@ final class TypeWriter {
   /// The last parts of all names of types.
   private(set) var declaredNames: Set<String> = []
   private let objectName: String
+  /// The type aliases, with the C names.
+  private var aliases: [(name: String, cName: String, type: CType)] = []
 
   init(table: TypeTable, objectName: String, isPublic: Bool) {
     self.table = table
@@ -27,6 +31,25 @@ final class TypeWriter {
   /// A type of the standard library or of MmapStorage, qualified if the object has one of this name.
   func library(_ name: String, module: String = "Swift") -> String {
     declaredNames.contains(name) ? "\(module).\(name)" : name
+  }
+
+  /// Checks the size of the type of a map's elements, or of a global variable.
+  ///
+  /// - Parameters:
+  ///   - type: The type.
+  ///   - owner: Such as "global variable".
+  ///   - cName: The map or variable.
+  /// - Throws: ``BindingError`` if values are too large for the stack.
+  func checkSize(of type: CType, of owner: String, _ cName: String) throws {
+    // A structure is at fault itself.
+    if case .composite = type { return }
+    let size = try table.size(of: type)
+    guard size > Self.largestValue else { return }
+    throw BindingError(
+      "\(owner) '\(cName)' has \(size) bytes, \(Self.tooLarge); make it smaller, or begin its name "
+        + "with '__', which leaves it out of Swift",
+      near: cName
+    )
   }
 
   // MARK: Names
@@ -101,6 +124,45 @@ final class TypeWriter {
     declaredNames.insert(name)
     nested[isAnonymous ? outer : "", default: []].append(id)
     return path
+  }
+
+  /// Gives names to the typedefs, after all types have theirs.
+  ///
+  /// A typedef has a type alias, unless it is only another spelling of a number's name, or the Swift
+  /// type has this name already.
+  ///
+  /// - Throws: ``BindingError`` for a name that another type has.
+  func nameTypedefs() throws {
+    for (cName, type) in table.typedefs where !SwiftNames.isNumber(cName) {
+      guard var name = SwiftNames.type(cName) else { continue }
+      if name == objectName { name += "Value" }
+      switch type {
+      case .composite(let id) where names[id] == name, .enumeration(let id) where names[id] == name:
+        continue
+      case .kernelOwned:
+        continue
+      default:
+        break
+      }
+      if aliases.contains(where: { $0.name == name && $0.type == type }) { continue }
+      let origin = "typedef \(cName)"
+      if let other = origins.updateValue(origin, forKey: name) {
+        throw BindingError(
+          "\(origin) and \(other) would both be '\(name)' in Swift; rename one of them",
+          near: cName
+        )
+      }
+      declaredNames.insert(name)
+      aliases.append((name, cName, type))
+    }
+  }
+
+  private func aliasDeclarations() throws -> [String] {
+    try aliases.compactMap { name, cName, type in
+      let target = try swiftType(type)
+      guard !target.isHidden, target.size > 0 else { return nil }
+      return "  /// C's type `\(cName)`.\n  \(access)typealias \(name) = \(target.text)\n"
+    }
   }
 
   // MARK: Types
@@ -285,7 +347,8 @@ final class TypeWriter {
 
   /// The declarations of all types that were named.
   func declarations() throws -> String {
-    try declarations(in: "", indent: "  ")
+    try ([try declarations(in: "", indent: "  ")] + aliasDeclarations())
+      .filter { !$0.isEmpty }.joined(separator: "\n")
   }
 
   private func declarations(in outer: String, indent: String) throws -> String {
@@ -369,8 +432,8 @@ final class TypeWriter {
     let path = names[id] ?? ""
     guard composite.size <= Self.largestValue else {
       throw BindingError(
-        "'\(composite.name)' has \(composite.size) bytes, which is too large for a value on the "
-          + "stack; a value has at most \(Self.largestValue) bytes",
+        "'\(composite.name)' has \(composite.size) bytes, \(Self.tooLarge); make it smaller, or begin "
+          + "the names of its maps and global variables with '__', which leaves them out of Swift",
         near: composite.name
       )
     }

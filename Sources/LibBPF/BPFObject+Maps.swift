@@ -89,6 +89,17 @@ extension BPFObject {
     }
   }
 
+  /// Whether ``load()`` creates the map, or created it (`bpf_map__autocreate`).
+  ///
+  /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after ``close()``.
+  public func autocreate(map name: String) throws(BPFError) -> Bool {
+    let attempt = "read autocreate of map '\(name)'"
+    return try withState { (state) throws(BPFError) in
+      let pointer = try state.existing(for: attempt, on: describedName)
+      return bpf_map__autocreate(try findMap(name, in: pointer, attempt: attempt))
+    }
+  }
+
   /// Has ``load()`` use an existing map instead of creating one (`bpf_map__reuse_fd`).
   ///
   /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after loading.

@@ -78,8 +78,12 @@ private func location(of error: BindingError, _ job: Job) throws(Failure) -> Str
     }
   }
   func isDefinition(_ line: Substring) -> Bool { line.contains("{") || line.contains("}") }
-  // The definition of a type, and then any use of the name.
-  for wantsDefinition in error.enclosing.isEmpty ? [true, false] : [false] {
+  // The definition of a type, then a declaration, and then any use of the name.
+  let isMember = !error.enclosing.isEmpty
+  let filters: [(Substring) -> Bool] =
+    isMember
+    ? [{ _ in true }] : [isDefinition, { declares(error.cName, $0) }, { _ in true }]
+  for isWanted in filters {
     for (file, lines) in texts where !error.cName.isEmpty {
       var start = 0
       if !error.enclosing.isEmpty {
@@ -90,7 +94,7 @@ private func location(of error: BindingError, _ job: Job) throws(Failure) -> Str
         else { continue }
         start = line
       }
-      for index in start..<lines.count where !wantsDefinition || isDefinition(lines[index]) {
+      for index in start..<lines.count where isWanted(lines[index]) {
         if let column = column(of: error.cName, in: lines[index]) {
           return "\(file):\(index + 1):\(column)"
         }
@@ -98,6 +102,19 @@ private func location(of error: BindingError, _ job: Job) throws(Failure) -> Str
     }
   }
   return "\(job.source):1:1"
+}
+
+/// Whether a line outside of comments has the word where a declaration would have it.
+private func declares(_ word: String, _ line: Substring) -> Bool {
+  guard let column = column(of: word, in: line) else { return false }
+  let start = line.utf8.index(line.startIndex, offsetBy: column - 1)
+  let before = line[..<start].drop { $0.isWhitespace }
+  let after = line[line.utf8.index(start, offsetBy: word.utf8.count)...].drop { $0.isWhitespace }
+  guard !before.isEmpty, !before.hasPrefix("*"), !before.contains("//"), !before.contains("/*")
+  else {
+    return false
+  }
+  return after.first.map { "[;=,)".contains($0) } == true || after.hasPrefix("SEC")
 }
 
 /// The column of a whole word in a line, from 1.

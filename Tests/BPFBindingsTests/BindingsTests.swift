@@ -101,6 +101,8 @@ struct BindingsTests {
     ("struct s { int a_b; int aB; } s;", "a_b", "aB"),
     ("struct a_b { int x; } one; struct aB { int x; } two;", "a_b", "aB"),
     ("int a_b, aB;", "a_b", "aB"),
+    ("typedef int a_b; struct aB { a_b x; } one;", "a_b", "aB"),
+    ("typedef int a_b; typedef long aB; a_b one; aB two;", "a_b", "aB"),
     ("enum e { e_a_b, e_aB } e;", "e_a_b", "e_aB"),
   ])
   func collisionsNameBoth(source: String, first: String, second: String) throws {
@@ -113,8 +115,41 @@ struct BindingsTests {
     #expect(try error("struct s { int _; } s;").cName == "_")
   }
 
-  @Test func valuesThatAreTooLarge() throws {
-    let error = try error("struct large { char bytes[100000]; } large;")
-    #expect(error.cName == "large" && error.description.contains("100000 bytes"))
+  @Test(arguments: [
+    ("struct large { char bytes[100000]; } one;", "large"),
+    ("typedef struct { char bytes[100000]; } large_t; large_t one[2];", "one"),
+    ("unsigned short numbers[50000];", "numbers"),
+    ("struct part { char bytes[50000]; }; struct whole { struct part parts[2]; } value;", "whole"),
+  ])
+  func valuesThatAreTooLarge(source: String, cName: String) throws {
+    let error = try error(source)
+    #expect(error.cName == cName)
+    #expect(error.description.contains("00000 bytes") && error.description.contains("smaller"))
+  }
+
+  @Test func typedefsHaveAliases() throws {
+    let text = try text(
+      """
+      typedef unsigned long size_t; typedef unsigned int __u32; typedef __u32 request_id;
+      typedef char name[16]; typedef struct pair { request_id id; size_t size; name name; } pair;
+      typedef pair couple; typedef struct { int x; } point; enum e { a, b }; typedef enum e letter;
+      couple first; point second; letter third;
+      """
+    )
+    for line in [
+      "typealias RequestID = UInt32", "typealias Name = InlineArray<16, CChar>",
+      "typealias Couple = Pair", "typealias Letter = E",
+    ] {
+      #expect(text.contains("  /// C's type `") && text.contains("  \(line)\n"), "\(line)")
+    }
+    #expect(text.components(separatedBy: "typealias ").count == 5)
+  }
+
+  @Test func aTypedefHidesNoTypeOfTheStandardLibrary() throws {
+    let text = try text("typedef unsigned short u_int32; u_int32 short_number; unsigned number;")
+    #expect(text.contains("typealias UInt32 = UInt16\n"))
+    #expect(
+      text.contains("var shortNumber: UInt16 {") && text.contains("var number: Swift.UInt32 {")
+    )
   }
 }

@@ -79,14 +79,14 @@ import Testing
     let maps = try loaded(step: 2)
     try run(maps.programs.addEverywhere)
     let numbers = try #require(try maps.maps.perCPUNumbers.values(for: 1))
-    #expect(numbers.count == maps.maps.perCPUNumbers.processorCount && numbers.contains(3))
+    #expect(try numbers.count == maps.maps.perCPUNumbers.processorCount && numbers.contains(3))
     try maps.maps.perCPUNumbers.setValues(numbers.indices.map { UInt32($0) + 10 }, for: 2)
     #expect(try maps.maps.perCPUNumbers.values(for: 2) == numbers.indices.map { UInt32($0) + 10 })
     #expect(try Set(maps.maps.perCPUNumbers.keys()) == [1, 2])
     #expect(try maps.maps.perCPUNumbers.removeValues(for: 2))
     #expect(try maps.maps.perCPUNumbers.values(for: 2) == nil)
 
-    #expect(maps.maps.perCPUSlots.count == 3)
+    #expect(try maps.maps.perCPUSlots.count == 3)
     #expect(try maps.maps.perCPUSlots.values(at: 1).reduce(0, +) == 2)
     try maps.maps.perCPUSlots.setValues(numbers.map { _ in 4 }, at: 1)
     #expect(try maps.maps.perCPUSlots.values(at: 1).allSatisfy { $0 == 4 })
@@ -95,13 +95,13 @@ import Testing
   @Test func arraysAreReadBySystemCallsOrMapped() throws {
     let maps = try loaded(step: 2)
     try maps.maps.slots.setValue(.init(count: 40), at: 1)
-    maps.maps.mappedSlots.withElement(at: 1) { $0.row = 8 }
-    maps.maps.mappedSlots[2] = .init(row: 3, column: 4)
+    try maps.maps.mappedSlots.withElement(at: 1) { $0.row = 8 }
+    try maps.maps.mappedSlots[2] = .init(row: 3, column: 4)
     try run(maps.programs.addEverywhere)
     #expect(try maps.maps.slots.value(at: 1).count == 42 && maps.maps.slots.count == 3)
-    #expect(maps.maps.mappedSlots.withElement(at: 1) { $0.column } == 2)
-    #expect(maps.maps.mappedSlots[1].row == 8 && maps.maps.mappedSlots[2].column == 4)
-    #expect(maps.maps.mappedSlots[0].column == 0 && maps.maps.mappedSlots.count == 3)
+    #expect(try maps.maps.mappedSlots.withElement(at: 1) { $0.column } == 2)
+    #expect(try maps.maps.mappedSlots[1].row == 8 && maps.maps.mappedSlots[2].column == 4)
+    #expect(try maps.maps.mappedSlots[0].column == 0 && maps.maps.mappedSlots.count == 3)
   }
 
   @Test func ringBuffersAreReadAtOnceOrAsTheyFill() async throws {
@@ -111,7 +111,7 @@ import Testing
     #expect(first.map(\.number) == [0, 3] && first.allSatisfy { $0.low == 5 && $0.high == 6 })
     #expect(try maps.maps.rawEvents.takeRecords() == [[UInt8]](repeating: [0, 0, 0, 0], count: 3))
 
-    let events = maps.maps.events
+    let events = try maps.maps.events
     let reader = Task {
       var numbers: [UInt64] = []
       for try await event in events {
@@ -129,7 +129,7 @@ import Testing
 
   @Test func aCancelledReaderEnds() async throws {
     let maps = try loaded()
-    let events = maps.maps.events
+    let events = try maps.maps.events
     let reader = Task {
       var count = 0
       for try await _ in events { count += 1 }
@@ -142,6 +142,30 @@ import Testing
 
   @Test func anObjectWithUnlikelyCodeLoads() throws {
     try run(try loaded().programs.rarely)
+  }
+
+  @Test func aMapThatWasNotCreatedThrowsWhereItIsUsed() throws {
+    let maps = try MapsOfAllKinds.open {
+      for name in ["slots", "raw_events", "others"] {
+        try $0.object.setAutocreate(false, map: name)
+      }
+      try $0.object.setAutoload(false, program: "add_everywhere")
+    }.load()
+    try run(maps.programs.rarely)
+    #expect(try maps.maps.perCPUSlots.count == 3)
+    func check<Map>(_ name: String, _ map: () throws(BPFError) -> Map) {
+      let error = #expect(throws: BPFError.self) { _ = try map() }
+      #expect(error?.kind == .wrongState && error?.attempt == "use map '\(name)'")
+      #expect("\(error, default: "")".contains("setAutocreate(false, map:)"))
+    }
+    check("slots") { () throws(BPFError) in try maps.maps.slots }
+    check("raw_events") { () throws(BPFError) in try maps.maps.rawEvents }
+    check("others") { () throws(BPFError) in try maps.maps.others }
+  }
+
+  @Test func typedefsAreTypeAliases() throws {
+    let count: MapsOfAllKinds.RunCount = try loaded().globals.runs
+    #expect(count == 0 && MapsOfAllKinds.RunCount.self == UInt64.self)
   }
 
   @Test func programsAreAttachedByName() throws {

@@ -27,6 +27,23 @@ import Testing
     var words: InlineArray<2, UInt16>
   }
 
+  struct Flags {
+    var stored: Bool
+    var bits: UInt8
+    var low: UInt8 {
+      get { bits & 7 }
+      set { bits = bits & ~7 | newValue & 7 }
+    }
+    var isOn: Bool {
+      get { bits & 1 == 1 }
+      set { bits = bits & ~1 | (newValue ? 1 : 0) }
+    }
+    var whole: UInt8 {
+      get { bits }
+      set { bits = newValue }
+    }
+  }
+
   struct WithReference {
     var list: [Int]
     var count: UInt64 {
@@ -52,6 +69,12 @@ import Testing
     #expect(MemoryLayout<test_choice>.fieldOffset(of: \.key.point.y) == 12)
     #expect(MemoryLayout<test_choice>.fieldOffset(of: \.key.tail) == 8)
     #expect(MemoryLayout<test_choice>.fieldOffset(of: \.key.tail.part) == 16)
+  }
+
+  @Test func doesNotFindBitFields() {
+    #expect(MemoryLayout<Flags>.findFieldOffset(of: \.low) == nil)
+    #expect(MemoryLayout<Flags>.findFieldOffset(of: \.isOn) == nil)
+    #expect(MemoryLayout<Flags>.findFieldOffset(of: \.whole) == 1)
   }
 
   @Test func doesNotFindWhatHasNoBytesOfItsOwn() {

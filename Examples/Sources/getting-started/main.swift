@@ -3,7 +3,7 @@ import Glibc
 import MmapStorage
 
 let object = try RequestTags.open { $0.globals.onlyProcess = UInt32(getpid()) }.load()
-let tags = object.maps.requestTags
+let tags = try object.maps.requestTags
 
 try tags.withCurrent { tag in
   tag.requestID = 42

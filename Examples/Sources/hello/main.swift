@@ -4,7 +4,7 @@ import MmapStorage
 
 // The plugin generates `Hello` from hello.bpf.c.
 let hello = try Hello.load()
-let visits = hello.maps.visits
+let visits = try hello.maps.visits
 
 try visits.withCurrent { $0.requestID = 42 }  // the BPF program reads this
 for _ in 0..<3 { _ = getppid() }

@@ -4,7 +4,7 @@ public import LibBPF
 /// The records of a ring buffer map (`BPF_MAP_TYPE_RINGBUF`, Linux 5.8), as values of one type.
 ///
 /// ```swift
-/// for try await event in object.maps.events { … }
+/// for try await event in try object.maps.events { … }
 /// ```
 ///
 /// Each record is read once, by one of the readers. May be used from any thread.

@@ -17,7 +17,10 @@ extension MemoryLayout {
   @usableFromInline
   static func probedFieldOffset<Field>(of keyPath: KeyPath<T, Field>) -> Int {
     guard let found = findFieldOffset(of: keyPath) else {
-      preconditionFailure("\(keyPath) is a computed property of \(T.self), not a field of it")
+      preconditionFailure(
+        "\(keyPath) is a computed property of \(T.self), not a field of it; a bit-field of a nested "
+          + "structure is view.structure.field"
+      )
     }
     return found
   }
@@ -28,7 +31,8 @@ extension MemoryLayout {
     // A computed property may also interpret the bytes as a type that is not valid for all of them,
     // such as an enum.
     guard let writable = keyPath as? WritableKeyPath<T, Field>, MemoryLayout<Field>.size > 0,
-      _isPOD(T.self), (try? booleansOfOpaque(Field.self)) != nil
+      _isPOD(T.self), (try? booleansOfOpaque(Field.self)) != nil,
+      let booleans = try? booleansOfOpaque(T.self)
     else { return nil }
     let field = UnsafeMutablePointer<Field>.allocate(capacity: 1)
     let value = UnsafeMutablePointer<T>.allocate(capacity: 1)
@@ -41,13 +45,16 @@ extension MemoryLayout {
       count: MemoryLayout<Field>.size
     )
     let valueBytes = unsafe UnsafeMutableRawBufferPointer(start: value, count: size)
-    // Two passes, because a byte that is stored as it was does not show as changed.
+    // Several passes, because a byte that is stored as it was does not show as changed. The last one
+    // finds the bit-fields: they leave some bits of a byte as they were.
     var changed = Set<Int>()
-    for (background, foreground) in [(UInt8(0x00), UInt8(0x01)), (0x01, 0x00)] {
+    for (background, foreground) in [(UInt8(0x00), UInt8(0x01)), (0x01, 0x00), (0xff, 0x00)] {
       unsafe fieldBytes.copyBytes(from: repeatElement(foreground, count: fieldBytes.count))
       unsafe valueBytes.copyBytes(from: repeatElement(background, count: valueBytes.count))
+      for index in booleans { unsafe valueBytes[index] &= 1 }
+      let before = unsafe Array(valueBytes)
       unsafe value.pointee[keyPath: writable] = field.pointee
-      for index in 0..<valueBytes.count where unsafe valueBytes[index] != background {
+      for index in 0..<valueBytes.count where unsafe valueBytes[index] != before[index] {
         guard unsafe valueBytes[index] == foreground else { return nil }
         changed.insert(index)
       }

@@ -65,6 +65,40 @@ extension StorageView where Value: PlacedMapValue {
   public subscript<Field: MapScalar>(
     dynamicMember place: KeyPath<Value.Places, BitField<Field>>
   ) -> Field {
+    get { self[place] }
+    nonmutating set { self[place] = newValue }
+  }
+}
+
+// MARK: Members by key path
+
+/// Members without a stored property by their key path, such as `view[\.low]`. They are accessed as by
+/// their name.
+extension StorageView where Value: PlacedMapValue {
+  /// A scalar member without a stored property: one volatile load or store of its width.
+  @inlinable
+  public subscript<Field: MapScalar>(place: KeyPath<Value.Places, Place<Field>>) -> Field {
+    @inline(__always) get { address(of: Value.places[keyPath: place]).load(as: Field.self) }
+    @inline(__always) nonmutating set {
+      address(of: Value.places[keyPath: place]).store(newValue)
+    }
+  }
+
+  /// A member that is not aligned. It is copied as a whole, so an access may be torn.
+  @inlinable
+  public subscript<Field: MapField>(place: KeyPath<Value.Places, UnalignedPlace<Field>>) -> Field {
+    @inline(__always) get {
+      address(of: Place<Field>(Value.places[keyPath: place].offset)).loadWhole(as: Field.self)
+    }
+    @inline(__always) nonmutating set {
+      address(of: Place<Field>(Value.places[keyPath: place].offset)).storeWhole(newValue)
+    }
+  }
+
+  /// A bit-field. A store reads the bytes that contain it and writes them again, which is not atomic:
+  /// a program's write to other bits of these bytes meanwhile is lost.
+  @inlinable
+  public subscript<Field: MapScalar>(place: KeyPath<Value.Places, BitField<Field>>) -> Field {
     get {
       let place = Value.places[keyPath: place]
       precondition(place.firstByte >= 0 && place.lastByte < MemoryLayout<Value>.size)

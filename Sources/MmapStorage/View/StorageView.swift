@@ -96,6 +96,7 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
   /// Use a key path for a field whose name is also that of a member of this type, such as `\.atomic`,
   /// and for a field in a structure that does not conform to ``MapValue``.
   @inlinable
+  @_disfavoredOverload
   public subscript<Field: MapScalar>(field: WritableKeyPath<Value, Field>) -> Field {
     @inline(__always) get { self.address(of: field).load(as: Field.self) }
     @inline(__always) nonmutating set { self.address(of: field).store(newValue) }
@@ -103,6 +104,7 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
 
   /// A scalar field that is declared with `let`, by its key path: one volatile load of its width.
   @inlinable
+  @_disfavoredOverload
   public subscript<Field: MapScalar>(field: KeyPath<Value, Field>) -> Field {
     @inline(__always) get { self.address(of: field).load(as: Field.self) }
   }

@@ -67,8 +67,16 @@ struct {
 	__uint(max_entries, 64 * 1024);
 } raw_events SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 3);
+	__type(value, __u32);
+} others SEC(".maps");
+
+typedef __u64 run_count;
+
 const volatile __u32 step = 1;
-__u64 runs;
+run_count runs;
 struct tally last = { .side = SIDE_RIGHT };
 
 /* Run by the tests: adds to each map, and sends two records. */
