@@ -95,8 +95,8 @@ extension BPFObject {
   public func autocreate(map name: String) throws(BPFError) -> Bool {
     let attempt = "read autocreate of map '\(name)'"
     return try withState { (state) throws(BPFError) in
-      let pointer = try state.existing(for: attempt, on: describedName)
-      return bpf_map__autocreate(try findMap(name, in: pointer, attempt: attempt))
+      let pointer = try unsafe state.existing(for: attempt, on: describedName)
+      return unsafe bpf_map__autocreate(try findMap(name, in: pointer, attempt: attempt))
     }
   }
 
