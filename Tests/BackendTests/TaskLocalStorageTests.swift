@@ -5,12 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-struct Tag: MapValue {
-  var requestID: UInt64 = 0
-  var hits: UInt64 = 0
-  var priority: UInt32 = 0
-  var flags: UInt32 = 0
-}
+typealias Tag = Values.Tag
 
 private struct Oops: Error {}
 
@@ -322,8 +317,7 @@ private struct Oops: Error {}
 
   @Test(arguments: BackendUnderTest.allCases.filter { $0 != .userPage })
   func aValueOfSeveralPages(_ backend: BackendUnderTest) throws {
-    struct Large: MapValue { var words: InlineArray<1000, UInt64> }
-    let fixture = try backend.fixture(Large.self, map: "larges")
+    let fixture = try backend.fixture(Values.Large.self, map: "larges")
     try fixture.storage.withCurrent { large in
       large.words[0] = 1
       large.words[999] = 2

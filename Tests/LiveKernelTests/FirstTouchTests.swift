@@ -5,7 +5,7 @@ import MmapStorage
 import TestSupport
 import Testing
 
-private struct Value: MapValue { var words = InlineArray<2, UInt64>(repeating: 0) }
+private typealias Value = SystemCalls.Value
 
 /// The system calls of a thread's first view and of later ones, as ARCHITECTURE.md and the README
 /// give them.
@@ -32,20 +32,20 @@ private struct Value: MapValue { var words = InlineArray<2, UInt64>(repeating: 0
 }
 
 private func record(_ backend: BackendKind) throws -> (first: [String], later: [String]) {
-  let object = try BPFObject(.systemCalls, allowing: [backend])
-  try object.setGlobal("target_tgid", to: getpid())
-  try object.setGlobal("toggle", to: Int64(SYS_getppid))
-  try object.load()
-  try object.attach(program: "record")
-  let storage = try TaskLocalStorage<Value>(map: object.map("values"), allowing: [backend])
+  let object = try SystemCalls.open(allowing: [backend]) {
+    $0.globals.targetTGID = getpid()
+    $0.globals.toggle = Int64(SYS_getppid)
+  }.load(attaching: false)
+  try object.programs.record.attach()
+  let storage = try object.maps.values
   @Sendable
   func calls(of body: () throws -> Void) throws -> [String] {
-    try object.setGlobal("count", to: UInt32(0))
+    object.globals.count = 0
     getppid()
     try body()
     getppid()
-    let numbers: InlineArray<64, Int64> = try object.global("numbers")
-    return try (0..<Int(object.global("count") as UInt32)).map { name(of: numbers[$0]) }
+    let numbers = object.globals.numbers
+    return (0..<Int(object.globals.count)).map { name(of: numbers[$0]) }
   }
   let touch = { @Sendable in try storage.withCurrent { $0.words[0] &+= 1 } }
   // Memory for the library and for the runtime was acquired already.

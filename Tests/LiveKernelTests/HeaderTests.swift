@@ -7,14 +7,12 @@ import Testing
 
 /// What mmap_storage.bpf.h promises about objects that are compiled with it.
 @Suite(.liveKernel) struct HeaderTests {
-  private struct Stat: MapValue {
-    var calls: UInt64
-    var matches: UInt64
-  }
+  private typealias Stat = Header.Stat
 
   /// Which numbers a program compares with has nothing to do with where the values are.
   @Test(arguments: LiveKernel.backends)
   func theProgramsOwnComparisonsStay(backend: BackendKind) throws {
+    // Without the generated class, which would open the other map with this backend as well.
     let object = try BPFObject(.header, allowing: [backend])
     try object.setGlobal("target_tgid", to: getpid())
     try object.load()

@@ -156,10 +156,7 @@ import Testing
   }
 }
 
-struct Limits: MapValue {
-  var low: UInt16
-  var high: UInt16
-}
+typealias Limits = TaskCounters.Limits
 
 private struct SwappedLimits: MapValue {
   var high: UInt16

@@ -6,17 +6,10 @@ import SystemPackage
 import TestSupport
 import Testing
 
-private struct OneByte: MapValue { var calls: UInt8 = 0 }
-
-private struct OnePage: MapValue {
-  var calls: UInt64
-  var words: InlineArray<510, UInt64>
-  var last: UInt64
-}
-
-private struct PageAndByte: MapValue { var bytes: InlineArray<4097, UInt8> }
-
-private struct Counter: MapValue { var calls: UInt64 = 0 }
+private typealias OneByte = Pages.OneByte
+private typealias OnePage = Pages.OnePage
+private typealias PageAndByte = Pages.PageAndByte
+private typealias Counter = Pages.Counter
 
 /// pages.bpf.c, loaded for this process and attached.
 private struct PagesProgram {

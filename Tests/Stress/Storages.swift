@@ -3,15 +3,8 @@ import MmapStorage
 import MmapStorageTesting
 import TestSupport
 
-struct Small: MapValue {
-  var owner: UInt64 = 0
-  var steps: UInt64 = 0
-}
-
-struct Large: MapValue {
-  var owner: UInt64 = 0
-  var words = InlineArray<64, UInt64>(repeating: 0)
-}
+typealias Small = Stressed.Small
+typealias Large = Stressed.Large
 
 /// The backend that a driver stresses.
 enum StressedBackend: String, CaseIterable {

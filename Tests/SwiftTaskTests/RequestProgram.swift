@@ -5,43 +5,46 @@ import MmapStorage
 import TestSupport
 
 /// `struct request` of requests.bpf.c.
-struct Request: MapValue, Equatable {
-  var id: UInt64 = 0
-  var calls: UInt64 = 0
-  var kind: UInt32 = 0
-  var flags: UInt32 = 0
-}
+typealias Request = Requests.Request
 
 /// `struct seen` of requests.bpf.c: what the program saw in the calls of one case.
-struct Seen: MapValue, Equatable {
-  var own: UInt64 = 0
-  var none: UInt64 = 0
-  var other: UInt64 = 0
+typealias Seen = Requests.Seen
+
+extension Requests.Request: Equatable {
+  static func == (one: Self, other: Self) -> Bool {
+    (one.id, one.calls, one.kind, one.flags) == (other.id, other.calls, other.kind, other.flags)
+  }
+}
+
+extension Requests.Seen: Equatable {
+  static func == (one: Self, other: Self) -> Bool {
+    (one.own, one.none, one.other) == (other.own, other.none, other.other)
+  }
 }
 
 /// The programs of requests.bpf.c, attached as long as this lives.
 final class RequestProgram: Sendable {
-  let object: BPFObject
+  let requests: Requests
+  var object: BPFObject { requests.object }
   /// Tells this program's calls from those of others that run at the same time.
   let magic = UInt.random(in: 1 << 32...1 << 48)
 
   /// Compares with the request that the thread entered last if `comparesThreads`; counts the calls
   /// of other processes as well if `allProcesses`.
   init(comparesThreads: Bool = false, allProcesses: Bool = false) throws {
-    object = try BPFObject(.requests)
-    try object.setGlobal("magic", to: UInt64(magic))
-    try object.setGlobal("compares_threads", to: UInt32(comparesThreads ? 1 : 0))
-    try object.setGlobal("expected_tgid", to: UInt64(allProcesses ? 0 : getpid()))
-    try object.load()
-    try object.attach()
+    var opened = try Requests.open()
+    opened.globals.magic = UInt64(magic)
+    opened.globals.comparesThreads = comparesThreads ? 1 : 0
+    opened.globals.expectedTGID = allProcesses ? 0 : UInt64(getpid())
+    requests = try opened.load()
   }
 
-  func seen() throws -> InlineArray<64, Seen> { try object.global("seen") }
+  func seen() throws -> InlineArray<64, Seen> { requests.globals.seen }
 
   /// Whether the program has seen all calls, but those that the kernel did not run it for. From Linux 7.x
   /// on it preempts the program, and skips and counts other runs on that processor meanwhile.
   func hasSeen(_ count: UInt64, of expected: UInt64) throws -> Bool {
-    let misses = try object.program("compare").recursionMisses()
+    let misses = try requests.programs.compare.loaded().recursionMisses()
     return count <= expected && count + misses >= expected
   }
 
@@ -63,9 +66,9 @@ extension RequestProgram {
   func look() throws -> Found {
     test_call(0, 0, magic + 2)
     return Found(
-      requests: try object.global("found_in_requests"),
-      others: try object.global("found_in_others"),
-      few: try object.global("found_in_few")
+      requests: requests.globals.foundInRequests,
+      others: requests.globals.foundInOthers,
+      few: requests.globals.foundInFew
     )
   }
 }

@@ -13,11 +13,8 @@ private func handleEvent() { _ = getppid() }
 @Suite(.enabled(if: geteuid() == 0, "loading BPF programs needs root"), .serialized)
 struct SwiftConcurrency {
   @Test func theFirstScope() async throws {
-    let object = try BPFObject(.requests)
-    try object.load()
-    try object.attach()
-
-    let requests = try await SwiftTaskStorage<Request>(object, "requests")
+    let object = try Requests.load()
+    let requests = try await object.maps.requests.open()
     let (_, totals) = try await requests.withValue({ $0.id = 42 }) {
       try await handle()
     }
