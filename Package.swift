@@ -105,7 +105,9 @@ let package = Package(
     .target(name: "CTestSupport", path: "Tests/CTestSupport", cSettings: cSettings),
     .target(
       name: "TestSupport",
-      dependencies: ["CLibBPFShim", "MmapStorage"],
+      dependencies: [
+        "CLibBPFShim", "MmapStorage", .product(name: "SystemPackage", package: "swift-system"),
+      ],
       path: "Tests/TestSupport",
       swiftSettings: swiftSettings
     ),

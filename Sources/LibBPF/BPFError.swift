@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CLibBPFShim
 public import SystemPackage
 
 /// The one error type of this library: what was attempted, on which object, why it failed, and
@@ -155,6 +156,9 @@ extension BPFError {
           .permissionDenied,
           "needs CAP_BPF (and CAP_PERFMON for tracing programs), or root; "
             + "or a descriptor or pinned path that this user may open"
+            + (mms_has_seccomp_filter()
+              ? "; a seccomp filter is active, as in a container: it has to allow bpf and perf_event_open"
+              : "")
         )
       case .badFileDescriptor:
         (.wrongState, "the descriptor is closed or was never open; keep it open while it is in use")

@@ -3,6 +3,7 @@ internal import CLibBPFShim
 internal import Glibc
 public import LibBPF
 public import MmapStorage
+internal import Synchronization
 public import SystemPackage
 
 /// A connection to a broker, from which a process without capabilities gets maps.
@@ -19,6 +20,7 @@ public final class BrokerClient: Sendable {
   public let path: FilePath
   private let descriptor: CInt
   private let lock = ForkSafeLock()
+  private let isOutOfStep = Atomic(false)
 
   /// Connects.
   ///
@@ -51,9 +53,11 @@ public final class BrokerClient: Sendable {
 
   deinit { closeDescriptor(descriptor) }
 
-  /// Whether the broker is there. `false` means that it has ended, or has closed the connection. One
-  /// system call.
-  public var isConnected: Bool { mms_is_hung_up(descriptor) == 0 }
+  /// Whether the connection can be used. `false` means that the broker has ended or has closed it, or that
+  /// an earlier answer was late or malformed. One system call.
+  public var isConnected: Bool {
+    !isOutOfStep.load(ordering: .relaxed) && mms_is_hung_up(descriptor) == 0
+  }
 
   /// Asks for the names of the attached programs. A name that is missing belongs to a program that runs no
   /// more: values that it writes stay as they are.
@@ -97,6 +101,17 @@ public final class BrokerClient: Sendable {
           advice: "the name is too long"
         )
       }
+      guard !isOutOfStep.load(ordering: .relaxed) else {
+        throw BPFError(
+          .wrongState,
+          attempt: attempt,
+          on: "broker '\(path)'",
+          advice: "an earlier answer was late or malformed; connect again"
+        )
+      }
+      // A late answer would be taken for the one to the next request.
+      var isAnswered = false
+      defer { if !isAnswered { isOutOfStep.store(true, ordering: .relaxed) } }
       let sent = unsafe mms_send_message(descriptor, bytes, bytes.count, nil, 0, 1)
       // A broker that refuses has sent its reason and closed: it is read first.
       if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {
@@ -126,14 +141,17 @@ public final class BrokerClient: Sendable {
         )
       }
       if length == -Int(EMSGSIZE) { throw malformed(attempt) }
+      let received = Array(descriptors.prefix(count))
       guard length > 0 else {
+        // A message without bytes may have descriptors.
+        for descriptor in received { closeDescriptor(descriptor) }
         throw failed(length == 0 ? -EPIPE : CInt(clamping: length), attempt)
       }
-      let received = Array(descriptors.prefix(count))
       guard let reply = Reply(buffer.prefix(length)) else {
         for descriptor in received { closeDescriptor(descriptor) }
         throw malformed(attempt)
       }
+      isAnswered = true
       guard case .failure(let failure, let text) = reply else { return (reply, received) }
       for descriptor in received { closeDescriptor(descriptor) }
       let kind: BPFError.Kind =

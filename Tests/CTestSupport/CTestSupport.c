@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <linux/bpf.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -159,4 +160,28 @@ enum test_sanitizer test_sanitizer(void)
 #else
 	return TEST_SANITIZER_NONE;
 #endif
+}
+
+long test_send(int fd, const void *bytes, size_t size, const int *descriptors, size_t count)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(253 * sizeof(int))];
+	} control = { 0 };
+	struct iovec data = { .iov_base = (void *)bytes, .iov_len = size };
+	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1 };
+	long sent;
+
+	if (count > 253)
+		return -EINVAL;
+	if (count) {
+		message.msg_control = control.bytes;
+		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(&control.header), descriptors, count * sizeof(int));
+	}
+	sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return sent < 0 ? -errno : sent;
 }

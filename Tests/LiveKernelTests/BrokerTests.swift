@@ -174,6 +174,7 @@ import Testing
       ("a length that is too large", Array(grant(type, [1, 2, 3]).dropLast()), [map]),
       ("programs", prefix + [11, 255, 255], []),
       ("descriptors that were not asked for", prefix + [11, 0, 0], [map, map]),
+      ("descriptors without bytes", [], [map, map]),
     ]
     let before = try descriptors().count
     for (what, reply, maps) in replies {
@@ -186,14 +187,14 @@ import Testing
       let client = try BrokerClient(connectingTo: FilePath(path), timeout: 2000)
       let connection = mms_accept(listener)
       let sent = maps.map { try? $0.duplicateDescriptor().rawValue }.compactMap(\.self)
-      #expect(mms_send_message(connection, reply, reply.count, sent, sent.count, 1) > 0)
+      #expect(mms_send_message(connection, reply, reply.count, sent, sent.count, 1) == reply.count)
       for descriptor in sent { close(descriptor) }
       if what.hasPrefix("descriptors that") {
         #expect(try client.attachedPrograms() == [])
       } else {
         let error = #expect(throws: BPFError.self, "\(what)") { try client.open("echoes") }
         #expect(
-          [.invalidObject, .wrongType].contains(error?.kind),
+          [.invalidObject, .wrongType, .wrongState].contains(error?.kind),
           "\(what): \(String(describing: error))"
         )
       }
@@ -212,6 +213,25 @@ import Testing
     #expect(error?.advice.contains("did not answer in time") == true)
   }
 
+  @Test func aLateAnswerIsNotTakenForTheNextOne() throws {
+    let path = "/tmp/mmapstorage-late-\(UUID().uuidString)"
+    let listener = mms_unix_listen(path, 0o600)
+    defer {
+      close(listener)
+      unlink(path)
+    }
+    let client = try BrokerClient(connectingTo: FilePath(path), timeout: 50)
+    let connection = mms_accept(listener)
+    defer { close(connection) }
+    let late = #expect(throws: BPFError.self) { try client.attachedPrograms() }
+    #expect(late?.errno == .resourceTemporarilyUnavailable)
+    let answer: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 11, 1, 0, 3, 0] + Array("old".utf8)
+    #expect(mms_send_message(connection, answer, answer.count, nil, 0, 1) == answer.count)
+    let error = #expect(throws: BPFError.self) { try client.attachedPrograms() }
+    #expect(error?.kind == .wrongState && error?.advice.contains("connect again") == true)
+    #expect(!client.isConnected)
+  }
+
   @Test func aReadOnlyOffer() throws {
     let program = try EchoProgram(allowing: [.lookup])
     let broker = try RunningBroker([
@@ -228,7 +248,7 @@ import Testing
 }
 
 /// A broker that runs on a thread of its own.
-private final class RunningBroker {
+final class RunningBroker {
   let path: String
   let lines = Box<[String]>([])
   private var server: BrokerServer?

@@ -14,14 +14,46 @@ import Testing
       .init(name: "flag", offset: 3, type: .boolean),
       .init(name: "port", offset: 4, type: .integer(size: 2, signed: false)),
       .init(name: "s32", offset: 8, type: .integer(size: 4, signed: true)),
-      .init(name: "color", offset: 12, type: .enumeration(name: "color", size: 4, signed: false)),
+      .init(
+        name: "color",
+        offset: 12,
+        type: .enumeration(
+          name: "color",
+          size: 4,
+          signed: false,
+          enumerators: [Enumerator(name: "RED", bits: 0), Enumerator(name: "GREEN", bits: 1)]
+        )
+      ),
       .init(
         name: "balance",
         offset: 16,
-        type: .enumeration(name: "balance", size: 4, signed: true)
+        type: .enumeration(
+          name: "balance",
+          size: 4,
+          signed: true,
+          enumerators: [Enumerator(name: "DEBT", bits: .max), Enumerator(name: "CREDIT", bits: 1)]
+        )
       ),
-      .init(name: "mask", offset: 24, type: .enumeration(name: "mask", size: 8, signed: false)),
-      .init(name: "depth", offset: 32, type: .enumeration(name: "depth", size: 8, signed: true)),
+      .init(
+        name: "mask",
+        offset: 24,
+        type: .enumeration(
+          name: "mask",
+          size: 8,
+          signed: false,
+          enumerators: [Enumerator(name: "LOW", bits: 1), Enumerator(name: "HIGH", bits: 1 << 63)]
+        )
+      ),
+      .init(
+        name: "depth",
+        offset: 32,
+        type: .enumeration(
+          name: "depth",
+          size: 8,
+          signed: true,
+          enumerators: [Enumerator(name: "DEEP", bits: 0x9000_0000_0000_0000)]
+        )
+      ),
       .init(name: "single", offset: 40, type: .floatingPoint(size: 4)),
       .init(name: "twice", offset: 48, type: .floatingPoint(size: 8)),
       .init(name: "number", offset: 56, type: .integer(size: 8, signed: true)),
@@ -29,6 +61,27 @@ import Testing
     #expect(
       layout.type == .structure(CompositeLayout(name: "scalars", size: 64, members: expected))
     )
+  }
+
+  @Test func enumerationsHaveNames() throws {
+    let layout = try BPFObject(.layouts).layout(ofMap: "scalars")
+    func text(_ name: String, _ number: UInt64) throws -> String {
+      let field = try #require(layout.fields.first { $0.name == name })
+      var bytes = [UInt8](repeating: 0, count: layout.size)
+      for index in 0..<field.size {
+        bytes[field.offset + index] = UInt8(truncatingIfNeeded: number >> UInt64(8 * index))
+      }
+      return field.value(in: bytes).description
+    }
+    #expect(try text("color", 1) == "GREEN (1)")
+    #expect(try text("color", 7) == "7")
+    #expect(try text("balance", .max) == "DEBT (-1)")
+    #expect(try text("balance", 2) == "2")
+    #expect(try text("mask", 1 << 63) == "HIGH (9223372036854775808)")
+    #expect(try text("depth", 0x9000_0000_0000_0000) == "DEEP (-8070450532247928832)")
+    let depth = try #require(layout.fields.first { $0.name == "depth" })
+    #expect(depth.enumerators.map(\.description) == ["DEEP (-8070450532247928832)"])
+    #expect(layout.fields.first { $0.name == "s32" }?.enumerators.isEmpty == true)
   }
 
   @Test func nestedStructuresArraysAndAnonymousMembers() throws {

@@ -81,6 +81,8 @@ import Testing
         if name == "userPage" {
           #expect(bytes.allSatisfy { $0 == 0 })
           #expect(attacker.replacePage() == nil)
+          // The element of a thread that has none takes kernel memory, and a page of the attacker.
+          #expect(try Attacker(map, on: other).replacePage() == nil)
         } else {
           // Each field gets every bit pattern in turn, and the last one stays.
           for pattern in UInt8.min...UInt8.max {
@@ -100,11 +102,13 @@ import Testing
           #expect(try storage.withCurrent { $0.said } == 41)
           _ = getppid()
           #expect(try storage.withCurrent { $0.heard } == 0)  // the program used the other page
-          #expect(try storage.values().count == 1)
+          let all = try storage.values()
+          #expect(all.count == 2, "\(all)")
         default:
           #expect(try storage.withCurrent { $0.said } == .max)
           #expect(try storage.withCurrent { $0.reserved } == .max)
-          #expect(try storage.values().count == 2)
+          let all = try storage.values()
+          #expect(all.count == 2, "\(all)")
         }
         // The way back.
         try storage.removeValue(of: .current)
@@ -126,6 +130,12 @@ import Testing
           #expect(try storage.verifyMapping() == .removed)
         }
       }
+    }
+  }
+
+  @Test(.memoryCgroups) func aWritableDescriptorUsesUpTheCreatorsMemory() async {
+    await #expect(processExitsWith: .success) {
+      do { try fillTheCreatorsCgroup() } catch { Issue.record("\(error)") }
     }
   }
 
@@ -156,6 +166,66 @@ import Testing
     }
     try writer.join()
   }
+}
+
+/// A process without rights fills the memory cgroup of a map's creator.
+private func fillTheCreatorsCgroup() throws {
+  let cgroup = try MemoryCgroup()
+  defer { cgroup.remove() }
+  let map = try cgroup.charging {
+    try BPFMap(creatingTaskStorage: "creators", wordCount: 400)
+  }
+  let isOver = Gate()
+  let ids = Box<[Int32]>([])
+  var threads: [TestThread] = []
+  for _ in 0..<1_000 {
+    threads.append(
+      try TestThread(stackSize: 64 * 1024) {
+        ids.change { $0.append(ThreadID.current.rawValue) }
+        isOver.wait()
+      }
+    )
+  }
+  while ids.get().count < threads.count { sched_yield() }
+  let victims = ids.get()
+  try cgroup.allowNoMore()
+
+  let child = test_fork()
+  if child == 0 {
+    // The attacker is in another cgroup, and has no rights but the descriptor.
+    guard test_drop_rights() == 0 else { _exit(1) }
+    for victim in victims {
+      guard let attacker = try? Attacker(map, on: victim) else { _exit(2) }
+      switch attacker.write([UInt8](repeating: 1, count: 3200)) {
+      case nil: continue
+      case .noMemory: _exit(42)
+      default: _exit(3)
+      }
+    }
+    _exit(4)
+  }
+  try #require(child > 0)
+  var status: Int32 = 0
+  try #require(waitpid(child, &status, 0) == child)
+  #expect(status >> 8 & 0xFF == 42, "status \(status)")
+
+  // Now the creator's threads get no values, once what each processor has put by is used up.
+  let own = try Attacker(map, on: ThreadID.current.rawValue)
+  let bytes = [UInt8](repeating: 2, count: 3200)
+  #expect(
+    try victims.reversed().contains { try Attacker(map, on: $0).write(bytes) == .noMemory }
+  )
+  for victim in victims { _ = try Attacker(map, on: victim).remove() }
+  try cgroup.allowAll()
+  // The kernel frees the values, and fills its reserve, some time later.
+  var tries = 0
+  while own.createOwn() == .noMemory, tries < 100_000 {
+    tries += 1
+    sched_yield()
+  }
+  #expect(own.createOwn() == nil, "after \(tries) tries")
+  isOver.open()
+  for thread in threads { try thread.join() }
 }
 
 /// A thread that runs closures until it is ended.

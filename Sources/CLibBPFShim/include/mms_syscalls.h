@@ -13,4 +13,7 @@ int mms_gettid(void);
 /* Whether this process has a thread with the id `tid`. */
 _Bool mms_thread_exists(int tid);
 
+/* Whether a seccomp filter may forbid system calls of the calling thread. */
+_Bool mms_has_seccomp_filter(void);
+
 #endif

@@ -13,6 +13,8 @@ struct BTFReader {
   /// The number of types that may still be visited for one layout. Without a limit, a few empty
   /// structures that each contain the next one twice would take forever.
   private var budget = 1 << 16
+  /// The enumerations that were read: many fields may be of the same one.
+  private var enumerators: [UInt32: [Enumerator]] = [:]
   /// Limits the recursion here and in all users of a description, for small stacks.
   private static let deepest = 256
   /// The types that enclose the current one.
@@ -140,7 +142,7 @@ struct BTFReader {
     return .floatingPoint(size: size)
   }
 
-  private func enumeration(
+  private mutating func enumeration(
     _ id: UInt32,
     _ type: BTF.TypeInfo,
     named name: String
@@ -149,7 +151,18 @@ struct BTFReader {
     guard [1, 2, 4, 8].contains(size) else {
       throw malformed("enumeration \(id) has \(size) bytes")
     }
-    return .enumeration(name: name, size: size, signed: type.kindFlag)
+    if enumerators[id] == nil {
+      enumerators[id] = try (0..<type.count).map { (index) throws(BPFError) in
+        let (name, bits) = try btf.enumerationValue(UInt32(index), of: id)
+        return Enumerator(name: name, bits: bits)
+      }
+    }
+    return .enumeration(
+      name: name,
+      size: size,
+      signed: type.kindFlag,
+      enumerators: enumerators[id] ?? []
+    )
   }
 
   private mutating func array(

@@ -46,9 +46,9 @@ extension FieldType {
     case (_, .unsupported), (_, .bitField):
       return [.unsupported]
     case (.integer(_, let left), .integer(_, let right)),
-      (.integer(_, let left), .enumeration(_, _, let right)),
-      (.enumeration(_, _, let left), .integer(_, let right)),
-      (.enumeration(_, _, let left), .enumeration(_, _, let right)):
+      (.integer(_, let left), .enumeration(_, _, let right, _)),
+      (.enumeration(_, _, let left, _), .integer(_, let right)),
+      (.enumeration(_, _, let left, _), .enumeration(_, _, let right, _)):
       if left != right { differences.insert(.sign) }
     case (.integer, .character), (.character, .integer), (.character, .character),
       (.boolean, .boolean), (.floatingPoint, .floatingPoint):

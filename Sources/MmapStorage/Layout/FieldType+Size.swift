@@ -3,7 +3,7 @@ extension FieldType {
   /// The size in bytes of an element in an array of this type: C's `sizeof`.
   package var size: Int {
     switch self {
-    case .integer(let size, _), .floatingPoint(let size), .enumeration(_, let size, _),
+    case .integer(let size, _), .floatingPoint(let size), .enumeration(_, let size, _, _),
       .opaque(let size, _), .unsupported(_, let size, _):
       size
     case .character, .boolean: 1

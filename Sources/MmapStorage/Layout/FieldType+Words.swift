@@ -9,7 +9,7 @@ extension FieldType {
     case .floatingPoint(4): "Float"
     case .floatingPoint(8): "Double"
     case .floatingPoint(let size): "Float\(size * 8)"
-    case .enumeration(let name, let size, let signed):
+    case .enumeration(let name, let size, let signed, _):
       name.isEmpty ? FieldType.integer(size: size, signed: signed).swiftWords : name
     case .array(let element, let count): "[\(count) of \(element.swiftWords)]"
     case .structure(let layout), .union(let layout): layout.name.isEmpty ? "struct" : layout.name
@@ -25,7 +25,7 @@ extension FieldType {
     case .character: return "char"
     case .boolean: return "bool"
     case .floatingPoint(let size): return "f\(size * 8)"
-    case .enumeration(let name, let size, let signed):
+    case .enumeration(let name, let size, let signed, _):
       let number = FieldType.integer(size: size, signed: signed).cWords
       return name.isEmpty ? "enum (\(number))" : "enum \(name) (\(number))"
     case .array:
@@ -48,7 +48,7 @@ extension FieldType {
     switch self {
     case .integer(let size, _) where size > 8, .floatingPoint(let size) where size > 8: nil
     case .structure, .union, .opaque, .bitField, .unsupported: nil
-    case .enumeration(_, let size, let signed):
+    case .enumeration(_, let size, let signed, _):
       FieldType.integer(size: size, signed: signed).suggestedSwift
     case .array(let element, let count): element.suggestedSwift.map { "[\(count) of \($0)]" }
     default: swiftWords

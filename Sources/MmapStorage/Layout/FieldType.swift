@@ -12,7 +12,7 @@ package indirect enum FieldType: Sendable, Hashable {
   /// An IEEE 754 number of `size` bytes.
   case floatingPoint(size: Int)
   /// A C enumeration of `size` bytes. Matches an integer of the same size and sign.
-  case enumeration(name: String, size: Int, signed: Bool)
+  case enumeration(name: String, size: Int, signed: Bool, enumerators: [Enumerator] = [])
   /// An array of `count` elements.
   case array(of: FieldType, count: Int)
   /// A structure with its members.
@@ -26,6 +26,20 @@ package indirect enum FieldType: Sendable, Hashable {
   case bitField(bit: Int, width: Int)
   /// A type in the map's BTF that Swift has no field for.
   case unsupported(name: String, size: Int, advice: String)
+}
+
+/// A named constant of a C enumeration.
+package struct Enumerator: Sendable, Hashable {
+  /// The C name.
+  package var name: String
+  /// The constant, extended to 64 bits as the enumeration's sign says.
+  package var bits: UInt64
+
+  /// Creates a description.
+  package init(name: String, bits: UInt64) {
+    self.name = name
+    self.bits = bits
+  }
 }
 
 /// The members of a structure or union.

@@ -2,10 +2,13 @@
 
 /// The value of a field, read from the bytes of a map's value.
 public indirect enum FieldValue: Sendable, Hashable {
-  /// A signed integer, or a signed C enumeration.
+  /// A signed integer.
   case signed(Int64)
-  /// An unsigned integer, an unsigned C enumeration, or the bits of a bit-field.
+  /// An unsigned integer, or the bits of a bit-field.
   case unsigned(UInt64)
+  /// A C enumeration: the name of the constant, or `nil` if none has this number, and the number, which
+  /// is `signed` or `unsigned`.
+  case enumeration(name: String?, number: FieldValue)
   /// A floating-point number of 4 or 8 bytes.
   case floatingPoint(Double)
   /// A `bool`.
@@ -29,11 +32,14 @@ public indirect enum FieldValue: Sendable, Hashable {
 }
 
 extension FieldValue: CustomStringConvertible {
-  /// The value as text: numbers in decimal, text in quotes, bytes in hexadecimal.
+  /// The value as text: numbers in decimal, enumerations as "NAME (1)", text in quotes, bytes in
+  /// hexadecimal.
   public var description: String {
     switch self {
     case .signed(let number): "\(number)"
     case .unsigned(let number): "\(number)"
+    case .enumeration(let name?, let number): "\(escaped(name)) (\(number))"
+    case .enumeration(nil, let number): "\(number)"
     case .floatingPoint(let number): "\(number)"
     case .boolean(let value): "\(value)"
     case .text(let text): "\"\(escaped(text))\""
@@ -59,17 +65,28 @@ extension FieldValue: CustomStringConvertible {
   }
 }
 
+extension Enumerator {
+  /// The constant.
+  func number(signed: Bool) -> FieldValue {
+    signed ? .signed(Int64(bitPattern: bits)) : .unsigned(bits)
+  }
+}
+
 extension FieldType {
   /// Reads a field of this type. Bytes that are missing read as zero.
   func value(in bytes: [UInt8], at offset: Int) -> FieldValue {
     switch self {
-    case .integer(let size, let signed), .enumeration(_, let size, let signed):
+    case .integer(let size, let signed):
       let bits = unsignedBits(bytes, offset, size)
       guard signed, size < 8 else {
         return signed ? .signed(Int64(bitPattern: bits)) : .unsigned(bits)
       }
       let shift = 64 - size * 8
       return .signed(Int64(bitPattern: bits << shift) >> shift)
+    case .enumeration(_, let size, let signed, let enumerators):
+      let number = FieldType.integer(size: size, signed: signed).value(in: bytes, at: offset)
+      let name = enumerators.first { $0.number(signed: signed) == number }?.name
+      return .enumeration(name: name, number: number)
     case .character: return .signed(Int64(Int8(bitPattern: UInt8(unsignedBits(bytes, offset, 1)))))
     case .boolean: return .boolean(unsignedBits(bytes, offset, 1) != 0)
     case .floatingPoint(4):

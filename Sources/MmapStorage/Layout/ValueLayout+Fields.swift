@@ -12,6 +12,16 @@ extension ValueLayout {
     public var size: Int { type.size }
     /// The type as C spells it, such as "u64" or "char[16]".
     public var typeName: String { type.cWords }
+    /// The named constants if the field is a C enumeration or an array of one, in the order of their
+    /// declaration; empty otherwise.
+    public var enumerators: [FieldValue] {
+      var type = type
+      while case .array(let element, _) = type { type = element }
+      guard case .enumeration(_, _, let signed, let enumerators) = type else { return [] }
+      return enumerators.map {
+        .enumeration(name: $0.name, number: $0.number(signed: signed))
+      }
+    }
     /// The type.
     package var type: FieldType
 

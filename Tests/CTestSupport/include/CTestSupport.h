@@ -3,6 +3,7 @@
 #define CTESTSUPPORT_H
 
 /* The numbers of system calls. */
+#include <stddef.h>
 #include <sys/syscall.h>
 
 /* What tests need and Swift does not import. Each returns -errno on failure. */
@@ -48,6 +49,11 @@ int test_thread_exists(int tid);
 
 /* Ends the calling thread without running its destructors. */
 void test_exit_thread(void);
+
+/*
+ * Sends a message with up to 253 descriptors, without waiting. The bytes that were sent, or -errno.
+ */
+long test_send(int fd, const void *bytes, size_t size, const int *descriptors, size_t count);
 
 /* What this is built with. */
 enum test_sanitizer { TEST_SANITIZER_NONE, TEST_SANITIZER_ADDRESS, TEST_SANITIZER_THREAD };

@@ -96,7 +96,8 @@ struct Check {
 /// What is read instead of tried.
 enum Environment {
   static func checks() -> [Check] {
-    [kernel, capabilities, unprivileged, btf, bpffs, lockdown].compactMap(\.self)
+    [kernel, capabilities, userNamespace, seccomp, unprivileged, btf, bpffs, lockdown]
+      .compactMap(\.self)
   }
 
   private static var kernel: Check {
@@ -128,6 +129,27 @@ enum Environment {
         ? held.joined(separator: ", ")
         : "not \(absent.joined(separator: ", ")); loading programs needs CAP_BPF and CAP_PERFMON, "
           + "listing maps and reading their types CAP_SYS_ADMIN"
+    )
+  }
+
+  private static var userNamespace: Check? {
+    let words = read("/proc/self/uid_map").split { $0 == " " || $0 == "\n" }
+    guard words.count >= 3, words[0...2] != ["0", "0", "4294967295"] else { return nil }
+    return Check(
+      "user namespace",
+      .missing,
+      "not the initial one, so that its capabilities do not count for BPF; run the container without "
+        + "user namespace, as root"
+    )
+  }
+
+  private static var seccomp: Check? {
+    let line = read("/proc/self/status").split(separator: "\n").first { $0.hasPrefix("Seccomp:") }
+    guard line?.last == "2" else { return nil }
+    return Check(
+      "seccomp filter",
+      .note,
+      "active; it has to allow bpf, and perf_event_open where programs are loaded"
     )
   }
 

@@ -44,6 +44,8 @@ enum JSON: Encodable {
       switch value {
       case .signed(let number): .signed(number)
       case .unsigned(let number): .unsigned(number)
+      case .enumeration(let name, let number):
+        .object(["name": name.map(JSON.string) ?? .null, "number": JSON(number)])
       case .floatingPoint(let number): .number(number)
       case .boolean(let value): .bool(value)
       case .text(let text): .string(text)

@@ -50,6 +50,18 @@ struct Layout: ParsableCommand {
       }
       table.rows.append(["\(layout.size)", "", "", "end of \(printable(layout.typeName))"])
       table.printed()
+      printEnumerations(layout)
+    }
+  }
+
+  /// A line for each enumeration, with its constants.
+  private func printEnumerations(_ layout: ValueLayout) {
+    var printed: Set<String> = []
+    for field in layout.fields where !field.enumerators.isEmpty {
+      let type = String(printable(field.typeName).prefix { $0 != "(" && $0 != "[" })
+      let constants = field.enumerators.map(\.description).joined(separator: ", ")
+      let line = "\(type.last == " " ? String(type.dropLast()) : type): \(constants)"
+      if printed.insert(line).inserted { print(line) }
     }
   }
 
@@ -71,6 +83,7 @@ struct Layout: ParsableCommand {
     var size: Int
     var type: String
     var name: String
+    var enumerators: [FieldValue] = []
     var isPadding = false
   }
 
@@ -92,7 +105,8 @@ struct Layout: ParsableCommand {
           offset: field.offset,
           size: field.size,
           type: printable(field.typeName),
-          name: printable(field.name)
+          name: printable(field.name),
+          enumerators: field.enumerators
         )
       )
       end = max(end, field.offset + field.size)
@@ -111,6 +125,7 @@ struct Layout: ParsableCommand {
           .object([
             "name": .string($0.name), "offset": .int($0.offset), "size": .int($0.size),
             "type": .string($0.type), "padding": .bool($0.isPadding),
+            "enumerators": .array($0.enumerators.map(JSON.init)),
           ])
         }
       ),

@@ -68,8 +68,8 @@ private struct SortKey: Comparable {
     text = value.description
     number =
       switch value {
-      case .signed(let number): Double(number)
-      case .unsigned(let number): Double(number)
+      case .signed(let number), .enumeration(_, .signed(let number)): Double(number)
+      case .unsigned(let number), .enumeration(_, .unsigned(let number)): Double(number)
       case .floatingPoint(let number): number
       case .boolean(let value): value ? 1 : 0
       default: -.infinity
@@ -99,7 +99,8 @@ extension TextTable {
   ) {
     self.init(header: ["PROCESS", "PID", "THREAD", "TID"] + fields.map(\.name))
     numbers = [1, 3]
-    for (index, field) in fields.enumerated() where !field.typeName.hasSuffix("]") {
+    for (index, field) in fields.enumerated()
+    where !field.typeName.hasSuffix("]") && field.enumerators.isEmpty {
       numbers.insert(4 + index)
     }
     rows = values.map { value in

@@ -8,22 +8,38 @@ import SystemPackage
 struct Request: MapValue {
   var id: UInt64
   var calls: UInt64
-  var route: InlineArray<16, CChar>
+  var state: UInt32
+  var route: InlineArray<12, CChar>
+}
+
+/// `enum request_state`.
+enum RequestState {
+  static let idle: UInt32 = 0
+  static let handling: UInt32 = 1
 }
 
 @main
 struct RequestService {
-  static func main() throws {
+  static func main() {
+    do {
+      try run()
+    } catch {
+      try? FileHandle.standardError.write(contentsOf: Data("request-service: \(error)\n".utf8))
+      exit(1)
+    }
+  }
+
+  static func run() throws {
     let socket = CommandLine.arguments.dropFirst().first ?? "/run/mmapstorage-broker.sock"
     let broker = try BrokerClient(connectingTo: FilePath(socket))
     let requests = try TaskLocalStorage<Request>(from: broker, "requests")
-    print("Backend \(requests.backend)")
+    try say("Backend \(requests.backend)")
 
     for _ in 1..<4 { Thread.detachNewThread { serve(requests) } }
     while true {
       Thread.sleep(forTimeInterval: 1)
-      guard broker.isConnected, try broker.attachedPrograms().contains("count_calls") else {
-        print("The program that counts is gone.")
+      guard let attached = try? broker.attachedPrograms(), attached.contains("count_calls") else {
+        try say("The program that counts is gone.")
         return
       }
     }
@@ -31,20 +47,27 @@ struct RequestService {
 
   /// Handles one request after the other.
   static func serve(_ requests: TaskLocalStorage<Request>) {
-    for id in UInt64(1)... {
-      do {
+    do {
+      for id in UInt64(1)... {
         try requests.withCurrent { request in
           request.id = id
           request.calls = 0
+          request.state = RequestState.handling
           for (index, byte) in "/orders".utf8.enumerated() {
             request[\.route][index] = CChar(byte)
           }
         }
-      } catch {
-        print(error)
-        return
+        Thread.sleep(forTimeInterval: 0.2)
+        try requests.withCurrent { $0.state = RequestState.idle }
+        Thread.sleep(forTimeInterval: 0.05)
       }
-      Thread.sleep(forTimeInterval: 0.2)
+    } catch {
+      try? say("\(error)")
     }
+  }
+
+  /// Writes a line at once, also to a pipe.
+  static func say(_ line: String) throws {
+    try FileHandle.standardOutput.write(contentsOf: Data("\(line)\n".utf8))
   }
 }

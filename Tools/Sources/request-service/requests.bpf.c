@@ -3,10 +3,13 @@
 #include <mmap_storage.bpf.h>
 #include <bpf/bpf_tracing.h>
 
+enum request_state { REQUEST_IDLE, REQUEST_HANDLING };
+
 struct request {
 	__u64 id;
 	__u64 calls;
-	char route[16];
+	enum request_state state;
+	char route[12];
 };
 
 TASK_STORAGE(requests, struct request);

@@ -1,8 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 import MmapStorage
+import MmapStorageBroker
 import SystemPackage
 import Testing
+
+/// `struct request` of request-service.bpf.c.
+struct Request: MapValue {
+  var id: UInt64
+  var calls: UInt64
+  var state: UInt32
+  var route: InlineArray<12, CChar>
+}
+
+func isCounting(_ requests: TaskLocalStorage<Request>) throws -> Bool {
+  let before = try requests.withCurrent { $0.calls }
+  _ = getppid()
+  return try requests.withCurrent { $0.calls } != before
+}
 
 /// The code of the articles about production.
 @Suite(.liveKernel, .serialized) struct ArticleTests {
@@ -33,6 +48,33 @@ import Testing
 
       #expect(try pins.attachedPrograms() == ["count"])
     }
+  }
+
+  @Test func aKilledLoaderIsNoticedByTheValueAlone() throws {
+    let name = "/tmp/mmapstorage-killed-\(UUID().uuidString)"
+    let (object, socket) = (name + ".bpf.o", name + ".sock")
+    try Data(BPFObjectImage.requestService.bytes).write(to: URL(filePath: object))
+    defer {
+      unlink(object)
+      unlink(socket)
+    }
+    let loader = Process()
+    try loader.set("mmapstorage-broker", [object, "--user", "0", "--socket", socket], as: nil)
+    loader.standardOutput = FileHandle.nullDevice
+    try loader.run()
+    defer {
+      kill(loader.processIdentifier, SIGKILL)
+      loader.waitUntilExit()
+    }
+    while access(socket, F_OK) != 0, loader.isRunning { usleep(10_000) }
+    let requests = try TaskLocalStorage<Request>(
+      from: BrokerClient(connectingTo: FilePath(socket)),
+      "requests"
+    )
+    #expect(try isCounting(requests))
+    kill(loader.processIdentifier, SIGKILL)
+    loader.waitUntilExit()
+    #expect(try !isCounting(requests))
   }
 
   @Test func theSampleService() throws {
@@ -79,6 +121,7 @@ import Testing
     #expect(values.allSatisfy { ($0["value"] as? [String: Any])?["route"] as? String == "/orders" })
 
     kill(broker.processIdentifier, SIGKILL)
+    broker.waitUntilExit()
     service.waitUntilExit()  // it notices that the broker is gone
     #expect(service.terminationReason == .exit && service.terminationStatus == 0)
   }

@@ -77,18 +77,18 @@ import Testing
       withIntermediateDirectories: false
     )
     defer { try? FileManager.default.removeItem(atPath: directory) }
-    for name in ["mmapstorage-broker.service", "mmapstorage-broker.socket"] {
+    let names = [
+      "mmapstorage-broker.service", "mmapstorage-broker.socket", "request-service.service",
+    ]
+    for name in names {
       let text = try String(contentsOfFile: units.appending(name).string, encoding: .utf8)
       // The program need not be installed to check the rest.
-      try text.replacingOccurrences(of: "/usr/local/bin/mmapstorage-broker", with: "/bin/true")
+      try text.replacing(/\/usr\/local\/bin\/[a-z-]+/, with: "/bin/true")
         .write(toFile: directory + "/" + name, atomically: true, encoding: .utf8)
     }
     let process = Process()
     process.executableURL = URL(filePath: analyze)
-    process.arguments = [
-      "verify", "--man=no", directory + "/mmapstorage-broker.service",
-      directory + "/mmapstorage-broker.socket",
-    ]
+    process.arguments = ["verify", "--man=no"] + names.map { directory + "/" + $0 }
     let errors = Pipe()
     process.standardError = errors
     try process.run()

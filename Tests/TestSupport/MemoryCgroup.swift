@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import SystemPackage
-import Testing
+package import Testing
 
 /// A memory cgroup for the values of a map. The kernel charges them to the cgroup of the process that
 /// creates the map.
-struct MemoryCgroup {
+package struct MemoryCgroup {
   private static let hasVersion2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0
   private static let root = hasVersion2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory"
   private let path = "\(root)/mmap-storage-\(getpid())"
 
   /// Why there are none here, or nil.
-  static var obstacle: String? {
+  package static var obstacle: String? {
     access("\(root)/cgroup.procs", W_OK) == 0 ? nil : "\(root)/cgroup.procs cannot be written"
   }
 
-  init() throws {
+  package init() throws {
     if Self.hasVersion2 { try write("+memory", to: "\(Self.root)/cgroup.subtree_control") }
     guard mkdir(path, 0o755) == 0 else { throw Errno(rawValue: errno) }
   }
 
   /// Runs `body` in the cgroup, which is charged for the maps that it creates.
-  func charging<Result>(_ body: () throws -> Result) throws -> Result {
+  package func charging<Result>(_ body: () throws -> Result) throws -> Result {
     try write("0", to: "\(path)/cgroup.procs")
     let result = Swift.Result { try body() }
     try write("0", to: "\(Self.root)/cgroup.procs")
@@ -29,12 +29,12 @@ struct MemoryCgroup {
   }
 
   /// Allows no more memory than is in use, or less.
-  func allowNoMore() throws {
+  package func allowNoMore() throws {
     guard !Self.hasVersion2 else { return try write("0", to: "\(path)/memory.max") }
     try write(read("\(path)/memory.usage_in_bytes"), to: "\(path)/memory.limit_in_bytes")
   }
 
-  func allowAll() throws {
+  package func allowAll() throws {
     try write(
       Self.hasVersion2 ? "max" : "-1",
       to: "\(path)/\(Self.hasVersion2 ? "memory.max" : "memory.limit_in_bytes")"
@@ -42,7 +42,7 @@ struct MemoryCgroup {
   }
 
   /// Removes the cgroup, which no process is in.
-  func remove() { rmdir(path) }
+  package func remove() { rmdir(path) }
 
   private func write(_ text: String, to path: String) throws {
     let file = try FileDescriptor.open(path, .writeOnly, options: .closeOnExec)
@@ -62,7 +62,7 @@ struct MemoryCgroup {
 
 extension Trait where Self == ConditionTrait {
   /// Skips the test, and says why, where no memory cgroup can be made.
-  static var memoryCgroups: Self {
+  package static var memoryCgroups: Self {
     .enabled(if: MemoryCgroup.obstacle == nil, "\(MemoryCgroup.obstacle ?? "")")
   }
 }
