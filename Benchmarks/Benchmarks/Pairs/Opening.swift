@@ -61,4 +61,24 @@ func opening() throws {
   layout(of: Eight.self, map: "small", fields: 8)
   layout(of: SixtyFour.self, map: "medium", fields: 64)
   layout(of: FiveHundredTwelve.self, map: "large", fields: 512)
+
+  func types<Written: MapField, Generated: MapField>(
+    _ written: Written.Type,
+    _ generated: Generated.Type,
+    map: String,
+    fields: Int
+  ) throws {
+    let layout = try layouts.layout(ofMap: map)
+    compare(
+      Pair(
+        name: "open: layout check of \(fields) fields (generated type | reflected type)",
+        ours: { count in for _ in 0..<count { try layout.check(generated) } },
+        baseline: { count in for _ in 0..<count { try layout.check(written) } },
+        batch: 5
+      )
+    )
+  }
+  try types(Eight.self, Layouts.Eight.self, map: "small", fields: 8)
+  try types(SixtyFour.self, Layouts.SixtyFour.self, map: "medium", fields: 64)
+  try types(FiveHundredTwelve.self, Layouts.FiveHundredTwelve.self, map: "large", fields: 512)
 }

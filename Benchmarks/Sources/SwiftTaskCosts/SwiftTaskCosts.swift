@@ -4,10 +4,7 @@ import Glibc
 import MmapStorage
 
 /// `struct request` of gets.bpf.c.
-struct Request: MapValue {
-  var id: UInt64
-  var count: UInt64
-}
+typealias Request = Gets.Request
 
 enum Locals {
   @TaskLocal static var number = 0
@@ -24,10 +21,11 @@ actor Counter {
   static let rounds = 21
 
   static func main() async throws {
-    let object = try BPFObject(.gets)
-    try object.setGlobal("expected_tgid", to: UInt64(getpid()))
-    try object.load()
-    let requests = try await SwiftTaskStorage<Request>(object, "requests")
+    var opened = try Gets.open()
+    opened.globals.expectedTGID = UInt64(getpid())
+    let program = try opened.load(attaching: false)
+    let object = program.object
+    let requests = try await program.maps.requests.open()
     print("| what | ns | against | ns | ratio |")
     print("|---|---|---|---|---|")
     await hops(requests)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/* BPFPlugin: public */
 #include <linux/bpf.h>
 #include <mmap_storage.bpf.h>
 
