@@ -16,22 +16,40 @@ struct Request: MapValue {
 ///
 ///     swift-task-process DIRECTORY STORAGE serve ROW FIRST-ID ROUNDS MAGIC
 ///     swift-task-process DIRECTORY STORAGE hold FIRST-ID COUNT
+///     swift-task-process DIRECTORY STORAGE exec ROW FIRST-ID ROUNDS MAGIC
 ///
 /// The first makes calls from 16 requests at once. The second enters as many scopes, says so, and
-/// stays in them until its input ends.
+/// stays in them until its input ends. The third makes a call in a scope and executes itself there: the
+/// new program makes as many calls of the next row without a storage, and then serves the row after it.
 @main struct SwiftTaskProcess {
+  @TaskLocal static var other = 0
+
   static func main() async throws {
     let arguments = CommandLine.arguments
     let numbers = arguments.dropFirst(4).compactMap { UInt64($0) }
+    if arguments[3] == "executed" {
+      await $other.withValue(1) {
+        for _ in 0..<numbers[2] {
+          test_call(UInt(numbers[1]), UInt(numbers[0]) + 1, UInt(numbers[3]))
+          await Task.yield()
+        }
+      }
+    }
     let requests = try await SwiftTaskStorage<Request>(
       pinnedIn: FilePath(arguments[1]),
       name: arguments[2]
     )
     switch (arguments[3], numbers.count) {
-    case ("serve", 4):
+    case ("exec", 4):
+      requests.withValue({ $0.id = numbers[1] }) {
+        test_call(UInt(numbers[1]), UInt(numbers[0]), UInt(numbers[3]))
+        execute(Array(arguments[0...2]) + ["executed"] + arguments[4...])
+      }
+      exit(3)
+    case ("serve", 4), ("executed", 4):
       await serve(
         requests,
-        row: UInt(numbers[0]),
+        row: UInt(numbers[0]) + (arguments[3] == "serve" ? 0 : 2),
         numbers[1],
         rounds: numbers[2],
         magic: UInt(numbers[3])
@@ -40,6 +58,11 @@ struct Request: MapValue {
     default: exit(2)
     }
     print("without a slot: \(requests.overflowCount)")
+  }
+
+  static func execute(_ arguments: [String]) {
+    let strings = arguments.map { strdup($0) } + [nil]
+    execv("/proc/self/exe", strings)
   }
 
   static func serve(

@@ -41,6 +41,30 @@ import Testing
     #expect(error?.details.contains("calls") == true)
   }
 
+  @Test func aTypeWithoutTheLastFields() async throws {
+    struct Older: MapValue {
+      var id: UInt64
+      var calls: UInt64
+    }
+    let program = try RequestProgram()
+    let exact = await #expect(throws: BPFError.self) {
+      try await SwiftTaskStorage<Older>(program.object, "requests")
+    }
+    #expect(exact?.kind == .layoutMismatch)
+    let older = try await SwiftTaskStorage<Older>(program.object, "requests", policy: .compatible)
+    let (_, snapshot) = older.withValue({ $0.id = 5 }) {
+      for _ in 0..<10 { program.call(5, row: 0) }
+    }
+    #expect(snapshot?.id == 5)
+    #expect(try program.hasSeen(snapshot?.calls ?? 0, of: 10))
+    // What the older type does not have is zero in the next scope of the slot.
+    let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+    requests.withValue({ $0.flags = 1 }) {}
+    older.withValue({ $0.id = 6 }) {
+      #expect(requests.withCurrent { $0.flags } == 0)
+    }
+  }
+
   @Test func aMapOfAnotherKind() async throws {
     let program = try RequestProgram()
     for name in ["plain", "entered", "requests_processes"] {

@@ -32,7 +32,8 @@ final class OtherProcess {
   private let output: FileDescriptor
   private let input: FileDescriptor
 
-  init(_ arguments: [String]) throws {
+  /// Runs `swift-task-process`, by another program if there is one.
+  init(_ arguments: [String], by starter: [String] = []) throws {
     let (read, write) = try FileDescriptor.pipe()
     let (childInput, ownInput) = try FileDescriptor.pipe()
     output = read
@@ -45,9 +46,10 @@ final class OtherProcess {
     defer { posix_spawn_file_actions_destroy(&actions) }
     let program = FilePath(CommandLine.arguments[0]).removingLastComponent()
       .appending("swift-task-process").string
-    let strings = ([program] + arguments).map { strdup($0) } + [nil]
+    let command = starter + [program] + arguments
+    let strings = command.map { strdup($0) } + [nil]
     defer { strings.forEach { free($0) } }
-    let code = posix_spawn(&id, program, &actions, nil, strings, environ)
+    let code = posix_spawnp(&id, command[0], &actions, nil, strings, environ)
     try write.close()
     try childInput.close()
     guard code == 0 else { throw Errno(rawValue: code) }

@@ -46,6 +46,49 @@ import Testing
     }
   }
 
+  @Test func aProgramThatIsExecutedHasNothingOfTheOldOne() async throws {
+    let program = try RequestProgram(allProcesses: true)
+    try await withPins(of: program.object, ["requests"]) { directory in
+      let other = try OtherProcess(
+        [directory.string, "requests", "exec", "0", "7", "20", "\(program.magic)"]
+      )
+      let (output, status) = try other.end()
+      #expect(status == 0)
+      #expect(output == "without a slot: 0\n")
+    }
+    let seen = try program.seen()
+    #expect(seen[0] == Seen(own: 1))
+    #expect(seen[1].own == 0 && seen[1].other == 0)
+    #expect(try program.hasSeen(seen[1].none, of: 20))
+    #expect(seen[2].none == 0 && seen[2].other == 0)
+    #expect(try program.hasSeen(seen[2].own, of: 16 * 20 * 10), "\(seen[2])")
+  }
+
+  @Test func aProcessInAPIDNamespaceOfItsOwn() async throws {
+    let program = try RequestProgram(allProcesses: true)
+    let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+    try await withPins(of: program.object, ["requests"]) { directory in
+      let other = try OtherProcess(
+        [directory.string, "requests", "serve", "1", "1000", "20", "\(program.magic)"],
+        by: ["unshare", "--pid", "--fork"]
+      )
+      for _ in 0..<200 {
+        await requests.withValue({ $0.id = 1 }) {
+          program.call(1, row: 0)
+          await Task.yield()
+        }
+      }
+      let (output, status) = try other.end()
+      #expect(status == 0)
+      #expect(output == "without a slot: 0\n")
+    }
+    let seen = try program.seen()
+    for (row, calls) in [(0, 200), (1, 16 * 20 * 10)] {
+      #expect(seen[row].none == 0 && seen[row].other == 0, "\(row)")
+      #expect(try program.hasSeen(seen[row].own, of: UInt64(calls)), "\(row): \(seen[row])")
+    }
+  }
+
   @Test func slotsOfAProcessThatWasKilledAreUsedAgain() async throws {
     let program = try RequestProgram()
     let few = try await SwiftTaskStorage<Request>(program.object, "requests")
