@@ -31,10 +31,11 @@ struct TestServer: Sendable {
     func of(_ route: String) -> [CostsReport.Request] { all.filter { $0.route == route } }
   }
 
-  /// Serves while `body` runs, and ends gracefully.
+  /// Serves while `body` runs, and ends gracefully. `before` adds what comes before the costs.
   static func run(
     _ source: CostsSource?,
     logger: Logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
+    before: (Router<BasicRequestContext>) -> Void = { _ in },
     routes: (Router<BasicRequestContext>) -> Void = { DemoServer.addRoutes(to: $0) },
     _ body: @escaping @Sendable (TestServer) async throws -> Void
   ) async throws {
@@ -46,6 +47,7 @@ struct TestServer: Sendable {
         await RequestCosts.start(logger: logger) { finished.append($0) }
       }
     let router = Router()
+    before(router)
     router.add(middleware: RequestCostsMiddleware(costs))
     routes(router)
     let (ports, port) = AsyncStream.makeStream(of: Int.self)

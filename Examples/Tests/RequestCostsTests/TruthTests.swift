@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
+import Glibc
 import Hummingbird
 import RequestCosts
 import RequestCostsDemo
@@ -127,6 +128,58 @@ struct TruthTests {
       #expect(
         try server.route("GET /file").costs.bytesRead == read.load(ordering: .relaxed)
       )
+    }
+  }
+
+  @Test func bytesOfTCPConnections() async throws {
+    let echo = try EchoServer()
+    try await TestServer.run(
+      .loading(),
+      routes: { router in
+        router.get("tcp/:bytes") { _, context in
+          let count = try context.parameters.require("bytes", as: Int.self)
+          #expect(try echo.exchange(count))
+          return "done"
+        }
+      }
+    ) { server in
+      try await server.load(["/tcp/700", "/tcp/50000"], requests: 200)
+      for request in server.finished.all {
+        let count: UInt64 = request.path == "/tcp/700" ? 700 : 50000
+        #expect(request.costs.tcpSent == count && request.costs.tcpReceived == count)
+      }
+    }
+  }
+
+  @Test func pageFaultsOfNewMemory() async throws {
+    try await TestServer.run(
+      .loading(),
+      routes: { router in
+        router.get("pages/:count") { _, context in
+          let count = try context.parameters.require("count", as: Int.self)
+          let size = count * 4096
+          let memory = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+          let start = try #require(memory != MAP_FAILED ? memory : nil)
+          madvise(start, size, MADV_NOHUGEPAGE)
+          for offset in stride(from: 0, to: size, by: 4096) {
+            start.storeBytes(of: 1, toByteOffset: offset, as: UInt8.self)
+          }
+          munmap(start, size)
+          return "done"
+        }
+      }
+    ) { server in
+      try await server.load(["/pages/64", "/pages/200"], requests: 200)
+      for request in server.finished.all {
+        let count: UInt64 = request.path == "/pages/64" ? 64 : 200
+        // The first requests touch pages of the server's own as well.
+        #expect(request.costs.pageFaults >= count)
+      }
+      let least = { (path: String) in
+        server.finished.all.filter { $0.path == path }.map(\.costs.pageFaults).min()
+      }
+      #expect(least("/pages/64") == 64)
+      #expect(least("/pages/200") == 200)
     }
   }
 
