@@ -171,7 +171,7 @@ private func openFiles() throws -> [String] {
 }
 
 /// Calls the body with one case after the other, until the time is over.
-private func forEachCase(_ body: (UInt64, inout Random) throws -> Void) throws -> UInt64 {
+private func forEachCase(_ body: (UInt64, inout SeededRandom) throws -> Void) throws -> UInt64 {
   func environment(_ name: String) -> UInt64? {
     getenv(name).flatMap { UInt64(String(cString: $0)) }
   }
@@ -180,7 +180,7 @@ private func forEachCase(_ body: (UInt64, inout Random) throws -> Void) throws -
   let end = ContinuousClock.now + .seconds(Int(seconds))
   var number = environment("MMAPSTORAGE_BROKER_FUZZ_FIRST") ?? 1
   repeat {
-    var random = Random(state: number &* 0x9e37_79b9_7f4a_7c15 | 1)
+    var random = SeededRandom(state: number &* 0x9e37_79b9_7f4a_7c15 | 1)
     do { try body(number, &random) } catch {
       Issue.record("case \(number): \(error)")
       throw error
@@ -190,16 +190,7 @@ private func forEachCase(_ body: (UInt64, inout Random) throws -> Void) throws -
   return number - 1
 }
 
-private struct Random {
-  var state: UInt64
-
-  mutating func next(_ bound: Int) -> Int {
-    state ^= state << 13
-    state ^= state >> 7
-    state ^= state << 17
-    return Int(state % UInt64(bound))
-  }
-
+private extension SeededRandom {
   /// Makes up to four changes.
   mutating func damage(_ bytes: inout [UInt8]) {
     for _ in 0..<next(4) where !bytes.isEmpty {
@@ -220,11 +211,11 @@ private struct Random {
 private enum Bytes {
   static let header: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1]
 
-  static func request(_ random: inout Random) -> [UInt8] {
+  static func request(_ random: inout SeededRandom) -> [UInt8] {
     random.next(3) == 0 ? header + [2] : header + [1, 6, 0] + Array("echoes".utf8)
   }
 
-  static func random(_ random: inout Random, _ limit: Int) -> [UInt8] {
+  static func random(_ random: inout SeededRandom, _ limit: Int) -> [UInt8] {
     let count = random.next([2, 20, 520, limit][random.next(4)])
     let starts = random.next(2) == 0 ? header : []
     return starts + (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next(256)) }
@@ -276,12 +267,12 @@ private struct Baits {
     try #require(descriptors.allSatisfy { $0 >= 0 })
   }
 
-  func some(_ random: inout Random) -> [CInt] {
+  func some(_ random: inout SeededRandom) -> [CInt] {
     let count = [0, 0, 1, 3, 8, 9, 100, 253][random.next(8)]
     return (0..<count).map { _ in descriptors[random.next(descriptors.count)] }
   }
 
-  func change(_ sent: inout [CInt], _ random: inout Random) {
+  func change(_ sent: inout [CInt], _ random: inout SeededRandom) {
     switch random.next(6) {
     case 0: sent = some(&random)
     case 1: sent.removeLast(random.next(sent.count + 1))

@@ -70,7 +70,7 @@ private func fuzz() throws {
 
 /// Returns the bytes with one to four changes.
 private func damaged(_ original: [UInt8], _ number: UInt64) -> [UInt8] {
-  var random = Random(state: number &* 0x9e37_79b9_7f4a_7c15 | 1)
+  var random = SeededRandom(state: number &* 0x9e37_79b9_7f4a_7c15 | 1)
   var bytes = original
   let types = typeOffsets(original)
   var removed = 0
@@ -123,17 +123,6 @@ private func typeOffsets(_ bytes: [UInt8]) -> [Int] {
 
 private func put(_ value: UInt32, at offset: Int, into bytes: inout [UInt8]) {
   for index in 0..<4 { bytes[offset + index] = UInt8(truncatingIfNeeded: value >> (8 * index)) }
-}
-
-private struct Random {
-  var state: UInt64
-
-  mutating func next(_ bound: Int) -> Int {
-    state ^= state << 13
-    state ^= state >> 7
-    state ^= state << 17
-    return Int(state % UInt64(bound))
-  }
 }
 
 /// The case that is being run, in a file, for the process that waits.
