@@ -21,6 +21,14 @@ extension test_choice: MapValue {
   }
 }
 
+extension test_switch: MapValue {
+  /// With one alternative of the union.
+  public static var fields: Fields<Self> {
+    Field("head", \.head)
+    Field("on", \.on)
+  }
+}
+
 extension test_bits: MapValue {
   /// Without the bit-fields, which have no bytes of their own.
   public static var fields: Fields<Self> {

@@ -2,6 +2,7 @@
 #ifndef MMS_ACCESS_H
 #define MMS_ACCESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -115,6 +116,22 @@ static inline void mms_copy_once(void *_Nonnull to, const void *_Nonnull from, s
 		MMS_COPY_PIECE(uint8_t);
 #undef MMS_COPY_PIECE
 	__asm__ volatile("" : : "r"(to) : "memory");
+}
+
+/*
+ * Set and never cleared: some described type contains a bool of a C union, which does not show in the
+ * type's bit patterns.
+ */
+extern bool mms_union_has_bool;
+
+static inline bool mms_unions_have_bools(void)
+{
+	return __atomic_load_n(&mms_union_has_bool, __ATOMIC_RELAXED);
+}
+
+static inline void mms_set_unions_have_bools(void)
+{
+	__atomic_store_n(&mms_union_has_bool, true, __ATOMIC_RELAXED);
 }
 
 static inline void mms_fence_acquire(void)

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CLibBPFShim
+
 /// Returns the offsets of every `bool` in a value of type `type`, array elements one by one.
 ///
 /// A C program may store any byte in a `bool`, and all except 0 mean true. A Swift `Bool` has to be 0
@@ -16,5 +18,16 @@ package func booleanOffsets(of type: FieldType, at offset: Int = 0) -> [Int] {
   case .union: []
   case .opaque(_, let booleans): booleans.map { offset + $0 }
   case .integer, .character, .floatingPoint, .enumeration, .bitField, .unsupported: []
+  }
+}
+
+/// Sets the process's flag for `Bool`s in C unions if `type` has one.
+///
+/// A type whose other `Bool`s take bit patterns from `Optional` is normalized in any case.
+func noteUnionBooleans<Value>(in type: Value.Type, described: FieldType) {
+  if MemoryLayout<Value?>.size > MemoryLayout<Value>.size,
+    !booleanOffsets(of: described).isEmpty
+  {
+    mms_set_unions_have_bools()
   }
 }

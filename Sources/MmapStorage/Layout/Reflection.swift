@@ -81,6 +81,7 @@ private func describeWrapper<Wrapper: MapScalar>(
 private func describeValue<Value: MapValue>(_ type: Value.Type) throws(BPFError) -> FieldType {
   let fields = Value.fields
   let description = try fields.description()
+  noteUnionBooleans(in: type, described: description)
   if !fields.isGenerated, let field = description.misalignedScalar() {
     throw .undescribed(
       "field '\(field.path)' of type \(type)",

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import CLibBPFShim
 internal import Synchronization
 
 /// The places of the `Bool` properties in values of one type.
@@ -11,8 +12,16 @@ struct BooleanBytes {
   @usableFromInline
   let offsets: UnsafeBufferPointer<Int>
 
+  /// Whether a described type may have `Bool` properties.
+  ///
+  /// `Optional` takes no further byte if its value has a `Bool` property: it uses one of the byte's
+  /// other patterns. So the comparison is a constant in optimized code. It does not see a `Bool`
+  /// in a C union: describing such a type sets a flag of the process.
   @inlinable
-  var isEmpty: Bool { unsafe offsets.isEmpty }
+  @inline(__always)
+  static func mayExist<Value>(in type: Value.Type) -> Bool {
+    MemoryLayout<Value?>.size == MemoryLayout<Value>.size || mms_unions_have_bools()
+  }
 
   /// Returns the places of the `Bool` properties in `type`.
   ///
@@ -39,6 +48,16 @@ struct BooleanBytes {
       flag.store(flag.load(as: Bool.self))
     }
   }
+}
+
+/// Whether every bit pattern of `type` is known to be valid without a description, `Bool` aside.
+/// Constant in optimized code.
+@inlinable
+@inline(__always)
+func isStandardScalar<Value>(_ type: Value.Type) -> Bool {
+  type == UInt8.self || type == Int8.self || type == UInt16.self || type == Int16.self
+    || type == UInt32.self || type == Int32.self || type == UInt64.self || type == Int64.self
+    || type == Float.self || type == Double.self || type == Bool.self
 }
 
 private let knownTypes = OffsetTable()

@@ -254,13 +254,14 @@ extension FieldAddress {
   @inlinable
   @inline(__always)
   func loadWhole<Value: MapField>(as type: Value.Type) -> Value {
-    let booleans = BooleanBytes(of: type)
     mms_compiler_barrier()
     return unsafe withUnsafeTemporaryAllocation(of: Value.self, capacity: 1) { copy in
       // A temporary allocation of one element has a base address.
       let start = unsafe UnsafeMutableRawPointer(copy.baseAddress.unsafelyUnwrapped)
       unsafe mms_copy_once(start, pointer, MemoryLayout<Value>.size)
-      if !booleans.isEmpty { unsafe booleans.normalize(at: FieldAddress(start)) }
+      if BooleanBytes.mayExist(in: type) {
+        unsafe BooleanBytes(of: type).normalize(at: FieldAddress(start))
+      }
       return unsafe copy.moveElement(from: 0)
     }
   }

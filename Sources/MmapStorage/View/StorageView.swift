@@ -137,6 +137,7 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
   ///   - field: The tuple.
   ///   - element: The type of its elements. Their number follows from the sizes.
   /// - Precondition: The tuple consists of a whole number of such elements, and is aligned for them.
+  ///   The type of the elements can be described as a layout.
   @inlinable
   public subscript<Tuple, Element: MapField>(
     field: KeyPath<Value, Tuple>,
@@ -156,6 +157,8 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
         offset % MemoryLayout<Element>.alignment == 0,
         "the field is not aligned for these elements"
       )
+      // The value's description has the tuple's elements, which may be of another type.
+      if !isStandardScalar(element) { _ = BooleanBytes(of: element) }
       yield ArrayView<Element>(
         at: address.advanced(by: offset),
         count: rest == 0 ? whole : whole + 1,
@@ -178,7 +181,7 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
   /// new. For fields that belong together see ``withSeqcountRead(sequence:attempts:_:)``. A `Bool`
   /// is `true` for every byte other than 0, as in C.
   ///
-  /// Cost: the copy, and a few nanoseconds to find the `Bool`s of the type.
+  /// Cost: the copy. If the type has `Bool`s, a few nanoseconds more to find them.
   @inlinable
   @inline(__always)
   public func load() -> Value { address.loadWhole(as: Value.self) }

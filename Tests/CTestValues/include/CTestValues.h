@@ -76,6 +76,14 @@ struct test_choice {
 	} key;
 };
 
+struct test_switch {
+	uint32_t head;
+	union {
+		bool on;
+		uint8_t level;
+	};
+};
+
 struct test_bits {
 	uint32_t head;
 	uint32_t low : 3;
