@@ -16,4 +16,10 @@ _Bool mms_thread_exists(int tid);
 /* Whether a seccomp filter may forbid system calls of the calling thread. */
 _Bool mms_has_seccomp_filter(void);
 
+/*
+ * Whether the process is in a user namespace other than the initial one, where capabilities do not
+ * count for bpf().
+ */
+_Bool mms_is_in_user_namespace(void);
+
 #endif

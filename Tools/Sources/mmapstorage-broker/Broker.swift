@@ -41,6 +41,9 @@ struct Broker: AsyncParsableCommand {
   @Option(help: "Pin maps, programs and links in this directory, and use what is pinned there.")
   var pins: String?
 
+  @Option(help: "Members of this group may open the pins. Default: the broker's user only.")
+  var pinGroup: String?
+
   @Flag(help: "Replace what is pinned if it does not fit the object.")
   var replace = false
 
@@ -55,6 +58,7 @@ struct Broker: AsyncParsableCommand {
       throw ValidationError("--socket-mode is an octal number up to 0777")
     }
     if replace, pins == nil { throw ValidationError("--replace needs --pins") }
+    if pinGroup != nil, pins == nil { throw ValidationError("--pin-group needs --pins") }
   }
 
   func run() async throws {
@@ -67,6 +71,7 @@ struct Broker: AsyncParsableCommand {
     if let pins {
       try opened.loadAndAttach(
         pinnedIn: FilePath(pins),
+        attributes: pinGroup.map { .group(try Self.groupID($0)) } ?? BPFPinAttributes(),
         ifDifferent: replace ? .replace : .refuse
       )
       let directory = BPFPinDirectory(FilePath(pins))

@@ -29,13 +29,21 @@ struct RequestService {
     }
   }
 
+  /// `request-service [SOCKET]` gets the map from a broker, `request-service PINS OBJECT` from a
+  /// directory of pins.
   static func run() throws {
-    let socket = CommandLine.arguments.dropFirst().first ?? "/run/mmapstorage-broker.sock"
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    if arguments.count == 2 {
+      try useMap(pinnedIn: FilePath(arguments[0]), object: FilePath(arguments[1]))
+    } else {
+      try useMap(fromBrokerAt: arguments.first ?? "/run/mmapstorage-broker.sock")
+    }
+  }
+
+  static func useMap(fromBrokerAt socket: String) throws {
     let broker = try BrokerClient(connectingTo: FilePath(socket))
     let requests = try TaskLocalStorage<Request>(from: broker, "requests")
-    try say("Backend \(requests.backend)")
-
-    for _ in 1..<4 { Thread.detachNewThread { serve(requests) } }
+    try startThreads(requests)
     while true {
       Thread.sleep(forTimeInterval: 1)
       guard let attached = try? broker.attachedPrograms(), attached.contains("count_calls") else {
@@ -43,6 +51,22 @@ struct RequestService {
         return
       }
     }
+  }
+
+  static func useMap(pinnedIn directory: FilePath, object: FilePath) throws {
+    let pins = BPFPinDirectory(directory)
+    let requests = try TaskLocalStorage<Request>(
+      pinnedAt: pins.map("requests"),
+      layout: BPFObject(contentsOf: object).layout(ofMap: "requests")
+    )
+    try startThreads(requests)
+    while try pins.attachedPrograms().contains("count_calls") { Thread.sleep(forTimeInterval: 1) }
+    try say("The program that counts is gone.")
+  }
+
+  static func startThreads(_ requests: TaskLocalStorage<Request>) throws {
+    try say("Backend \(requests.backend)")
+    for _ in 1..<4 { Thread.detachNewThread { serve(requests) } }
   }
 
   /// Handles one request after the other.
