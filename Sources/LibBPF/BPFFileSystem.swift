@@ -20,7 +20,7 @@ public enum BPFFileSystem {
   ///
   /// - Throws: ``BPFError/Kind/permissionDenied`` without CAP_SYS_ADMIN, ``BPFError/Kind/notFound`` if
   ///   sysfs is not mounted or the kernel has no BPF, or another error of `mount(2)`.
-  public static func mountIfAbsent() throws(BPFError) {
+  static func mountIfAbsent() throws(BPFError) {
     guard !contains(defaultMountPoint) else { return }
     let code = unsafe defaultMountPoint.withPlatformString {
       unsafe mount("bpf", $0, "bpf", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), "mode=0711") == 0

@@ -92,7 +92,7 @@ extension BPFObject {
   /// Whether ``load()`` creates the map, or created it (`bpf_map__autocreate`).
   ///
   /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after ``close()``.
-  public func autocreate(map name: String) throws(BPFError) -> Bool {
+  package func autocreate(map name: String) throws(BPFError) -> Bool {
     let attempt = "read autocreate of map '\(name)'"
     return try withState { (state) throws(BPFError) in
       let pointer = try unsafe state.existing(for: attempt, on: describedName)

@@ -62,7 +62,7 @@ public final class BTF: Sendable {
     /// `nil` for a kind that this library does not know.
     public let kind: Kind?
     /// `kind_flag` of the kernel's encoding: bit-fields in a structure, a signed enumeration.
-    public let kindFlag: Bool
+    package let kindFlag: Bool
     /// Members of a structure, variables of a section, elements of an array, parameters.
     public let count: UInt32
     /// Bytes, for the kinds that have a size; otherwise 0.
@@ -74,7 +74,7 @@ public final class BTF: Sendable {
     /// Whether an integer is `_Bool`.
     public let isBool: Bool
     /// Whether an integer has fewer bits than its bytes hold, or does not start at bit 0.
-    public let isPartialInteger: Bool
+    package let isPartialInteger: Bool
   }
 
   /// A member of a structure or union.

@@ -28,8 +28,7 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
     /// What the kernel answered, where it was asked.
     public var errno: Errno?
 
-    /// Creates a rejection; for backends outside this library.
-    public init(_ kind: BackendKind, reason: String, errno: Errno? = nil) {
+    package init(_ kind: BackendKind, reason: String, errno: Errno? = nil) {
       self.kind = kind
       self.reason = reason
       self.errno = errno
@@ -57,8 +56,7 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
   /// The better ones, best first, and why not.
   public var rejected: [Rejection]
 
-  /// Creates a choice; for backends outside this library.
-  public init(_ kind: BackendKind, reason: String, rejected: [Rejection] = []) {
+  package init(_ kind: BackendKind, reason: String, rejected: [Rejection] = []) {
     self.kind = kind
     self.reason = reason
     self.rejected = rejected
