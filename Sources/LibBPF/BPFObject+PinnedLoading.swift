@@ -34,7 +34,8 @@ extension BPFObject {
   /// A pinned map fits if type and sizes and, where this process may read it (CAP_SYS_ADMIN), the layout
   /// of the value are the same. A pinned program fits if it has the same tag (a hash of the
   /// instructions), the same constants, and uses the pinned maps. Programs that fit run on without
-  /// interruption. A program that is replaced and its successor are both attached for a moment.
+  /// interruption. A pinned program that the object does not attach is a difference, too. A program
+  /// that is replaced and its successor are both attached for a moment.
   ///
   /// Global variables that are not constants are pinned as maps, and keep their values.
   ///
@@ -72,6 +73,11 @@ extension BPFObject {
     let isNew = maps.isEmpty && differences.isEmpty
     try load(reusing: maps)
     var programs = try fittingPrograms(pins, maps, differences: &differences)
+    let stale = try stalePins(pins, attempt)
+    for name in stale.map(\.name) where !name.hasPrefix(Self.temporaryPrefix) {
+      let difference = "program '\(name)': it is pinned, and the object attaches no such program"
+      if !differences.contains(difference) { differences.append(difference) }
+    }
     if policy == .refuse, !differences.isEmpty {
       throw mismatch(differences, pins, attempt)
     }
@@ -104,7 +110,10 @@ extension BPFObject {
       try replace(pins.link(name), attempt) { (path) throws(BPFError) in try link.pin(at: path) }
     }
     withState { $0.programsAttachedByPins = programs }
-    try removeStalePins(pins, attempt)
+    for pin in stale {
+      hasChanged = hasChanged || !pin.name.hasPrefix(Self.temporaryPrefix)
+      _ = unsafe pin.path.withPlatformString { unsafe unlink($0) }
+    }
     return isNew ? .created : hasChanged ? .replaced : .reused
   }
 
@@ -247,6 +256,8 @@ extension BPFObject {
 
   // MARK: Changing pins
 
+  private static var temporaryPrefix: String { "~" }
+
   /// Pins with a temporary name and renames, so that the path has the old or the new object at any
   /// time.
   private func replace(
@@ -255,7 +266,7 @@ extension BPFObject {
     pin: (FilePath) throws(BPFError) -> Void
   ) throws(BPFError) {
     let temporary = path.removingLastComponent()
-      .appending("~" + (path.lastComponent?.string ?? ""))
+      .appending(Self.temporaryPrefix + (path.lastComponent?.string ?? ""))
     _ = unsafe temporary.withPlatformString { unsafe unlink($0) }
     try pin(temporary)
     let code = unsafe temporary.withPlatformString { old in
@@ -267,14 +278,19 @@ extension BPFObject {
     }
   }
 
-  /// Removes pins of programs and links that the object does not have.
-  private func removeStalePins(_ pins: BPFPinDirectory, _ attempt: String) throws(BPFError) {
+  /// Pins of programs and links that the object does not have, and temporary ones that were left behind.
+  private func stalePins(
+    _ pins: BPFPinDirectory,
+    _ attempt: String
+  ) throws(BPFError) -> [(name: String, path: FilePath)] {
     let names = Set(try attachablePrograms())
+    var stale: [(name: String, path: FilePath)] = []
     for directory in [pins.links, pins.programs] {
       for name in try directoryEntries(directory, attempt: attempt) where !names.contains(name) {
-        _ = unsafe directory.appending(name).withPlatformString { unsafe unlink($0) }
+        stale.append((name, directory.appending(name)))
       }
     }
+    return stale
   }
 
   private func mismatch(

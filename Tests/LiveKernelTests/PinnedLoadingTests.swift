@@ -92,6 +92,29 @@ import Testing
     }
   }
 
+  @Test func otherCodeDoesNotFit() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let first = try echo()
+      try first.loadAndAttach(pinnedIn: directory)
+      // The 4 of __sync_fetch_and_or(&echo->bits, 4), in the instruction rX = 4.
+      var bytes = BPFObjectImage.echo.bytes
+      let places = stride(from: 0, to: bytes.count - 8, by: 8).filter { at in
+        [0xb4, 0xb7].contains(bytes[at])
+          && bytes[at + 2..<at + 8].elementsEqual([0, 0, 4, 0, 0, 0])
+      }
+      try #require(places.count == 1)
+      bytes[places[0] + 4] = 8
+      let other = try BPFObject(bytes: bytes, name: "other")
+      try other.setGlobal("target_tgid", to: getpid())
+      let error = try #require(throws: BPFError.self) {
+        try other.loadAndAttach(pinnedIn: directory)
+      }
+      #expect(error.kind == .pinMismatch)
+      #expect(error.details.contains("program 'repeat': tag "), "\(error)")
+    }
+  }
+
   @Test func anotherLayoutIsRefusedWithATable() throws {
     try withBPFFileSystem { root in
       let directory = root.appending("service")
@@ -135,6 +158,53 @@ import Testing
       unlink(pins.map("echoes").string)
       #expect(try echo().loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced)
       #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)
+    }
+  }
+
+  @Test func aLinkOfAnotherProgramIsMadeAgain() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      try echo().loadAndAttach(pinnedIn: directory)
+      let pins = BPFPinDirectory(directory)
+      let other = try echo(tgid: 1)
+      try other.load()
+      try other.attach()
+      unlink(pins.link("repeat").string)
+      try other.link(ofProgram: "repeat").pin(at: pins.link("repeat"))
+      #expect(try echo().loadAndAttach(pinnedIn: directory) == .replaced)
+      #expect(
+        try BPFLink(pinnedAt: pins.link("repeat")).info.programID
+          != other.program("repeat").info.id
+      )
+    }
+  }
+
+  @Test func programsThatTheObjectHasNotAreDetachedOnRequest() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let withoutOne = {
+        let object = try BPFObject(.systemCalls)
+        try object.setAutoload(false, program: "use_values")
+        return object
+      }
+      let old = try BPFObject(.systemCalls)
+      try old.loadAndAttach(pinnedIn: directory)
+      old.close()
+      let pins = BPFPinDirectory(directory)
+      #expect(try pins.attachedPrograms() == ["record", "use_values"])
+      let refused = try withoutOne()
+      let error = try #require(throws: BPFError.self) {
+        try refused.loadAndAttach(pinnedIn: directory)
+      }
+      #expect(error.kind == .pinMismatch)
+      #expect(
+        error.details
+          == "program 'use_values': it is pinned, and the object attaches no such program"
+      )
+      #expect(try pins.attachedPrograms() == ["record", "use_values"])
+      let new = try withoutOne()
+      #expect(try new.loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced)
+      #expect(try pins.attachedPrograms() == ["record"])
     }
   }
 
