@@ -114,7 +114,7 @@ let package = Package(
     .testTarget(
       name: "BackendTests",
       dependencies: [
-        "MmapStorage", "MmapStorageTesting", "TestSupport", "CTestSupport",
+        "CLibBPFShim", "MmapStorage", "MmapStorageTesting", "TestSupport", "CTestSupport",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Programs"],

@@ -30,7 +30,7 @@ public final class BrokerServer: Sendable {
 
   private static let connectionsPerUser = 32
   private static let connections = 512
-  private static let patience = 10_000  // milliseconds
+  private let patience: Int
 
   /// Creates a socket of type `SOCK_SEQPACKET` at a new path, and listens.
   ///
@@ -71,12 +71,31 @@ public final class BrokerServer: Sendable {
   ///   - log: Gets a line for each connection that is refused or ended because of an error.
   /// - Throws: ``/LibBPF/BPFError/Kind/wrongState`` if the socket is closed,
   ///   ``/LibBPF/BPFError/Kind/outOfResources``.
-  public init(
+  public convenience init(
     socket: FileDescriptor,
     offers: [BrokerOffer],
     policy: BrokerPolicy,
     attachedPrograms: (@Sendable () -> [String])? = nil,
     log: @escaping @Sendable (String) -> Void = { _ in }
+  ) throws(BPFError) {
+    try self.init(
+      socket: socket,
+      offers: offers,
+      policy: policy,
+      attachedPrograms: attachedPrograms,
+      patience: 10_000,
+      log: log
+    )
+  }
+
+  /// Creates a server that waits `patience` milliseconds for a client's first request.
+  package init(
+    socket: FileDescriptor,
+    offers: [BrokerOffer],
+    policy: BrokerPolicy,
+    attachedPrograms: (@Sendable () -> [String])? = nil,
+    patience: Int,
+    log: @escaping @Sendable (String) -> Void
   ) throws(BPFError) {
     let attempt = "start the broker"
     let copy = fcntl(socket.rawValue, F_DUPFD_CLOEXEC, 3)
@@ -94,6 +113,7 @@ public final class BrokerServer: Sendable {
     self.event = event
     self.offers = offers
     self.policy = policy
+    self.patience = patience
     self.attachedPrograms =
       attachedPrograms ?? { Set(offers.flatMap(\.attachedPrograms)).sorted() }
     self.log = log
@@ -199,7 +219,7 @@ public final class BrokerServer: Sendable {
         descriptor: descriptor,
         peer: peer,
         isServed: policy.allows(peer),
-        deadline: milliseconds() + Self.patience
+        deadline: milliseconds() + patience
       )
     )
     return true

@@ -266,6 +266,31 @@ import Testing
     await #expect(processExitsWith: .success) { try forkWithOneView(.lookupByPidfd) }
   }
 
+  /// What they have attached may not be in the child's memory.
+  @Test func theChildOfAForkDetachesNoThreadOfItsParent() async {
+    await #expect(processExitsWith: .success) {
+      let intercepting = InterceptingBackend(try FakeBackend(layoutOf: Tag.self).storageBackend)
+      let detached = Box(0)
+      intercepting.beforeDetach.set { detached.change { $0 += 1 } }
+      let storage = Box<TaskLocalStorage<Tag>?>(try TaskLocalStorage(backend: intercepting))
+      let attached = Gate(), mayEnd = Gate()
+      let thread = try TestThread {
+        try storage.get()?.withCurrent { $0.hits = 1 }
+        attached.open()
+        mayEnd.wait()
+      }
+      attached.wait()
+      try storage.get()?.withCurrent { $0.hits = 2 }
+      try inChild {
+        try storage.get()?.withCurrent { $0.hits = 3 }
+        storage.set(nil)
+        try check(detached.get() == 1)
+      }
+      mayEnd.open()
+      try thread.join()
+    }
+  }
+
   @Test func theChildOfAForkStartsUnattachedWithDirectAccess() async {
     await #expect(processExitsWith: .success) { try forkWithOneView(.fakeDirect) }
   }

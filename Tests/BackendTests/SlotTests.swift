@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLibBPFShim
 import CTestSupport
 import Glibc
 import MmapStorage
@@ -37,6 +38,26 @@ import Testing
       try storages.change { list in for _ in 0..<1_000 { list.append(try fakeStorage()) } }
       created.open()
       for thread in threads { try thread.join() }
+    }
+  }
+
+  /// A signal handler, or the thread itself, may have loaded the old table's address just before.
+  @Test func theOldTableStaysAndTheNewOneHasItsSlots() async {
+    await #expect(processExitsWith: .success) {
+      let first = try fakeStorage()
+      try first.withCurrent { $0.hits = 1 }
+      let thread = mms_thread_at(mms_thread_offset())
+      let old = mms_thread_slots(thread)
+      // The first table has four slots.
+      let values = (0..<4).map { [old[$0].direct, old[$0].attachment] }
+      #expect(values.contains { $0[0] != nil })
+      let storages = try (0..<100).map { _ in try fakeStorage() }
+      let new = mms_thread_slots(thread)
+      #expect(new != old)
+      for table in [old, new] {
+        #expect((0..<4).map { [table[$0].direct, table[$0].attachment] } == values)
+      }
+      #expect(storages.count == 100)
     }
   }
 

@@ -62,6 +62,11 @@ import Testing
       #expect(test_drop_rights() == 0)
       _ = try BrokerClient(connectingTo: FilePath(path)).open("echoes")
     }
+    let supplementary = try RunningBroker(offers, policy: BrokerPolicy(groups: [65533]))
+    await #expect(processExitsWith: .success) { [path = supplementary.path as String] in
+      #expect(setgroups(1, [65533]) == 0 && test_drop_rights() == 0)
+      _ = try BrokerClient(connectingTo: FilePath(path)).open("echoes")
+    }
     // Root is not special.
     let client = try BrokerClient(connectingTo: FilePath(group.path))
     #expect(throws: BPFError.self) { try client.open("echoes") }
@@ -128,6 +133,19 @@ import Testing
     let clients = try (0..<40).map { _ in try BrokerClient(connectingTo: FilePath(broker.path)) }
     let served = clients.count { (try? $0.attachedPrograms()) != nil }
     #expect(served == 32)
+  }
+
+  @Test func onlyAClientThatSendsNothingIsDisconnected() throws {
+    let program = try EchoProgram()
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")], patience: 100)
+    let silent = mms_unix_connect(broker.path, 60_000)
+    defer { close(silent) }
+    let client = try BrokerClient(connectingTo: FilePath(broker.path))
+    #expect(try client.attachedPrograms() == ["repeat"])
+    // Returns when the broker has closed the connection.
+    var byte: UInt8 = 0
+    #expect(recv(silent, &byte, 1, 0) == 0)
+    #expect(try client.attachedPrograms() == ["repeat"])
   }
 
   @Test func theEndOfTheBrokerIsNoticed() throws {
@@ -257,7 +275,8 @@ final class RunningBroker {
   init(
     _ offers: [BrokerOffer],
     policy: BrokerPolicy = BrokerPolicy(users: [0, 65534]),
-    permissions: FilePermissions = [.ownerReadWrite, .groupReadWrite, .otherReadWrite]
+    permissions: FilePermissions = [.ownerReadWrite, .groupReadWrite, .otherReadWrite],
+    patience: Int = 10_000
   ) throws {
     path = "/tmp/mmapstorage-broker-\(UUID().uuidString)"
     let socket = try BrokerServer.listen(at: FilePath(path), permissions: permissions)
@@ -267,6 +286,7 @@ final class RunningBroker {
       socket: socket,
       offers: offers,
       policy: policy,
+      patience: patience,
       log: { line in lines.change { $0.append(line) } }
     )
     self.server = server
