@@ -8,6 +8,7 @@ kernel_version=7.3
 kernel_source_package=linux-source-$kernel_version
 kernel_source_suite=trixie-backports
 kernel_series=kernel/patches/linux-$kernel_version
+kernel_patch_names='[0-9]*.patch'
 kernel_cache=${XDG_CACHE_HOME:-$HOME/.cache}/mmapstorage
 
 # What the kernel is built with, and what boots it.
@@ -99,11 +100,11 @@ kernel_fragments() {
 }
 
 # The patches of a kernel, in the order in which they apply: the fixes for the bpf tree, the series
-# for bpf-next, and the extra patch if there is one.
+# for bpf-next, and the extra patch if there is one. With --unpatched, nothing but their selftests.
 kernel_patches() {
   local series
   for series in bpf bpf-next; do
-    find "$kernel_series/$series" -name '[0-9]*.patch' ! -name '0000-*' | LC_ALL=C sort
+    find "$kernel_series/$series" -name "$kernel_patch_names" ! -name '0000-*' | LC_ALL=C sort
   done
   if [[ -n ${1:-} ]]; then echo "$1"; fi
 }
@@ -142,11 +143,12 @@ kernel_image_directory() { # flavour, extra patch
 }
 
 # Reads the options that build, run and test have in common, and returns 0 if the argument was read
-# as well. Sets 'flavour', 'extra_patch'.
+# as well. Sets 'flavour', 'extra_patch', 'kernel_patch_names'.
 # shellcheck disable=SC2034 # the scripts use them
 kernel_option() { # option, its argument
   case $1 in
     --debug) flavour=debug && return 1 ;;
+    --unpatched) kernel_patch_names='[0-9]*-selftests-*.patch' && return 1 ;;
     --flavour)
       [[ ${2:-} == plain || -f kernel/config/${2:-}.config ]] ||
         die "--flavour needs plain or the name of a fragment in kernel/config"

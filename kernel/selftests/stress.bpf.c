@@ -38,6 +38,9 @@ struct {
 
 __u64 got, failed, deleted;
 
+/* Allocates when a value is deleted, of all kinds of maps: not where the zone's lock is held. */
+extern bool CONFIG_DEBUG_OBJECTS_RCU_HEAD __kconfig __weak;
+
 static __always_inline bool is_ours(struct task_struct *task)
 {
 	const char name[] = STRESS_COMM;
@@ -49,7 +52,7 @@ static __always_inline bool is_ours(struct task_struct *task)
 	return true;
 }
 
-static __always_inline void act_on(struct task_struct *task)
+static __always_inline void act_on(struct task_struct *task, bool can_delete)
 {
 	__u32 random = bpf_get_prandom_u32(), slot = random % STRESS_SLOTS;
 	bool create = random & 0x100, use_large = random & 0x200;
@@ -63,7 +66,7 @@ static __always_inline void act_on(struct task_struct *task)
 	if (!map)
 		return;
 
-	if ((random & 0xf000) == 0) {
+	if (can_delete && (random & 0xf000) == 0) {
 		if (!bpf_task_storage_delete(map, task))
 			__sync_fetch_and_add(&deleted, 1);
 		return;
@@ -85,7 +88,7 @@ int BPF_PROG(on_enter, struct pt_regs *regs, long id)
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (is_ours(task))
-		act_on(task);
+		act_on(task, true);
 	return 0;
 }
 
@@ -93,9 +96,9 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
 	if (is_ours(prev))
-		act_on(prev);
+		act_on(prev, true);
 	if (is_ours(next))
-		act_on(next);
+		act_on(next, true);
 	return 0;
 }
 
@@ -106,7 +109,7 @@ int BPF_PROG(on_extfrag)
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (is_ours(task))
-		act_on(task);
+		act_on(task, !CONFIG_DEBUG_OBJECTS_RCU_HEAD);
 	return 0;
 }
 
@@ -116,7 +119,7 @@ int BPF_PROG(on_page_free)
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (is_ours(task) && bpf_get_prandom_u32() % 16 == 0)
-		act_on(task);
+		act_on(task, true);
 	return 0;
 }
 
@@ -127,6 +130,6 @@ int BPF_PROG(on_zone_locked)
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (is_ours(task))
-		act_on(task);
+		act_on(task, !CONFIG_DEBUG_OBJECTS_RCU_HEAD);
 	return 0;
 }
