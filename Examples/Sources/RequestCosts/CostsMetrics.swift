@@ -82,7 +82,9 @@ struct OutsideMetrics: Sendable {
   private var reported = KernelCosts()
 
   mutating func report(_ total: KernelCosts) {
-    counters.add(total.since(reported))
-    reported = total
+    // It may be a little less than before: the read of a request is taken from it at the request's end.
+    let more = total.since(reported)
+    counters.add(more)
+    reported += more
   }
 }
