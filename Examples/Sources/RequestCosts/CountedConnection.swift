@@ -27,8 +27,6 @@ final class CountedConnection: Sendable {
     var unanswered: [PendingRequest] = []
     /// What is being read, or was last.
     var reading: ReadScope?
-    /// The request whose response was written to last.
-    var written: PendingRequest?
     /// Keeps the value of a flush that the socket did not accept as a whole.
     var unflushed: AsyncStream<Never>.Continuation?
   }
@@ -55,8 +53,8 @@ final class CountedConnection: Sendable {
 
   /// Runs what is done with bytes that the thread has just read.
   func read(_ body: () -> Void) {
-    guard let source = costs.source else { return body() }
-    let call = source.readCalls?.take()
+    guard costs.requests != nil else { return body() }
+    let call = costs.readCalls?.take()
     let (request, scope) = state.withLock { state in
       let request = state.incoming ?? nextRequest(&state)
       let scope = ReadScope(request)
@@ -96,7 +94,7 @@ final class CountedConnection: Sendable {
     request.begin()
     guard let scope, scope.request !== request else { return }
     // Several requests came in one read.
-    let costs = self.costs.source?.requests.withCurrent { value in
+    let costs = self.costs.requests?.withCurrent { value in
       value.id = request.id
       return value.load().costs
     }
@@ -107,17 +105,14 @@ final class CountedConnection: Sendable {
 
   // MARK: Writing
 
-  /// Runs what is done to write a part of a response.
+  /// Runs what is done to write parts of one response.
   func write(_ body: () -> Void) {
-    let request = state.withLock { state in
-      state.written = state.unanswered.first
-      return state.written
-    }
+    let request = state.withLock { $0.unanswered.first }
     guard let request else { return body() }
     costs.withCallback(of: request, body)
   }
 
-  /// The response is written as soon as the part that `future` belongs to is.
+  /// The response is written as soon as its last part is, which `future` belongs to.
   func writeEnd(_ future: EventLoopFuture<Void>) {
     let request = state.withLock { state in
       state.unanswered.isEmpty ? nil : state.unanswered.removeFirst()
@@ -129,17 +124,10 @@ final class CountedConnection: Sendable {
     }
   }
 
-  /// Runs what writes to the socket, and tells whether that has accepted everything.
+  /// Runs what is done to write parts of one response to the socket, and tells whether that has accepted
+  /// everything.
   func flush(_ body: () -> Bool) {
-    let request = state.withLock { state in
-      defer { state.written = nil }
-      return state.written
-    }
-    guard let request else {
-      _ = body()
-      return
-    }
-    costs.withCallback(of: request) {
+    write {
       guard !body() else { return }
       // The rest is written later, outside of any callback. The programs know the socket, and add to
       // the value of this scope until the Swift task ends.
@@ -167,7 +155,6 @@ final class CountedConnection: Sendable {
         state.unanswered = []
         state.next = nil
         state.incoming = nil
-        state.written = nil
         state.reading = nil
       }
       return state.unanswered

@@ -91,14 +91,23 @@ final class PendingRequest: Sendable {
 
   /// Writes the value of a scope.
   func prepare(_ value: borrowing StorageView<RequestValue>) {
-    let traceID = state.withLock { $0.details.traceID }
+    write(to: value, state.withLock { $0.details.traceID })
+  }
+
+  /// Adds a part, and writes the value of its scope.
+  func open(_ value: borrowing StorageView<RequestValue>) {
+    let traceID = state.withLock { state in
+      state.parts += 1
+      return state.details.traceID
+    }
+    write(to: value, traceID)
+  }
+
+  private func write(to value: borrowing StorageView<RequestValue>, _ traceID: TraceID) {
     value.id = id
     value.traceIDHigh = traceID.high
     value.traceIDLow = traceID.low
   }
-
-  /// Adds a part.
-  func open() { state.withLock { $0.parts += 1 } }
 
   /// Ends a part. The last one ends the request.
   func close() {
@@ -109,9 +118,9 @@ final class PendingRequest: Sendable {
   }
 
   private func finish(if isLast: (inout State) -> Bool) {
-    let now = ContinuousClock.now
     let finished: FinishedRequest? = state.withLock { state in
       guard isLast(&state), !state.isFinished else { return nil }
+      let now = ContinuousClock.now
       state.isFinished = true
       return FinishedRequest(
         id: id,

@@ -17,7 +17,10 @@ public import SystemPackage
 /// As a service it reports the costs outside of requests as metrics, and detaches the programs at a
 /// graceful shutdown. Without it they are detached when the process ends. May be used from any thread.
 public final class RequestCosts: Service, Sendable {
-  let source: CostsSource?
+  private let source: CostsSource?
+  /// Those of the source, as each copy of that would count references that all threads share.
+  let requests: SwiftTaskStorage<RequestValue>?
+  let readCalls: TaskLocalStorage<ReadCall>?
   private let obstacle: String?
   private let table: Mutex<RouteTable>
   private let lastID = Atomic<UInt64>(0)
@@ -63,6 +66,8 @@ public final class RequestCosts: Service, Sendable {
   ) {
     self.onRequest = onRequest
     self.source = source
+    requests = source.requests
+    readCalls = source.readCalls
     obstacle = nil
     table = Mutex(RouteTable())
     self.logger = logger
@@ -83,6 +88,8 @@ public final class RequestCosts: Service, Sendable {
   ) {
     self.onRequest = onRequest
     source = nil
+    requests = nil
+    readCalls = nil
     self.obstacle = obstacle
     table = Mutex(RouteTable())
     self.logger = logger
@@ -122,7 +129,7 @@ public final class RequestCosts: Service, Sendable {
 
   /// Writes the trace of a request into the value of the current scope.
   func setTrace(_ traceID: TraceID) {
-    source?.requests.withCurrent { value in
+    requests?.withCurrent { value in
       value.traceIDHigh = traceID.high
       value.traceIDLow = traceID.low
     }
@@ -135,8 +142,8 @@ public final class RequestCosts: Service, Sendable {
     _ operation: () async throws -> Result,
     isolation: isolated (any Actor)? = #isolation
   ) async rethrows -> Result {
-    guard let source else { return try await operation() }
-    let (result, snapshot) = try await source.requests.withValue(
+    guard let requests else { return try await operation() }
+    let (result, snapshot) = try await requests.withValue(
       { request.prepare($0) },
       onEnd: { request.add($0.costs) },
       operation: operation
@@ -156,10 +163,9 @@ public final class RequestCosts: Service, Sendable {
     adding add: (@Sendable (KernelCosts) -> Void)? = nil,
     _ body: () -> Void
   ) {
-    guard let source else { return body() }
-    request.open()
-    let (_, snapshot) = source.requests.withValue(
-      { request.prepare($0) },
+    guard let requests else { return body() }
+    let (_, snapshot) = requests.withValue(
+      { request.open($0) },
       onEnd: { value in
         if let add { add(value.costs) } else { request.add(value.costs) }
         request.close()
