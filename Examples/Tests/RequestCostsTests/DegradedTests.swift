@@ -50,7 +50,9 @@ import Testing
 }
 
 /// Serves 32 requests of a route that makes five system calls.
-private func serve(_ check: @escaping @Sendable (CostsReport, [String]) throws -> Void) async throws {
+private func serve(
+  _ check: @escaping @Sendable (CostsReport, [String]) throws -> Void
+) async throws {
   let log = TestLog()
   try await TestServer.run(nil, logger: log.logger) { server in
     try await server.load(["/calls/5"], requests: 32)
@@ -72,7 +74,8 @@ private func denyPerfEvents() throws {
     0x06 | (0x5_0000 | UInt64(ENOSYS)) << 32,  // fail
     0x06 | 0x7fff_0000 << 32,  // allow
   ]
-  let prctl = try function("prctl", as: (@convention(c) (CInt, UInt, UInt, UInt, UInt) -> CInt).self)
+  typealias Prctl = @convention(c) (CInt, UInt, UInt, UInt, UInt) -> CInt
+  let prctl = try function("prctl", as: Prctl.self)
   let result = filter.withUnsafeMutableBytes { filter in
     // struct sock_fprog, for PR_SET_SECCOMP with SECCOMP_MODE_FILTER
     var program = (UInt64(filter.count / 8), UInt64(UInt(bitPattern: filter.baseAddress)))

