@@ -11,8 +11,7 @@ import Testing
       try denyPerfEvents()
       try await serve { report, log in
         #expect(report.obstacle == nil)
-        #expect(report.missing.count == 1)
-        #expect(report.missing.first?.hasPrefix("user time is not sampled but credited") == true)
+        #expect(report.missing.filter { $0.hasPrefix("user time is not sampled") }.count == 1)
         #expect(report.routes.first?.costs.calls["process"] == 32 * 5)
         #expect(report.routes.first?.costs.userNanoseconds ?? 0 > 0)
         #expect(report.routes.first?.costs.samples == 0)
