@@ -13,8 +13,7 @@ extension HTTPServerBuilder {
   /// ```
   ///
   /// Of use only together with ``RequestCostsMiddleware``. Costs of requests that do not come through
-  /// it, of connections without a request, and of accepting and polling stay outside of requests. With
-  /// TLS: `.tls(.http1(countedBy: costs), tlsConfiguration: …)`.
+  /// it, of connections without a request, and of accepting and polling stay outside of requests.
   ///
   /// - Parameters:
   ///   - costs: Counts.
