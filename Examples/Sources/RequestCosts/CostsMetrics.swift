@@ -38,23 +38,22 @@ struct CostCounters: Sendable {
   }
 
   func add(_ costs: KernelCosts) {
-    for (counter, amount) in [
-      (userTime, costs.userTime), (kernelTime, costs.kernelTime),
-      (runQueueTime, costs.runQueueTime), (pageFaults, costs.pageFaults),
-      (bytesRead, costs.bytesRead), (bytesWritten, costs.bytesWritten),
-      (tcpReceived, costs.tcpReceived), (tcpSent, costs.tcpSent),
-    ] where amount != 0 {
-      counter.increment(by: amount)
-    }
-    for (index, counter) in blockedTime.enumerated() where costs.blockedTime[index] != 0 {
-      counter.increment(by: costs.blockedTime[index])
-    }
-    for (index, counter) in calls.enumerated() where costs.calls[index] != 0 {
-      counter.increment(by: costs.calls[index])
-    }
-    for (index, counter) in callTime.enumerated() where costs.callTime[index] != 0 {
-      counter.increment(by: costs.callTime[index])
-    }
+    add(costs.userTime, to: userTime)
+    add(costs.kernelTime, to: kernelTime)
+    add(costs.runQueueTime, to: runQueueTime)
+    add(costs.pageFaults, to: pageFaults)
+    add(costs.bytesRead, to: bytesRead)
+    add(costs.bytesWritten, to: bytesWritten)
+    add(costs.tcpReceived, to: tcpReceived)
+    add(costs.tcpSent, to: tcpSent)
+    for index in blockedTime.indices { add(costs.blockedTime[index], to: blockedTime[index]) }
+    for index in calls.indices { add(costs.calls[index], to: calls[index]) }
+    for index in callTime.indices { add(costs.callTime[index], to: callTime[index]) }
+  }
+
+  @inline(__always)
+  private func add(_ amount: UInt64, to counter: @autoclosure () -> Counter) {
+    if amount != 0 { counter().increment(by: amount) }
   }
 }
 
@@ -82,7 +81,9 @@ struct OutsideMetrics: Sendable {
   private var reported = KernelCosts()
 
   mutating func report(_ total: KernelCosts) {
-    counters.add(total.since(reported))
-    reported = total
+    // It may be a little less than before: the read of a request is taken from it at the request's end.
+    let more = total.since(reported)
+    counters.add(more)
+    reported += more
   }
 }

@@ -13,16 +13,6 @@ public final class CostsProgram: Sendable {
   private let frequency: Int
   private let left: Set<String>
 
-  /// The programs that may be missing, and what is not counted then.
-  private static let optional = [
-    "on_page_fault": "page faults are not counted",
-    "on_sent": "TCP bytes sent are not counted",
-    "on_received": "TCP bytes received are not counted",
-    "on_wakeup": "waiting for a processor after a wakeup counts as blocked",
-    "on_sample":
-      "user time is not sampled but credited at system calls and switches, which is less exact",
-  ]
-
   /// Loads the programs and attaches them.
   ///
   /// - Parameters:
@@ -38,7 +28,8 @@ public final class CostsProgram: Sendable {
     self.frequency = frequency
     self.left = left
     missing = left.sorted().map { name in
-      (Self.optional[name] ?? "\(name) is left out") + (reasons[name].map { ": \($0)" } ?? "")
+      (OptionalProgram(name: name)?.consequence ?? "\(name) is left out")
+        + (reasons[name].map { ": \($0)" } ?? "")
     }
   }
 
@@ -52,7 +43,7 @@ public final class CostsProgram: Sendable {
     where !left.contains(name) && name != "requests_control" && name != "on_sample" {
       do throws(BPFError) {
         try object.attach(program: name)
-      } catch  where optional[name] != nil {
+      } catch  where OptionalProgram(name: name) != nil {
         left.insert(name)
         reasons[name] = "\(error)"
       }
@@ -81,7 +72,8 @@ public final class CostsProgram: Sendable {
       } catch {
         let text = error.object
         guard
-          let name = optional.keys.first(where: { !left.contains($0) && text.contains("'\($0)'") })
+          let name = OptionalProgram.allCases.map(\.name)
+            .first(where: { !left.contains($0) && text.contains("'\($0)'") })
         else { throw error }
         left.insert(name)
         reasons[name] = error.attempt + ": " + error.advice
@@ -95,19 +87,42 @@ public final class CostsProgram: Sendable {
   ///   change the costs of all servers that use them.
   /// - Throws: `BPFError`. Nothing is pinned then.
   public func pin(in directory: FilePath) throws(BPFError) {
-    let processes = try object.map("processes")
-    try processes.pin(at: directory.appending("processes"))
+    try updateState()
+    var pinned: [BPFMap] = []
     do throws(BPFError) {
+      for name in Self.pinnedMaps {
+        let map = try object.map(name)
+        try map.pin(at: directory.appending(name))
+        pinned.append(map)
+      }
       try object.pinSwiftTaskStorage("requests", in: directory)
     } catch {
-      try processes.unpin(at: directory.appending("processes"))
+      for map in pinned { try map.unpin(at: directory.appending(map.name)) }
       throw error
     }
   }
 
+  /// Tells the servers what is left out, and how many events were not counted so far.
+  ///
+  /// - Throws: `BPFError`.
+  public func updateState() throws(BPFError) {
+    let state = LoaderState(
+      leftOut: Set(left.compactMap { OptionalProgram(name: $0) }),
+      missedRuns: missedRuns
+    )
+    try BPFArrayMap<LoaderState>(object.map("loader")).setValue(state, at: 0)
+  }
+
+  private static let pinnedMaps = ["processes", "read_calls", "loader"]
+
   /// The pins that ``pin(in:)`` makes.
   public static func pins(in directory: FilePath) -> [FilePath] {
-    ["processes", "requests", "requests_control"].map { directory.appending($0) }
+    (pinnedMaps + ["requests", "requests_control"]).map { directory.appending($0) }
+  }
+
+  /// The pin that servers only read.
+  public static func readOnlyPin(in directory: FilePath) -> FilePath {
+    directory.appending("loader")
   }
 
   /// Runs of programs that the kernel left out (`recursion_misses`): events that are not counted.

@@ -14,7 +14,7 @@ public struct CostsReport: Codable, Sendable {
   public var running = 0
   /// Parts of requests that found no slot, and so have no costs.
   public var withoutSlot = 0
-  /// Events that the kernel did not run a program for; nil with pinned programs.
+  /// Events that the kernel did not run a program for; nil if that is not known.
   public var missedRuns: UInt64?
   /// Time on a processor of the whole process since it began, by `getrusage`.
   public var processNanoseconds: UInt64 = 0
@@ -55,17 +55,18 @@ public struct CostsReport: Codable, Sendable {
     public var path: String
     /// The status of its response.
     public var status: Int
-    /// Its duration, from the middleware's begin until its response was written.
+    /// Its duration until its response was written: from its head with `http1(countedBy:)`, else from
+    /// the middleware.
     public var nanoseconds: UInt64
     /// Its costs.
     public var costs: Figures
 
     init(_ request: FinishedRequest) {
       id = request.id
-      name = request.details.name
+      name = request.details.name?.description ?? ""
       traceID = request.details.traceID.text
       route = request.details.route
-      path = request.details.path
+      path = String(request.details.uri.path.prefix(256))
       status = request.details.status
       nanoseconds = request.nanoseconds
       costs = Figures(request.costs)

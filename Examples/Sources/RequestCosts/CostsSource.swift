@@ -7,6 +7,9 @@ import SystemPackage
 public struct CostsSource: Sendable {
   let requests: SwiftTaskStorage<RequestValue>
   let processes: TaskLocalStorage<ProcessValue>?
+  /// Nil where it would take a system call to read it.
+  let readCalls: TaskLocalStorage<ReadCall>?
+  private let loader: BPFArrayMap<LoaderState>?
   /// The programs, where this process loaded them.
   public let program: CostsProgram?
   let description: String
@@ -20,6 +23,8 @@ public struct CostsSource: Sendable {
     CostsSource(
       requests: requests,
       processes: nil,
+      readCalls: nil,
+      loader: nil,
       program: nil,
       description: "memory of the process, no kernel",
       missing: ["what happens outside of requests is not counted"]
@@ -41,14 +46,17 @@ public struct CostsSource: Sendable {
     let object = program.object
     let processes = try TaskLocalStorage<ProcessValue>(map: object.map("processes"))
     let requests = try await SwiftTaskStorage<RequestValue>(object, "requests")
+    let readCalls = try TaskLocalStorage<ReadCall>(map: object.map("read_calls"))
     try processes.setValue(ProcessValue(), of: ThreadID(rawValue: getpid()))
     return CostsSource(
       requests: requests,
       processes: processes,
+      readCalls: readCalls.isDirect ? readCalls : nil,
+      loader: nil,
       program: program,
       description:
         "BPF programs of this process, \(program.object.attachedPrograms.count) attached",
-      missing: program.missing
+      missing: program.missing + readCalls.missing
     )
   }
 
@@ -69,14 +77,30 @@ public struct CostsSource: Sendable {
       name: "requests",
       layout: object.layout(ofMap: "requests")
     )
+    let readCalls = try TaskLocalStorage<ReadCall>(
+      pinnedAt: directory.appending("read_calls"),
+      layout: object.layout(ofMap: "read_calls")
+    )
+    let loader = try BPFArrayMap<LoaderState>(
+      BPFMap(pinnedAt: CostsProgram.readOnlyPin(in: directory), readOnly: true),
+      layout: object.layout(ofMap: "loader")
+    )
+    let state = try loader.value(at: 0)
     try processes.setValue(ProcessValue(), of: ThreadID(rawValue: getpid()))
     return CostsSource(
       requests: requests,
       processes: processes,
+      readCalls: readCalls.isDirect ? readCalls : nil,
+      loader: loader,
       program: nil,
       description: "BPF programs pinned in \(directory)",
-      missing: []
+      missing: state.missing + readCalls.missing
     )
+  }
+
+  /// Events that the programs did not run for; nil if that is not known.
+  var missedRuns: UInt64? {
+    program?.missedRuns ?? (try? loader?.value(at: 0))?.missedRuns
   }
 
   /// Costs of the process outside of any request.
@@ -89,5 +113,13 @@ public struct CostsSource: Sendable {
   func stop() {
     program?.detach()
     _ = try? processes?.removeValue(of: ThreadID(rawValue: getpid()))
+  }
+}
+
+extension TaskLocalStorage<ReadCall> {
+  fileprivate var isDirect: Bool { [.mapped, .userPage].contains(backend.kind) }
+
+  fileprivate var missing: [String] {
+    isDirect ? [] : ["reads of event loops count as outside of requests: they need Linux 6.13"]
   }
 }

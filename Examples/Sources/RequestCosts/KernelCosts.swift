@@ -110,7 +110,7 @@ public enum SystemCallClass: Int, CaseIterable, Sendable {
   case time
   /// Mappings.
   case memory
-  /// Who and where the thread is: `getpid` and its like.
+  /// Of which process and user the thread is: `getpid` and its like.
   case process
   /// All others.
   case other

@@ -1,27 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
+import HTTPTypes
+import HummingbirdCore
+import Logging
+import MmapStorage
 import Synchronization
 
-/// A request that is being served. Its scopes add their values when they end, which for a `Task {}` that
-/// goes on after the response may be later than the end of the request.
+/// A request that is being served, or will be.
+///
+/// It has parts: its response, its Swift task, and callbacks of the event loop that run for it. It ends
+/// with the last of them. Costs that come later, such as those of a `Task {}` that goes on after the
+/// response, are added to its route.
 final class PendingRequest: Sendable {
   let id: UInt64
   private let costs: RequestCosts
-  private let began = ContinuousClock.now
   private let state: Mutex<State>
 
   private struct State {
     var details = Details()
+    var began = ContinuousClock.now
     var costs = KernelCosts()
+    /// Those of the costs that the programs have added to the costs outside of requests.
+    var moved = KernelCosts()
+    /// The response is one.
+    var parts = 1
+    var isClaimed = false
     var isFinished = false
   }
 
   /// What the middleware knows.
   struct Details: Sendable {
-    var route = "(no route)"
-    var path = ""
-    var name = ""
+    var method: HTTPRequest.Method = .get
+    var uri = URI("")
+    var endpoint: String?
+    var name: Logger.MetadataValue?
     var status = 0
     var traceID = TraceID()
+
+    var route: String { method.rawValue + " " + (endpoint ?? "(no route)") }
   }
 
   init(id: UInt64, costs: RequestCosts) {
@@ -31,36 +46,89 @@ final class PendingRequest: Sendable {
   }
 
   // The response may be dropped without having been written.
-  deinit { finish() }
+  deinit { finish { _ in true } }
 
-  var traceID: TraceID { state.withLock { $0.details.traceID } }
+  /// Says that the head was read: the request begins now, and its Swift task is a part of it.
+  func begin() {
+    state.withLock { state in
+      state.began = .now
+      state.parts += 1
+    }
+  }
 
-  func describe(_ change: @Sendable (inout Details) -> Void) {
+  /// Says that the request is to be counted. The costs of others stay outside of requests.
+  ///
+  /// - Returns: Whether this is the first call.
+  func claim() -> Bool {
+    state.withLock { state in
+      defer { state.isClaimed = true }
+      return !state.isClaimed
+    }
+  }
+
+  func describe(_ change: (inout Details) -> Void) {
     state.withLock { change(&$0.details) }
   }
 
-  func add(_ amount: KernelCosts) {
-    let lateRoute: String? = state.withLock { state in
+  /// Adds costs.
+  ///
+  /// - Parameters:
+  ///   - amount: The costs.
+  ///   - fromOutside: Whether the programs have added them to the costs outside of requests.
+  func add(_ amount: KernelCosts, fromOutside: Bool = false) {
+    let late: Details?? = state.withLock { state in
       guard state.isFinished else {
         state.costs += amount
+        if fromOutside { state.moved += amount }
         return nil
       }
-      return state.details.route
+      return .some(state.isClaimed ? state.details : nil)
     }
-    if let lateRoute { costs.addLate(amount, route: lateRoute) }
+    if let late {
+      costs.addLate(amount, moved: fromOutside ? amount : KernelCosts(), route: late?.route)
+    }
   }
 
-  /// Counts the request, once.
-  func finish() {
-    let duration = ContinuousClock.now - began
+  /// Writes the value of a scope.
+  func prepare(_ value: borrowing StorageView<RequestValue>) {
+    write(to: value, state.withLock { $0.details.traceID })
+  }
+
+  /// Adds a part, and writes the value of its scope.
+  func open(_ value: borrowing StorageView<RequestValue>) {
+    let traceID = state.withLock { state in
+      state.parts += 1
+      return state.details.traceID
+    }
+    write(to: value, traceID)
+  }
+
+  private func write(to value: borrowing StorageView<RequestValue>, _ traceID: TraceID) {
+    value.id = id
+    value.traceIDHigh = traceID.high
+    value.traceIDLow = traceID.low
+  }
+
+  /// Ends a part. The last one ends the request.
+  func close() {
+    finish { state in
+      state.parts -= 1
+      return state.parts <= 0
+    }
+  }
+
+  private func finish(if isLast: (inout State) -> Bool) {
     let finished: FinishedRequest? = state.withLock { state in
-      guard !state.isFinished else { return nil }
+      guard isLast(&state), !state.isFinished else { return nil }
+      let now = ContinuousClock.now
       state.isFinished = true
       return FinishedRequest(
         id: id,
+        isClaimed: state.isClaimed,
         details: state.details,
-        nanoseconds: UInt64(max(0, duration / .nanoseconds(1))),
-        costs: state.costs
+        nanoseconds: UInt64(max(0, (now - state.began) / .nanoseconds(1))),
+        costs: state.costs,
+        moved: state.moved
       )
     }
     if let finished { costs.finish(finished) }
@@ -70,7 +138,9 @@ final class PendingRequest: Sendable {
 /// A request that was served.
 struct FinishedRequest: Sendable {
   var id: UInt64
+  var isClaimed: Bool
   var details: PendingRequest.Details
   var nanoseconds: UInt64
   var costs: KernelCosts
+  var moved: KernelCosts
 }

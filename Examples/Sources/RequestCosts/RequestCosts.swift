@@ -11,12 +11,16 @@ public import SystemPackage
 /// ```swift
 /// let costs = await RequestCosts.start(logger: logger)
 /// router.add(middleware: RequestCostsMiddleware(costs))
+/// let application = Application(router: router, server: .http1(countedBy: costs))
 /// ```
 ///
 /// As a service it reports the costs outside of requests as metrics, and detaches the programs at a
 /// graceful shutdown. Without it they are detached when the process ends. May be used from any thread.
 public final class RequestCosts: Service, Sendable {
-  let source: CostsSource?
+  private let source: CostsSource?
+  /// Those of the source, as each copy of that would count references that all threads share.
+  let requests: SwiftTaskStorage<RequestValue>?
+  let readCalls: TaskLocalStorage<ReadCall>?
   private let obstacle: String?
   private let table: Mutex<RouteTable>
   private let lastID = Atomic<UInt64>(0)
@@ -62,6 +66,8 @@ public final class RequestCosts: Service, Sendable {
   ) {
     self.onRequest = onRequest
     self.source = source
+    requests = source.requests
+    readCalls = source.readCalls
     obstacle = nil
     table = Mutex(RouteTable())
     self.logger = logger
@@ -82,6 +88,8 @@ public final class RequestCosts: Service, Sendable {
   ) {
     self.onRequest = onRequest
     source = nil
+    requests = nil
+    readCalls = nil
     self.obstacle = obstacle
     table = Mutex(RouteTable())
     self.logger = logger
@@ -94,7 +102,7 @@ public final class RequestCosts: Service, Sendable {
     await cancelWhenGracefulShutdown {
       var reporter = OutsideMetrics()
       while !Task.isCancelled {
-        if let outside = self.source?.outside() { reporter.report(outside) }
+        if let outside = self.outside() { reporter.report(outside) }
         try? await Task.sleep(for: .seconds(10))
       }
     }
@@ -106,10 +114,25 @@ public final class RequestCosts: Service, Sendable {
 
   // MARK: Requests
 
-  func begin() -> PendingRequest {
-    let id = lastID.add(1, ordering: .relaxed).newValue
+  func makeRequest() -> PendingRequest {
+    PendingRequest(id: lastID.add(1, ordering: .relaxed).newValue, costs: self)
+  }
+
+  /// Says that a request is to be counted.
+  ///
+  /// - Returns: Whether it was not before.
+  func claim(_ request: PendingRequest) -> Bool {
+    guard request.claim() else { return false }
     table.withLock { $0.begin() }
-    return PendingRequest(id: id, costs: self)
+    return true
+  }
+
+  /// Writes the trace of a request into the value of the current scope.
+  func setTrace(_ traceID: TraceID) {
+    requests?.withCurrent { value in
+      value.traceIDHigh = traceID.high
+      value.traceIDLow = traceID.low
+    }
   }
 
   /// Runs a part of a request. The programs add to its value meanwhile, and its end adds the value to the
@@ -119,18 +142,39 @@ public final class RequestCosts: Service, Sendable {
     _ operation: () async throws -> Result,
     isolation: isolated (any Actor)? = #isolation
   ) async rethrows -> Result {
-    guard let source else { return try await operation() }
-    let (result, snapshot) = try await source.requests.withValue(
-      { value in
-        value.id = request.id
-        value.traceIDHigh = request.traceID.high
-        value.traceIDLow = request.traceID.low
-      },
+    guard let requests else { return try await operation() }
+    let (result, snapshot) = try await requests.withValue(
+      { request.prepare($0) },
       onEnd: { request.add($0.costs) },
       operation: operation
     )
     if snapshot == nil { reportOverflow() }
     return result
+  }
+
+  /// Runs a callback of an event loop for a request.
+  ///
+  /// - Parameters:
+  ///   - request: The request. It does not end before the value is final.
+  ///   - add: Gets the costs; nil to add them to the request.
+  ///   - body: What to run.
+  func withCallback(
+    of request: PendingRequest,
+    adding add: (@Sendable (KernelCosts) -> Void)? = nil,
+    _ body: () -> Void
+  ) {
+    guard let requests else { return body() }
+    let (_, snapshot) = requests.withValue(
+      { request.open($0) },
+      onEnd: { value in
+        if let add { add(value.costs) } else { request.add(value.costs) }
+        request.close()
+      },
+      operation: body
+    )
+    guard snapshot == nil else { return }
+    request.close()
+    reportOverflow()
   }
 
   private func reportOverflow() {
@@ -143,14 +187,26 @@ public final class RequestCosts: Service, Sendable {
 
   func finish(_ request: FinishedRequest) {
     table.withLock { $0.finish(request) }
-    onRequest?(CostsReport.Request(request))
+    if request.isClaimed { onRequest?(CostsReport.Request(request)) }
   }
 
-  func addLate(_ costs: KernelCosts, route: String) {
-    table.withLock { $0.addLate(costs, route: route) }
+  /// Adds costs to a route, or to those outside of requests.
+  ///
+  /// - Parameters:
+  ///   - costs: The costs.
+  ///   - moved: Those of them that the programs have added to the costs outside of requests.
+  ///   - route: The route.
+  func addLate(_ costs: KernelCosts, moved: KernelCosts, route: String?) {
+    table.withLock { $0.addLate(costs, moved: moved, route: route) }
   }
 
   // MARK: Results
+
+  /// Costs of the process outside of any request.
+  private func outside() -> KernelCosts? {
+    guard let outside = source?.outside() else { return nil }
+    return table.withLock { $0.outside(outside) }
+  }
 
   /// What was counted so far.
   public func report() -> CostsReport {
@@ -158,9 +214,9 @@ public final class RequestCosts: Service, Sendable {
     report.source = source?.description ?? "none"
     report.obstacle = obstacle
     report.missing = source?.missing ?? []
-    report.missedRuns = source?.program?.missedRuns
+    report.missedRuns = source?.missedRuns
     report.seconds = (ContinuousClock.now - started) / .seconds(1)
-    report.outside = source?.outside().map { CostsReport.Figures($0) }
+    report.outside = outside().map { CostsReport.Figures($0) }
     var usage = rusage()
     if getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 {
       report.processNanoseconds = usage.ru_utime.nanoseconds + usage.ru_stime.nanoseconds

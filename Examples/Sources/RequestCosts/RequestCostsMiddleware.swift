@@ -6,9 +6,10 @@ import Logging
 /// Gives each request a value that the BPF programs add to, and serves what they counted at `/costs` (a
 /// page) and `/costs.json`.
 ///
-/// A request begins at the middleware and ends when its response was written. Add it before other
-/// middleware, but after `TracingMiddleware`, whose trace id it uses. What the server does before and after
-/// (accepting connections, reading and parsing requests, writing to sockets) is outside of requests.
+/// Add it before other middleware, but after `TracingMiddleware`, whose trace id it uses. With
+/// `http1(countedBy:)` a request begins when its head was read and ends when its response was written, and
+/// reading, parsing and writing are parts of it. With another server it begins at the middleware, and what
+/// event loops do is outside of requests.
 public struct RequestCostsMiddleware<Context: RequestContext>: RouterMiddleware {
   private let costs: RequestCosts
   private let path: String?
@@ -33,39 +34,43 @@ public struct RequestCostsMiddleware<Context: RequestContext>: RouterMiddleware 
     {
       return response
     }
-    let pending = costs.begin()
+    let served = CountedConnection.servedRequest(of: costs)
+    let pending = served ?? costs.makeRequest()
+    guard costs.claim(pending) else { return try await next(request, context) }
     let traceID = TraceID.current(request.headers)
-    let method = request.method.rawValue
-    // context.id needs a logger that keeps metadata.
-    let name = context.logger[metadataKey: "hb.request.id"]?.description ?? ""
     pending.describe { details in
-      details.path = String(request.uri.path.prefix(256))
-      details.name = name
+      details.method = request.method
+      details.uri = request.uri
+      // context.id needs a logger that keeps metadata.
+      details.name = context.logger[metadataKey: "hb.request.id"]
       details.traceID = traceID
     }
     do {
-      var response = try await costs.withScope(pending) { try await next(request, context) }
-      let status = response.status.code
-      let route = method + " " + (context.endpointPath ?? "(no route)")
-      pending.describe { details in
-        details.route = route
-        details.status = status
+      guard served == nil else {
+        if traceID != TraceID() { costs.setTrace(traceID) }
+        let response = try await next(request, context)
+        describe(pending, context, response.status.code)
+        return response
       }
-      // A request ends when its response was written.
+      var response = try await costs.withScope(pending) { try await next(request, context) }
+      describe(pending, context, response.status.code)
       let body = response.body
       response.body = ResponseBody(contentLength: body.contentLength) { [costs] writer in
-        defer { pending.finish() }
+        defer { pending.close() }
         try await costs.withScope(pending) { try await body.write(writer) }
       }
       return response
     } catch {
-      let route = method + " " + (context.endpointPath ?? "(no route)")
-      pending.describe { details in
-        details.route = route
-        details.status = (error as? any HTTPResponseError)?.status.code ?? 500
-      }
-      pending.finish()
+      describe(pending, context, (error as? any HTTPResponseError)?.status.code ?? 500)
+      if served == nil { pending.close() }
       throw error
+    }
+  }
+
+  private func describe(_ pending: PendingRequest, _ context: Context, _ status: Int) {
+    pending.describe { details in
+      details.endpoint = context.endpointPath
+      details.status = status
     }
   }
 

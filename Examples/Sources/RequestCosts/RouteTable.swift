@@ -8,6 +8,10 @@ struct RouteTable: Sendable {
   private var running = 0
   /// Scopes that found no slot.
   var withoutSlot = 0
+  /// Costs of scopes that were for no counted request.
+  private var uncounted = KernelCosts()
+  /// Costs of requests that the programs have added to those outside of requests.
+  private var moved = KernelCosts()
 
   private static var maximumRoutes: Int { 256 }
   private static var slowestCount: Int { 20 }
@@ -28,7 +32,11 @@ struct RouteTable: Sendable {
   mutating func begin() { running += 1 }
 
   mutating func finish(_ request: FinishedRequest) {
+    guard request.isClaimed else {
+      return addLate(request.costs, moved: request.moved, route: nil)
+    }
     running -= 1
+    moved += request.moved
     update(request.details.route) { route in
       route.requests += 1
       if request.details.status >= 500 { route.failures += 1 }
@@ -39,7 +47,12 @@ struct RouteTable: Sendable {
     remember(request)
   }
 
-  mutating func addLate(_ costs: KernelCosts, route: String) {
+  mutating func addLate(_ costs: KernelCosts, moved amount: KernelCosts, route: String?) {
+    moved += amount
+    guard let route else {
+      uncounted += costs
+      return
+    }
     update(route) { route in
       route.costs += costs
       route.metrics.add(costs)
@@ -60,6 +73,13 @@ struct RouteTable: Sendable {
     }
     let index = slowest.firstIndex { $0.nanoseconds < request.nanoseconds } ?? slowest.count
     slowest.insert(request, at: index)
+  }
+
+  /// The costs outside of requests, of which `counted` are what the programs added.
+  func outside(_ counted: KernelCosts) -> KernelCosts {
+    var outside = counted
+    outside += uncounted
+    return outside.since(moved)
   }
 
   func report() -> CostsReport {

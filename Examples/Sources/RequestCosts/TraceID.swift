@@ -16,9 +16,10 @@ struct TraceID: Sendable, Hashable {
       InstrumentationSystem.instrument.inject(context, into: &carrier, using: FieldInjector())
       if let id = carrier["traceparent"].flatMap(TraceID.init(traceparent:)) { return id }
     }
-    return HTTPField.Name("traceparent").flatMap { fields[$0] }
-      .flatMap(TraceID.init(traceparent:)) ?? TraceID()
+    return field.flatMap { fields[$0] }.flatMap(TraceID.init(traceparent:)) ?? TraceID()
   }
+
+  private static let field = HTTPField.Name("traceparent")
 
   init() {}
 

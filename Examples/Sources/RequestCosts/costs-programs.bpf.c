@@ -17,7 +17,7 @@ enum call_class {
 	CALL_FUTEX,
 	CALL_TIME,
 	CALL_MEMORY,
-	CALL_PROCESS,		/* who and where the thread is */
+	CALL_PROCESS,		/* of which process and user; not gettid(), which runtimes call */
 	CALL_OTHER,
 	CALL_CLASSES,
 };
@@ -61,11 +61,22 @@ struct process {
 	struct costs outside;
 };
 
+/* What may be missing on a kernel; bits of loader.left_out. */
+enum optional {
+	ON_PAGE_FAULT,
+	ON_SENT,
+	ON_RECEIVED,
+	ON_WAKEUP,
+	ON_SAMPLE,
+};
+
 struct thread {
 	__u64 accounted;	/* when its time on the processor was last accounted */
 	__u64 unsampled;	/* user time since the last sample */
 	__u64 token;		/* of the request, in a system call and while switched out */
 	__u64 entered;		/* when the system call began */
+	__u64 call_kernel_time;	/* of the system call so far */
+	__u64 call_tcp_received;
 	__u64 stopped;		/* when it was switched out; 0 while it runs */
 	__u64 woken;		/* when it could run again; 0 while it is blocked */
 	__u64 descriptor;	/* first argument of the system call */
@@ -76,11 +87,53 @@ struct thread {
 	__u8 writes;
 };
 
+/*
+ * The last read of a thread outside of any request. An event loop reads before it knows for which request
+ * that is, and then adds the read to the request itself.
+ */
+struct read_call {
+	__u64 call_class;
+	__u64 calls;		/* 1; 0 after user space has taken it */
+	__u64 kernel_time;
+	__u64 call_time;
+	__u64 bytes_read;
+	__u64 tcp_received;
+};
+
+/* What servers have to know that open the pins of a loader. */
+struct loader {
+	__u64 version;		/* 1; 0 before the loader has written it */
+	__u64 left_out;		/* bits of enum optional */
+	__u64 missed_runs;
+};
+
 SWIFT_TASK_STORAGE(requests, struct request, 4096);
 
 /* The value of a thread group's leader is that of the process. The process creates it. */
 TASK_STORAGE_DIRECT(processes, struct process);
 TASK_STORAGE_DIRECT(threads, struct thread);
+
+/* Only threads that ask for it have a value. */
+TASK_STORAGE(read_calls, struct read_call);
+
+/*
+ * The request that waits until a socket accepts more of its response, by process and descriptor. An event
+ * loop writes the rest outside of any callback. A token that is no longer in use names no request, so
+ * entries need not be removed.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, __u64);
+} writers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct loader);
+} loader SEC(".maps");
 
 /* 0 if on_sample could not be attached: user time is credited at system calls and switches then. */
 __u32 is_sampling;
@@ -103,6 +156,7 @@ struct files_struct {
 } __attribute__((preserve_access_index));
 
 struct task_struct {
+	int tgid;
 	struct task_struct *group_leader;
 	struct files_struct *files;
 } __attribute__((preserve_access_index));
@@ -121,6 +175,7 @@ struct pt_regs {
 #endif
 } __attribute__((preserve_access_index));
 
+#define EAGAIN 11
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 
@@ -148,10 +203,12 @@ static __always_inline void account(struct task_struct *task, struct process *pr
 	if ((__s64)time <= 0)
 		return;
 	thread->accounted = now;
-	if (thread->in_call)
+	if (thread->in_call) {
+		thread->call_kernel_time += time;
 		add(&costs_of(task, process, thread->token)->kernel_time, time);
-	else
+	} else {
 		thread->unsampled += time;
+	}
 }
 
 static __always_inline void credit_user_time(struct thread *thread, struct costs *costs)
@@ -289,7 +346,6 @@ static __always_inline void classify(struct thread *thread, long number)
 		break;
 	case __NR_getpid:
 	case __NR_getppid:
-	case __NR_gettid:
 	case __NR_getuid:
 	case __NR_geteuid:
 	case __NR_getcpu:
@@ -298,6 +354,19 @@ static __always_inline void classify(struct thread *thread, long number)
 	default:
 		thread->call_class = CALL_OTHER;
 	}
+}
+
+static __always_inline __u64 writer_key(struct task_struct *task, __u64 descriptor)
+{
+	return (__u64)task->tgid << 32 | (__u32)descriptor;
+}
+
+static __always_inline __u64 writer_of(struct task_struct *task, __u64 descriptor)
+{
+	__u64 key = writer_key(task, descriptor);
+	__u64 *token = bpf_map_lookup_elem(&writers, &key);
+
+	return token ? *token : 0;
 }
 
 SEC("tp_btf/sys_enter")
@@ -323,9 +392,13 @@ int BPF_PROG(on_enter, struct pt_regs *registers, long number)
 		account(task, process, thread, now);
 	thread->accounted = now;
 	thread->entered = now;
+	thread->call_kernel_time = 0;
+	thread->call_tcp_received = 0;
 	thread->token = swift_task_storage_token(requests);
 	thread->descriptor = FIRST_ARGUMENT(registers);
 	classify(thread, number);
+	if (thread->writes && !thread->token)
+		thread->token = writer_of(task, thread->descriptor);
 	thread->in_call = 1;
 
 	costs = costs_of(task, process, thread->token);
@@ -334,6 +407,21 @@ int BPF_PROG(on_enter, struct pt_regs *registers, long number)
 	if (!is_sampling)
 		credit_user_time(thread, costs);
 	return 0;
+}
+
+static __always_inline void keep_read_call(struct task_struct *task, struct thread *thread, __u64 now,
+					   long result)
+{
+	struct read_call *call = task_storage_get(read_calls, task);
+
+	if (!call)
+		return;
+	call->call_class = thread->call_class;
+	call->calls = 1;
+	call->kernel_time = thread->call_kernel_time;
+	call->call_time = now - thread->entered;
+	call->bytes_read = result;
+	call->tcp_received = thread->call_tcp_received;
 }
 
 SEC("tp_btf/sys_exit")
@@ -361,6 +449,13 @@ int BPF_PROG(on_exit, struct pt_regs *registers, long result)
 			add(&costs->bytes_read, result);
 		if (thread->writes)
 			add(&costs->bytes_written, result);
+		if (thread->reads && costs == &process->outside)
+			keep_read_call(task, thread, now, result);
+	}
+	if (result == -EAGAIN && thread->writes && thread->token) {
+		__u64 key = writer_key(task, thread->descriptor);
+
+		bpf_map_update_elem(&writers, &key, &thread->token, BPF_ANY);
 	}
 	thread->in_call = 0;
 	thread->token = 0;
@@ -498,10 +593,9 @@ int on_sample(void *context)
 	return 0;
 }
 
-static __always_inline struct costs *current_costs(void)
+static __always_inline struct costs *current_costs(struct thread *thread)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *thread = task_storage_get(threads, task);
 	struct process *process;
 
 	if (!thread)
@@ -516,7 +610,7 @@ static __always_inline struct costs *current_costs(void)
 SEC("tp_btf/page_fault_user")
 int BPF_PROG(on_page_fault)
 {
-	struct costs *costs = current_costs();
+	struct costs *costs = current_costs(task_storage_get(threads, bpf_get_current_task_btf()));
 
 	if (costs)
 		add(&costs->page_faults, 1);
@@ -532,7 +626,7 @@ int BPF_PROG(on_sent, struct sock *socket, int result)
 
 	if (result <= 0 || socket->sk_protocol != IPPROTO_TCP)
 		return 0;
-	costs = current_costs();
+	costs = current_costs(task_storage_get(threads, bpf_get_current_task_btf()));
 	if (costs)
 		add(&costs->tcp_sent, result);
 	return 0;
@@ -541,13 +635,17 @@ int BPF_PROG(on_sent, struct sock *socket, int result)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(on_received, struct sock *socket, int result)
 {
+	struct thread *thread;
 	struct costs *costs;
 
 	if (result <= 0 || socket->sk_protocol != IPPROTO_TCP)
 		return 0;
-	costs = current_costs();
-	if (costs)
-		add(&costs->tcp_received, result);
+	thread = task_storage_get(threads, bpf_get_current_task_btf());
+	costs = current_costs(thread);
+	if (!costs)
+		return 0;
+	add(&costs->tcp_received, result);
+	thread->call_tcp_received += result;
 	return 0;
 }
 

@@ -48,7 +48,7 @@ public struct CostsTable: CustomStringConvertible {
       }
       let rest = outside.userNanoseconds + outside.kernelNanoseconds
       lines.append(
-        "CPU in requests \(Self.time(inside)), outside of requests (accept, read, parse, write) "
+        "CPU in requests \(Self.time(inside)), outside of requests (accepting, polling) "
           + "\(Self.time(rest)); of the process \(Self.time(report.processNanoseconds))"
       )
     }

@@ -48,14 +48,19 @@ struct Loader: ParsableCommand {
     try program.pin(in: path)
     if let group {
       for pin in [path] + CostsProgram.pins(in: path) {
-        guard chown(pin.string, uid_t.max, group) == 0,
-          chmod(pin.string, pin == path ? 0o750 : 0o660) == 0
+        let mode: mode_t =
+          switch pin {
+          case path: 0o750
+          case CostsProgram.readOnlyPin(in: path): 0o640
+          default: 0o660
+          }
+        guard chown(pin.string, uid_t.max, group) == 0, chmod(pin.string, mode) == 0
         else { throw Failure("cannot give \(pin) to the group: \(Errno(rawValue: errno))") }
       }
     }
     print("Pinned in \(directory)")
     fflush(nil)
-    wait(for: signals)
+    while !wait(for: signals, seconds: 1) { try program.updateState() }
     program.detach()
   }
 
@@ -68,10 +73,11 @@ struct Loader: ParsableCommand {
     return signals
   }
 
-  private func wait(for signals: sigset_t) {
+  /// Returns whether there was a signal.
+  private func wait(for signals: sigset_t, seconds: Int) -> Bool {
     var signals = signals
-    var signal: CInt = 0
-    sigwait(&signals, &signal)
+    var timeout = timespec(tv_sec: seconds, tv_nsec: 0)
+    return sigtimedwait(&signals, nil, &timeout) >= 0
   }
 
   private func number(of group: String) throws -> gid_t {

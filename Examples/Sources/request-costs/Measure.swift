@@ -25,44 +25,19 @@ struct Measure: AsyncParsableCommand {
   }
 
   private enum Mode: String, CaseIterable {
-    case without = "without the middleware"
-    case detached = "middleware, programs detached"
-    case attached = "middleware, programs attached"
-
-    var group: String { self == .without ? "without" : "with" }
+    case without = "without RequestCosts"
+    case detached = "with it, programs detached"
+    case attached = "with it, programs attached"
   }
 
   func run() async throws {
     let logger = Logger(label: "request-costs") { StreamLogHandler.standardError(label: $0) }
     let source = try await CostsSource.loading()
     let costs = RequestCosts(source, logger: logger)
-    let router = Router()
-    let groups = [
-      router.group("without"),
-      router.group("with").add(middleware: RequestCostsMiddleware(costs, servedAt: nil)),
+    let servers = [
+      try await Server(nil, logger: logger), try await Server(costs, logger: logger),
     ]
-    for group in groups {
-      group.get("plain") { _, _ in "Hello\n" }
-      group.get("database") { _, _ in
-        try await Task.sleep(for: .milliseconds(1))
-        return "A row\n"
-      }
-    }
-    let (ports, port) = AsyncStream.makeStream(of: Int.self)
-    var quiet = logger
-    quiet.logLevel = .error
-    let application = Application(
-      router: router,
-      configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)),
-      onServerRunning: { channel in
-        port.yield(channel.localAddress?.port ?? 0)
-        port.finish()
-      },
-      logger: quiet
-    )
-    let server = Task { try await application.run() }
-    defer { server.cancel() }
-    guard let port = await ports.first(where: { _ in true }) else { return }
+    defer { for server in servers { server.task.cancel() } }
 
     for path in ["plain", "database"] {
       var turns: [Mode: [(rate: Double, time: Double)]] = [:]
@@ -70,7 +45,8 @@ struct Measure: AsyncParsableCommand {
         for mode in Mode.allCases {
           source.program?.detach()
           if mode == .attached { try source.program?.attach() }
-          turns[mode, default: []].append(try await turn(port, "/\(mode.group)/\(path)"))
+          let server = servers[mode == .without ? 0 : 1]
+          turns[mode, default: []].append(try await turn(server.port, "/\(path)"))
         }
       }
       print("\n/\(path): median of \(rounds) turns")
@@ -114,5 +90,36 @@ struct Measure: AsyncParsableCommand {
 
   private func median(_ values: [Double]) -> Double {
     values.isEmpty ? 0 : values.sorted()[values.count / 2]
+  }
+}
+
+/// A server on any free port.
+private struct Server {
+  let port: Int
+  let task: Task<Void, any Error>
+
+  init(_ costs: RequestCosts?, logger: Logger) async throws {
+    let router = Router()
+    if let costs { router.add(middleware: RequestCostsMiddleware(costs, servedAt: nil)) }
+    router.get("plain") { _, _ in "Hello\n" }
+    router.get("database") { _, _ in
+      try await Task.sleep(for: .milliseconds(1))
+      return "A row\n"
+    }
+    let (ports, port) = AsyncStream.makeStream(of: Int.self)
+    var quiet = logger
+    quiet.logLevel = .error
+    let application = Application(
+      router: router,
+      server: costs.map { .http1(countedBy: $0) } ?? .http1(),
+      configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)),
+      onServerRunning: { channel in
+        port.yield(channel.localAddress?.port ?? 0)
+        port.finish()
+      },
+      logger: quiet
+    )
+    task = Task { try await application.run() }
+    self.port = await ports.first { _ in true } ?? 0
   }
 }

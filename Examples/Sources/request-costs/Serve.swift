@@ -59,6 +59,7 @@ struct Serve: AsyncParsableCommand {
     let (ports, port) = AsyncStream.makeStream(of: Int.self)
     let application = Application(
       router: router,
+      server: .http1(countedBy: costs),
       configuration: ApplicationConfiguration(
         address: .hostname("127.0.0.1", port: self.port ?? (isFree(8080) ? 8080 : 0)),
         serverName: "request-costs"

@@ -11,7 +11,9 @@ import Testing
     let router = Router()
     let costs = await RequestCosts.start(logger: logger)
     router.add(middleware: RequestCostsMiddleware(costs))
+    let application = Application(router: router, server: .http1(countedBy: costs))
     costs.stop()
+    #expect(application.services.isEmpty)
     #expect(costs.report().routes.isEmpty)
   }
 

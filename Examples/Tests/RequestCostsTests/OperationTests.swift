@@ -136,7 +136,9 @@ final class TestLog: Sendable {
       let costs = try server.route("GET /burn").costs
       #expect(costs.pageFaults == 0 && costs.samples == 0)
       #expect(costs.userNanoseconds > 0)
-      #expect(server.costs.report().missing.count == 2)
+      let missing = server.costs.report().missing
+      #expect(missing.filter { $0.hasPrefix("page faults are not counted") }.count == 1)
+      #expect(missing.filter { $0.hasPrefix("user time is not sampled") }.count == 1)
     }
     #expect(log.all.filter { $0.contains("page faults") }.count == 1)
     #expect(log.all.filter { $0.contains("not sampled") }.count == 1)

@@ -2,6 +2,7 @@
 import Foundation
 import FoundationNetworking
 import Hummingbird
+import HummingbirdCore
 import Logging
 import RequestCosts
 import RequestCostsDemo
@@ -14,6 +15,13 @@ let mayLoad =
   geteuid() == 0
   || (ProcessInfo.processInfo.environment["MMAPSTORAGE_REQUIRE"] ?? "").contains("live")
 
+/// Whether the kernel has the tracepoints of TCP bytes, which came with Linux 6.3.
+let countsTCP =
+  (try? Data(contentsOf: URL(filePath: "/sys/kernel/btf/vmlinux")))?
+  .range(of: Data("btf_trace_sock_send_length".utf8)) != nil
+
+let needsTCP: Comment = "the tracepoint sock_send_length is missing"
+
 /// A server in this process, on any free port.
 struct TestServer: Sendable {
   let costs: RequestCosts
@@ -25,6 +33,7 @@ struct TestServer: Sendable {
     private let requests = Mutex<[CostsReport.Request]>([])
 
     func append(_ request: CostsReport.Request) { requests.withLock { $0.append(request) } }
+    func removeAll() { requests.withLock { $0.removeAll() } }
     var all: [CostsReport.Request] { requests.withLock { $0 } }
 
     /// The requests of a route.
@@ -32,8 +41,11 @@ struct TestServer: Sendable {
   }
 
   /// Serves while `body` runs, and ends gracefully. `before` adds what comes before the costs.
+  /// `countsEventLoops` is for tests that know only what their routes do.
   static func run(
     _ source: CostsSource?,
+    countsEventLoops: Bool = true,
+    channel: HTTP1Channel.Configuration = .init(),
     logger: Logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
     before: (Router<BasicRequestContext>) -> Void = { _ in },
     routes: (Router<BasicRequestContext>) -> Void = { DemoServer.addRoutes(to: $0) },
@@ -53,6 +65,8 @@ struct TestServer: Sendable {
     let (ports, port) = AsyncStream.makeStream(of: Int.self)
     let application = Application(
       router: router,
+      server: countsEventLoops
+        ? .http1(countedBy: costs, configuration: channel) : .http1(configuration: channel),
       configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)),
       onServerRunning: { channel in
         port.yield(channel.localAddress?.port ?? 0)
@@ -77,6 +91,20 @@ struct TestServer: Sendable {
       await group.triggerGracefulShutdown()
       try await tasks.waitForAll()
     }
+  }
+
+  /// Has each thread of the server do what the runtime does once, such as asking for the thread's id, and
+  /// forgets that.
+  func warmUp(_ paths: [String] = ["/plain"]) async throws {
+    try await load(paths, requests: 320)
+    finished.removeAll()
+  }
+
+  /// How long all processors did not run because the machine's host ran something else, in nanoseconds.
+  static var stolenTime: UInt64 {
+    let line = (try? String(contentsOfFile: "/proc/stat", encoding: .utf8))?.prefix { $0 != "\n" }
+    let ticks = line?.split(separator: " ").dropFirst(8).first.flatMap { UInt64($0) } ?? 0
+    return ticks * 1_000_000_000 / UInt64(sysconf(CInt(_SC_CLK_TCK)))
   }
 
   /// Sends requests from 16 connections; all of them succeed.

@@ -13,9 +13,18 @@ public struct BPFArrayMap<Value: MapField>: Sendable {
 
   /// Opens a map, and compares the layout of its values.
   ///
+  /// - Parameters:
+  ///   - map: The map.
+  ///   - layout: The layout of its values, where this process may not read it (CAP_SYS_ADMIN); from the
+  ///     object file with ``BPFObject/layout(ofMap:)``.
   /// - Throws: As ``BPFHashMap/init(_:)``.
-  public init(_ map: BPFMap) throws(BPFError) {
-    elements = try MapElements(map, types: [.array], attempt: "use it as an array")
+  public init(_ map: BPFMap, layout: ValueLayout? = nil) throws(BPFError) {
+    elements = try MapElements(
+      map,
+      types: [.array],
+      layout: layout,
+      attempt: "use it as an array"
+    )
   }
 
   /// The number of elements.

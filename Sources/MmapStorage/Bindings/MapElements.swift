@@ -12,7 +12,12 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
   private let subject: String
 
   /// Opens a map, and compares the layouts of its keys and values.
-  init(_ map: BPFMap, types: Set<BPFMapType>, attempt: String) throws(BPFError) {
+  init(
+    _ map: BPFMap,
+    types: Set<BPFMapType>,
+    layout: ValueLayout? = nil,
+    attempt: String
+  ) throws(BPFError) {
     let info = try map.info
     subject = map.describedName
     guard types.contains(info.type) else {
@@ -23,7 +28,8 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
         advice: "it has the type \(info.type)"
       )
     }
-    let (key, value) = try map.elementLayouts(attempt: attempt)
+    let (key, value): (FieldType?, FieldType?) =
+      if let layout { (nil, layout.type) } else { try map.elementLayouts(attempt: attempt) }
     try Self.check(Key.self, key, of: "the key", map, size: info.keySize, attempt: attempt)
     try Self.check(Value.self, value, of: "the value", map, size: info.valueSize, attempt: attempt)
     keyFields = scalarRanges(of: try Key.fieldType())

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+public import HummingbirdCore
+import Logging
+import NIOCore
+import NIOHTTPTypes
+
+extension HTTPServerBuilder {
+  /// An HTTP/1 server that counts the work of its event loops for the requests that it is for: reading,
+  /// parsing and writing.
+  ///
+  /// ```swift
+  /// let application = Application(router: router, server: .http1(countedBy: costs))
+  /// ```
+  ///
+  /// Of use only together with ``RequestCostsMiddleware``. Costs of requests that do not come through
+  /// it, of connections without a request, and of accepting and polling stay outside of requests.
+  ///
+  /// - Parameters:
+  ///   - costs: Counts.
+  ///   - configuration: As of Hummingbird's `http1(configuration:)`.
+  /// - Returns: What `Application` takes.
+  public static func http1(
+    countedBy costs: RequestCosts,
+    configuration: HTTP1Channel.Configuration = .init()
+  ) -> HTTPServerBuilder {
+    HTTPServerBuilder { responder in
+      CountedHTTP1Channel(costs: costs, configuration: configuration, responder: responder)
+    }
+  }
+}
+
+/// Hummingbird's channel with our handlers before and behind its codec.
+struct CountedHTTP1Channel: ServerChildChannel {
+  private let costs: RequestCosts
+  private let configuration: HTTP1Channel.Configuration
+  private let responder: HTTPChannelHandler.Responder
+
+  struct Value: ServerChildChannelValue {
+    let base: HTTP1Channel.Value
+    let connection: CountedConnection
+
+    var channel: any Channel { base.channel }
+  }
+
+  init(
+    costs: RequestCosts,
+    configuration: HTTP1Channel.Configuration,
+    responder: @escaping HTTPChannelHandler.Responder
+  ) {
+    self.costs = costs
+    self.configuration = configuration
+    self.responder = { request, writer, channel in
+      guard let pending = CountedConnection.current?.take() else {
+        return try await responder(request, writer, channel)
+      }
+      defer { pending.close() }
+      var writer = Optional(writer)
+      try await costs.withScope(pending) {
+        guard let writer = writer.take() else { return }
+        try await responder(request, writer, channel)
+      }
+    }
+  }
+
+  func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
+    let connection = CountedConnection(costs)
+    var configuration = configuration
+    let others = configuration.additionalChannelHandlers
+    // Last: the application's own may answer requests themselves.
+    configuration.additionalChannelHandlers = { others() + [PartHandler(connection)] }
+    let base = HTTP1Channel(responder: responder, configuration: configuration)
+    return base.setup(channel: channel, logger: logger).flatMapThrowing { value in
+      try channel.pipeline.syncOperations.addHandler(ReadHandler(connection), position: .first)
+      return Value(base: value, connection: connection)
+    }
+  }
+
+  func handle(value: Value, logger: Logger) async {
+    await CountedConnection.$current.withValue(value.connection) {
+      await HTTP1Channel(responder: responder, configuration: configuration)
+        .handle(value: value.base, logger: logger)
+    }
+  }
+}

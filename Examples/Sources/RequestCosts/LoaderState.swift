@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+import MmapStorage
+import SystemPackage
+
+/// `struct loader` of costs-programs.bpf.c: what a loader tells the servers that use its programs.
+struct LoaderState: MapValue, BitwiseCopyable, Sendable {
+  var version: UInt64 = 0
+  var leftOut: UInt64 = 0
+  var missedRuns: UInt64 = 0
+
+  static let currentVersion: UInt64 = 1
+
+  init() {}
+
+  init(leftOut: Set<OptionalProgram>, missedRuns: UInt64) {
+    version = Self.currentVersion
+    self.leftOut = leftOut.reduce(0) { $0 | 1 << $1.rawValue }
+    self.missedRuns = missedRuns
+  }
+
+  /// What is not counted, a sentence each.
+  var missing: [String] {
+    guard version == Self.currentVersion else {
+      return ["the loader does not say what it left out; use one of the same version"]
+    }
+    let known = OptionalProgram.allCases.filter { leftOut & 1 << $0.rawValue != 0 }
+    let unknown = leftOut >> UInt64(OptionalProgram.allCases.count)
+    return known.map { "\($0.consequence): the loader left it out" }.sorted()
+      + (unknown == 0 ? [] : ["the loader left out what this version does not know"])
+  }
+}
+
+/// A program that kernels may lack; the raw values are those of `enum optional` in C.
+enum OptionalProgram: UInt64, CaseIterable, Sendable {
+  case pageFault
+  case sent
+  case received
+  case wakeup
+  case sample
+
+  init?(name: String) {
+    guard let program = Self.allCases.first(where: { $0.name == name }) else { return nil }
+    self = program
+  }
+
+  /// Its name in C.
+  var name: String {
+    switch self {
+    case .pageFault: "on_page_fault"
+    case .sent: "on_sent"
+    case .received: "on_received"
+    case .wakeup: "on_wakeup"
+    case .sample: "on_sample"
+    }
+  }
+
+  /// What is not counted without it.
+  var consequence: String {
+    switch self {
+    case .pageFault: "page faults are not counted"
+    case .sent: "TCP bytes sent are not counted"
+    case .received: "TCP bytes received are not counted"
+    case .wakeup: "waiting for a processor after a wakeup counts as blocked"
+    case .sample:
+      "user time is not sampled but credited at system calls and switches, which is less exact"
+    }
+  }
+}

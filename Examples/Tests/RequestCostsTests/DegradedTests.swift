@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import RequestCosts
+import Testing
+
+/// Kernels that lack something: servers go on, and say once what is missing. In processes of their own,
+/// which take it from themselves.
+@Suite(.enabled(if: mayLoad, "loading BPF programs needs root")) struct DegradedTests {
+  @Test func aKernelWithoutPerfEvents() async {
+    await #expect(processExitsWith: .success) {
+      try denyPerfEvents()
+      try await serve { report, log in
+        #expect(report.obstacle == nil)
+        #expect(report.missing.filter { $0.hasPrefix("user time is not sampled") }.count == 1)
+        #expect(report.routes.first?.costs.calls["process"] == 32 * 5)
+        #expect(report.routes.first?.costs.userNanoseconds ?? 0 > 0)
+        #expect(report.routes.first?.costs.samples == 0)
+        #expect(log.filter { $0.contains("not sampled") }.count == 1)
+      }
+    }
+  }
+
+  @Test func aKernelWithoutTypeInformation() async {
+    await #expect(processExitsWith: .success) {
+      let newMountNamespace: CInt = 0x20000
+      let unshare = try function("unshare", as: (@convention(c) (CInt) -> CInt).self)
+      try #require(unshare(newMountNamespace) == 0)
+      try #require(mount(nil, "/", nil, UInt(MS_REC | MS_PRIVATE), nil) == 0)
+      try #require(mount("/dev/null", "/sys/kernel/btf/vmlinux", nil, UInt(MS_BIND), nil) == 0)
+      try await serve { report, log in
+        #expect(report.obstacle?.contains("BTF") == true, "\(report.obstacle ?? "")")
+        #expect(report.routes.first?.requests == 32)
+        #expect(log.filter { $0.hasPrefix("Serving without kernel costs: ") }.count == 1)
+        #expect(log.count == 1, "\(log)")
+      }
+    }
+  }
+
+  @Test func aProcessWithoutRights() async {
+    await #expect(processExitsWith: .success) {
+      try #require(setuid(65534) == 0)
+      try await serve { report, log in
+        #expect(report.obstacle?.contains("CAP_BPF") == true, "\(report.obstacle ?? "")")
+        #expect(report.routes.first?.requests == 32)
+        #expect(log.count == 1, "\(log)")
+      }
+    }
+  }
+}
+
+/// Serves 32 requests of a route that makes five system calls.
+private func serve(
+  _ check: @escaping @Sendable (CostsReport, [String]) throws -> Void
+) async throws {
+  let log = TestLog()
+  try await TestServer.run(nil, logger: log.logger) { server in
+    try await server.load(["/calls/5"], requests: 32)
+    try check(server.costs.report(), log.all)
+  }
+}
+
+/// Has perf_event_open(2) fail in this process, as in a kernel without perf events.
+private func denyPerfEvents() throws {
+  #if arch(x86_64)
+    let number: UInt64 = 298
+  #else
+    let number: UInt64 = 241
+  #endif
+  // struct sock_filter: the code, where to jump, and an operand in the upper half.
+  var filter: [UInt64] = [
+    0x20,  // load the number of the system call
+    0x0100_0015 | number << 32,  // skip one instruction unless it is this
+    0x06 | (0x5_0000 | UInt64(ENOSYS)) << 32,  // fail
+    0x06 | 0x7fff_0000 << 32,  // allow
+  ]
+  typealias Prctl = @convention(c) (CInt, UInt, UInt, UInt, UInt) -> CInt
+  let prctl = try function("prctl", as: Prctl.self)
+  let result = filter.withUnsafeMutableBytes { filter in
+    // struct sock_fprog, for PR_SET_SECCOMP with SECCOMP_MODE_FILTER
+    var program = (UInt64(filter.count / 8), UInt64(UInt(bitPattern: filter.baseAddress)))
+    return withUnsafeMutablePointer(to: &program) {
+      prctl(22, 2, UInt(bitPattern: $0), 0, 0)
+    }
+  }
+  try #require(result == 0)
+}
+
+/// A function of libc that Swift does not import.
+private func function<Function>(_ name: String, as type: Function.Type) throws -> Function {
+  unsafeBitCast(try #require(dlsym(nil, name)), to: type)
+}
