@@ -111,6 +111,33 @@ import Testing
     }
   }
 
+  @Test(.enabled(if: access(lastThreadID, W_OK) == 0, "only root may choose thread ids"))
+  func aThreadWithTheIDOfOneThatEndedWithTheSystemCall() async {
+    await #expect(processExitsWith: .success) {
+      let fake = try FakeBackend(layoutOf: Tag.self)
+      let storage = try TaskLocalStorage<Tag>(backend: fake)
+      let id = Box<Int32>(0), hasSameID = Box(false)
+      try TestThread {
+        try storage.withCurrent { $0.hits = 1 }
+        id.set(ThreadID.current.rawValue)
+        test_exit_thread()
+      }.join()
+      #expect(fake.attachedThreads == 1)
+      // Another process may create a thread first.
+      for _ in 0..<10_000 where !hasSameID.get() {
+        let file = try FileDescriptor.open(FilePath(lastThreadID), .writeOnly)
+        try file.closeAfter { _ = try file.writeAll("\(id.get() - 1)".utf8) }
+        try TestThread {
+          guard ThreadID.current.rawValue == id.get() else { return }
+          hasSameID.set(true)
+          try storage.withCurrent { $0.hits += 1 }
+        }.join()
+      }
+      #expect(hasSameID.get())
+      #expect(fake.attachedThreads == 0)
+    }
+  }
+
   // MARK: Signals
 
   @Test(.atHardwareSpeed) func aHandlerFindsItsOwnStoragesWhileOthersComeAndGo() async {
@@ -206,17 +233,22 @@ import Testing
 
   @Test func keysThatWereUsedUpAtTheFirstTouch() async {
     await #expect(processExitsWith: .success) {
-      let storage = try fakeStorage()
+      let fake = try FakeBackend(layoutOf: Tag.self)
+      let storage = try TaskLocalStorage<Tag>(backend: fake)
       var keys: [pthread_key_t] = []
       var key = pthread_key_t()
       while pthread_key_create(&key, nil) == 0 { keys.append(key) }
       let error = #expect(throws: BPFError.self) { try storage.withCurrent { $0.hits = 1 } }
       #expect(error?.kind == .outOfResources)
       for key in keys { pthread_key_delete(key) }
-      try storage.withCurrent { $0.hits = 1 }
+      try TestThread { try storage.withCurrent { $0.hits = 1 } }.join()
+      #expect(fake.attachedThreads == 0)
     }
   }
 }
+
+/// What is written to it is the last thread id that the kernel gave.
+private let lastThreadID = "/proc/sys/kernel/ns_last_pid"
 
 /// What a signal handler uses.
 private enum handled {
