@@ -70,11 +70,7 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   ) async rethrows -> (result: Result, snapshot: Value?) {
     let lease = unsafe begin(prepare, onEnd)
     defer { unsafe slots.leave(lease) }
-    let result = try unsafe await slots.local.withValue(
-      SwiftTaskBinding(lease),
-      operation: operation,
-      isolation: isolation
-    )
+    let result = try await unsafe within(lease, operation)
     return unsafe (result, snapshot(lease))
   }
 
@@ -101,7 +97,7 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   ) rethrows -> (result: Result, snapshot: Value?) {
     let lease = unsafe begin(prepare, onEnd)
     defer { unsafe slots.leave(lease) }
-    let result = try unsafe slots.withThreadScope(SwiftTaskBinding(lease), operation)
+    let result = try unsafe slots.withThreadScope(lease, operation)
     return unsafe (result, snapshot(lease))
   }
 
@@ -125,6 +121,18 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   }
 
   // MARK: Parts of the above
+
+  @inlinable
+  @inline(__always)
+  func within<Result>(
+    _ lease: Unmanaged<SwiftTaskLease>?,
+    _ operation: () async throws -> Result,
+    isolation: isolated (any Actor)? = #isolation
+  ) async rethrows -> Result {
+    unsafe slots.bind(lease)
+    defer { slots.unbind() }
+    return try await operation()
+  }
 
   @inlinable
   func begin(
