@@ -34,9 +34,9 @@ static uint64_t thread_pointer(void)
 	return pointer;
 }
 
-bool mms_swift_task_is_current(void)
+void *mms_swift_task_current(void)
 {
-	return swift_task_getCurrent() != NULL;
+	return swift_task_getCurrent();
 }
 
 void mms_task_local_push(const void *key, uint64_t tag, void *reference, const void *type)

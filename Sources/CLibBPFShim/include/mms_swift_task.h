@@ -14,8 +14,8 @@
 
 /* The runtime. */
 
-/* Whether the calling thread runs a Swift task now. */
-MMS_HIDDEN bool mms_swift_task_is_current(void);
+/* The Swift task that the calling thread runs now. */
+MMS_HIDDEN void *_Nullable mms_swift_task_current(void);
 
 /*
  * What TaskLocal.withValue() calls. It binds a copy of its argument; these take the reference in the

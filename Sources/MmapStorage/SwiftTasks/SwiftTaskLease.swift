@@ -115,6 +115,7 @@ extension SwiftTaskSlots {
       )
     }
     let (state, address) = unsafe lease._withUnsafeGuaranteedRef { unsafe ($0.state, $0.address) }
+    unsafe forgetTask(address)
     guard isAlone else {
       unsafe state.pointee.slots = self
       unsafe lease.release()

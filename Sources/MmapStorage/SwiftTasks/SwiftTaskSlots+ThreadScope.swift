@@ -22,7 +22,7 @@ extension SwiftTaskSlots {
   }
 
   @usableFromInline
-  static var isInSwiftTask: Bool { mms_swift_task_is_current() }
+  static var isInSwiftTask: Bool { unsafe mms_swift_task_current() != nil }
 
   @usableFromInline
   func enterThread(
