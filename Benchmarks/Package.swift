@@ -39,7 +39,10 @@ let package = Package(
     .target(name: "CSwiftTaskCosts", linkerSettings: [.linkedLibrary("bpf")]),
     .executableTarget(
       name: "SwiftTaskCosts",
-      dependencies: ["CSwiftTaskCosts", .product(name: "MmapStorage", package: "MmapStorage")],
+      dependencies: [
+        "CSwiftTaskCosts", .product(name: "MmapStorage", package: "MmapStorage"),
+        .product(name: "MmapStorageTesting", package: "MmapStorage"),
+      ],
       exclude: ["Programs"],
       plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
     ),

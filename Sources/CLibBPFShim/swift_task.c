@@ -14,6 +14,9 @@
 #include <unistd.h>
 
 extern void *swift_task_getCurrent(void);
+extern __attribute__((swiftcall)) void swift_task_localValuePush(const void *key, void *value,
+								 const void *type);
+extern __attribute__((swiftcall)) void swift_task_localValuePop(void);
 extern const size_t _swift_concurrency_debug_asyncTaskSize __attribute__((weak));
 extern const uint32_t _swift_concurrency_debug_internal_layout_version __attribute__((weak));
 
@@ -31,9 +34,24 @@ static uint64_t thread_pointer(void)
 	return pointer;
 }
 
-bool mms_swift_task_is_current(void)
+void *mms_swift_task_current(void)
 {
-	return swift_task_getCurrent() != NULL;
+	return swift_task_getCurrent();
+}
+
+void mms_task_local_push(const void *key, uint64_t tag, void *reference, const void *type)
+{
+	struct {
+		uint64_t tag;
+		void *reference;
+	} value = { tag, reference };
+
+	swift_task_localValuePush(key, &value, type);
+}
+
+void mms_task_local_pop(void)
+{
+	swift_task_localValuePop();
 }
 
 int64_t mms_swift_layout_version(void)

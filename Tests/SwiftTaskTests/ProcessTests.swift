@@ -119,41 +119,6 @@ import Testing
 
 /// What a process can do that says something false about itself, and has false bindings.
 @Suite(.liveKernel, .serialized) struct HostileProcessTests {
-  private static let key: UInt64 = 0x1234_5678_9abc_def0
-
-  /// Bindings in the memory of this process, in the layout that it says it has.
-  private final class Bindings: Sendable {
-    nonisolated(unsafe) let words: UnsafeMutablePointer<UInt64>
-    init() {
-      words = .allocate(capacity: 4096)
-      words.initialize(repeating: 0, count: 4096)
-    }
-    deinit { words.deallocate() }
-    func address(_ word: Int) -> UInt64 { UInt64(UInt(bitPattern: words + word)) }
-
-    /// A list of one item, at words 8...
-    func bind(_ tag: UInt64) {
-      words[0] = address(8)
-      words[8] = 0
-      words[9] = key
-      words[11] = tag
-    }
-  }
-
-  /// Says that the thread's scopes begin at `head`, and that no Swift task is current.
-  private func register(_ control: FileDescriptor, head: UInt64, zero: UInt64) {
-    let pointer = test_thread_pointer()
-    run(control, [3, Self.key, zero &- UInt64(pointer), head &- UInt64(pointer), 0, 24])
-  }
-
-  private func run(_ control: FileDescriptor, _ arguments: [UInt64]) {
-    var arguments = arguments
-    var result: UInt32 = 0
-    let code = mms_raw_program_run(control.rawValue, &arguments, 6, &result)
-    #expect(code == 0)
-    #expect(result == 1)
-  }
-
   @Test func forgedBindingsReachNobodysSlots() async throws {
     let program = try RequestProgram()
     try await withPins(of: program.object, ["requests"]) { directory in
@@ -161,11 +126,11 @@ import Testing
       #expect(try other.read() == "holds\n")
       let control = try openProgram(directory.appending("requests_control"))
       defer { try? control.close() }
-      let slots = try slots(of: program.object.map("requests"))
+      let slots = try MappedSlots(program.object.map("requests"))
       defer { slots.deallocateMapping() }
-      let bindings = Bindings()
+      let bindings = FalseBindings()
       try TestThread {
-        register(control, head: bindings.address(0), zero: bindings.address(1))
+        bindings.register(control, head: 0, task: 1)
         // The other process has them, each with a tag that this one may read.
         var forged = 0
         for index in 0..<256 where slots[index].holder != 0 {
@@ -186,7 +151,7 @@ import Testing
           program.call(1000, row: 1)
         }
         // Its own slot it does reach: the bindings were read.
-        slots.claim(255, owner: slots.owner(control), holder: 7 << 24 | 255, id: 77)
+        slots[255] = .init(owner: MappedSlots.owner(control), holder: 7 << 24 | 255, id: 77)
         bindings.bind(7 << 24 | 255)
         program.call(77, row: 2)
       }.join()
@@ -202,9 +167,9 @@ import Testing
     try await withPins(of: program.object, ["requests"]) { directory in
       let control = try openProgram(directory.appending("requests_control"))
       defer { try? control.close() }
-      let bindings = Bindings()
+      let bindings = FalseBindings()
       try TestThread {
-        register(control, head: bindings.address(0), zero: bindings.address(1))
+        bindings.register(control, head: 0, task: 1)
         bindings.words[0] = bindings.address(8)
         for next in [8, 16] as [Int] {
           bindings.words[8] = bindings.address(next)
@@ -241,53 +206,13 @@ import Testing
           return bits & 3 == 0 ? bits >> 54 : bits & 3 == 1 ? 0 &- bits >> 54 : bits
         }
         for _ in 0..<10_000 {
-          run(control, [3, random(), random(), random(), random(), random()])
+          FalseBindings.run(control, [3, random(), random(), random(), random(), random()])
           program.call(1, row: 1)
         }
-        run(control, [4, 0, 0, 0, 0, 0])
+        FalseBindings.run(control, [4, 0, 0, 0, 0, 0])
         program.call(1, row: 1)
       }.join()
       #expect(try program.seen()[1] == Seen(none: 10_001), "seed \(seed)")
     }
   }
-
-  private func slots(of map: BPFMap) throws -> MappedSlots {
-    try map.withDescriptor { descriptor in
-      let size = 256 * 64
-      let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.rawValue, 0)
-      guard let address, address != MAP_FAILED else { throw Errno(rawValue: errno) }
-      return MappedSlots(address: address)
-    }
-  }
-}
-
-/// The map `requests`, as anyone sees it who may open it.
-private struct MappedSlots: @unchecked Sendable {
-  struct Slot {
-    var owner: UInt64
-    var holder: UInt64
-    var id: UInt64
-  }
-
-  let address: UnsafeMutableRawPointer
-
-  subscript(index: Int) -> Slot { (address + index * 64).load(as: Slot.self) }
-
-  func claim(_ index: Int, owner: UInt64, holder: UInt64, id: UInt64) {
-    (address + index * 64).storeBytes(
-      of: Slot(owner: owner, holder: holder, id: id),
-      as: Slot.self
-    )
-  }
-
-  func owner(_ control: FileDescriptor) -> UInt64 {
-    var halves: [UInt32] = [0, 0]
-    for half in 0..<2 {
-      var arguments: [UInt64] = [UInt64(half + 1), 0, 0, 0, 0, 0]
-      _ = mms_raw_program_run(control.rawValue, &arguments, 6, &halves[half])
-    }
-    return UInt64(halves[0]) << 32 | UInt64(halves[1])
-  }
-
-  func deallocateMapping() { _ = mms_unmap(address, 256 * 64) }
 }

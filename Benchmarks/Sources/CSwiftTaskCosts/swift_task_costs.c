@@ -51,23 +51,28 @@ void costs_add(volatile uint64_t *field, uint64_t times)
 		*field += 1;
 }
 
-uint64_t costs_now(void)
+static uint64_t read_clock(clockid_t clock)
 {
 	struct timespec time;
 
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+	clock_gettime(clock, &time);
 	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+uint64_t costs_now(void)
+{
+	return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 uint64_t costs_run(int fd, uint64_t argument)
 {
 	uint64_t words[1] = { argument };
 	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = words, .ctx_size_in = sizeof(words));
-	uint64_t start = costs_now();
+	uint64_t start = read_clock(CLOCK_MONOTONIC);
 
 	if (bpf_prog_test_run_opts(fd, &options))
 		abort();
-	return costs_now() - start;
+	return read_clock(CLOCK_MONOTONIC) - start;
 }
 
 int costs_find_program(const char *name)

@@ -61,6 +61,8 @@
 	struct __swift_task_slot_##name {					\
 		__u64 owner;							\
 		__u64 holder;							\
+		__u64 task;							\
+		__u64 binding;							\
 		value_type value;						\
 	} __attribute__((aligned(64)));						\
 	struct {								\
@@ -82,20 +84,33 @@
 		struct __swift_task_slot_##name *slot;				\
 		struct __swift_task_process *process;				\
 		struct __swift_task_thread *thread;				\
-		__u64 tag;							\
-		__u32 index;							\
+		__u64 words[4] = {};						\
+		__u64 task, tag;						\
 										\
 		thread = (void *)bpf_get_current_task_btf();			\
 		process = bpf_task_storage_get(&name##_processes,		\
 					       thread->group_leader, 0, 0);	\
-		if (!process)							\
+		if (!process ||							\
+		    !__swift_task_bindings(thread, process, words, &task))	\
 			return 0;						\
-		tag = __swift_task_tag(thread, process);			\
-		index = tag & (SWIFT_TASK_STORAGE_SLOTS - 1);			\
-		slot = tag ? bpf_map_lookup_elem(&name, &index) : 0;		\
+		slot = bpf_map_lookup_elem(&name,				\
+					   __swift_task_recent(process, task));	\
+		if (slot && task && slot->task == task && slot->binding &&	\
+		    slot->binding == (words[0] & ~7ull) &&			\
+		    slot->owner == process->owner)				\
+			return slot;						\
+		if (!__swift_task_find(process, words))				\
+			return 0;						\
+		tag = words[0];							\
+		words[0] &= SWIFT_TASK_STORAGE_SLOTS - 1;			\
+		slot = bpf_map_lookup_elem(&name, (__u32 *)words);		\
 		if (!slot || slot->owner != process->owner ||			\
 		    slot->holder != tag)					\
 			return 0;						\
+		if (task && slot->task == task) {				\
+			slot->binding = words[1];					\
+			*__swift_task_recent(process, task) = words[0];		\
+		}								\
 		return slot;							\
 	}									\
 	static __always_inline __attribute__((unused))				\
@@ -201,6 +216,9 @@ enum {
 	__SWIFT_TASK_CHECK = 5,
 };
 
+#define __SWIFT_TASK_RECENT_BITS 6
+#define __SWIFT_TASK_RECENT (1 << __SWIFT_TASK_RECENT_BITS)
+
 /* What a process said about itself; nothing here is trusted but owner and exec_id. */
 struct __swift_task_process {
 	__u64 owner;		/* which slots are the process's */
@@ -209,7 +227,8 @@ struct __swift_task_process {
 	__s64 task_word;	/* from the thread pointer: the current Swift task */
 	__s64 thread_word;	/* from the thread pointer: the thread's own scopes */
 	__u32 bindings;		/* from the Swift task: its latest binding */
-	__u32 tag;		/* from a binding: our value */
+	__u32 tag;		/* from a binding: our value; 24, or else 16 */
+	__u32 recent[__SWIFT_TASK_RECENT];	/* by Swift task: a slot that may be its own */
 };
 
 
@@ -266,45 +285,64 @@ void __swift_task_register(struct __swift_task_thread *thread,
 }
 
 /*
- * The tag of our latest binding, 0 if there is none. The low bits of a link: bit 2 marks an item
- * that has no value, and with bit 1 nothing behind it counts.
- *
- * With less than 64 bytes of stack a program keeps it on the kernel's (Linux 6.13), where it takes the
- * kernel less time to check that it may copy there.
+ * The current Swift task, 0 if there is none, and into the first word the link to its latest binding,
+ * or else to the thread's latest scope. False if they cannot be read.
  */
 static __always_inline __attribute__((unused))
-__u64 __swift_task_tag(struct __swift_task_thread *thread,
-		       const struct __swift_task_process *process)
+int __swift_task_bindings(struct __swift_task_thread *thread,
+			  const struct __swift_task_process *process, __u64 *words, __u64 *task)
 {
 	__u64 pointer = __SWIFT_TASK_THREAD_POINTER(thread);
-	__u64 words[4] = {};
-	__u64 place;
-	__u32 size;
-	int i;
 
-	size = process->tag + sizeof(*words);
-	barrier_var(size);
-	if (size < 3 * sizeof(*words) || size > sizeof(words) ||
-	    thread->self_exec_id != process->exec_id)
+	if (thread->self_exec_id != process->exec_id)
 		return 0;
 	if (bpf_probe_read_user(words, sizeof(*words), (void *)(pointer + process->task_word)))
 		return 0;
-	place = words[0] ? words[0] + process->bindings : pointer + process->thread_word;
-	if (bpf_probe_read_user(words, sizeof(*words), (void *)place))
-		return 0;
+	*task = words[0];
+	pointer = *task ? *task + process->bindings : pointer + process->thread_word;
+	return !bpf_probe_read_user(words, sizeof(*words), (void *)pointer);
+}
+
+static __always_inline __attribute__((unused))
+__u32 *__swift_task_recent(struct __swift_task_process *process, __u64 task)
+{
+	barrier_var(process);
+	barrier_var(task);
+	return process->recent + (task * 0x9e3779b97f4a7c15ull >> (64 - __SWIFT_TASK_RECENT_BITS));
+}
+
+/*
+ * Finds our latest binding: the words become its tag, which is not 0, and where it is. The low bits of
+ * a link: bit 2 marks an item that has no value, and with bit 1 nothing behind it counts.
+ *
+ * With up to 48 bytes of stack a program keeps it on the kernel's (Linux 6.13), where it takes the
+ * kernel less time to check that it may copy there. So what is computed twice is not kept.
+ */
+static __always_inline __attribute__((unused))
+int __swift_task_find(const struct __swift_task_process *process, __u64 *words)
+{
+	__u64 place;
+	int i;
+
 #pragma clang loop unroll(disable)
 	for (i = 0; i < SWIFT_TASK_STORAGE_BINDINGS; i++) {
 		place = words[0] & ~7ull;
 		if (!place)
 			return 0;
-		if (bpf_probe_read_user(words, size, (void *)place)) {
+		/* Not one call with a size, which Linux 6.1 forgets the bounds of on the stack. */
+		if (process->tag == 3 * sizeof(*words) ?
+		    bpf_probe_read_user(words, 4 * sizeof(*words), (void *)place) :
+		    bpf_probe_read_user(words, 3 * sizeof(*words), (void *)place)) {
 			/* The last words of the last page: without a value, so only the link counts. */
 			words[1] = 0;
 			if (bpf_probe_read_user(words, sizeof(*words), (void *)place))
 				return 0;
 		}
-		if (words[1] == process->key && !(words[0] & 4))
-			return words[size == sizeof(words) ? 3 : 2];
+		if (words[1] == process->key && !(words[0] & 4)) {
+			words[0] = words[process->tag == 3 * sizeof(*words) ? 3 : 2];
+			words[1] = place;
+			return words[0] != 0;
+		}
 		if ((words[0] & 6) == 6)
 			return 0;
 	}

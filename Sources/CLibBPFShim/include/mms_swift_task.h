@@ -14,8 +14,16 @@
 
 /* The runtime. */
 
-/* Whether the calling thread runs a Swift task now. */
-MMS_HIDDEN bool mms_swift_task_is_current(void);
+/* The Swift task that the calling thread runs now. */
+MMS_HIDDEN void *_Nullable mms_swift_task_current(void);
+
+/*
+ * What TaskLocal.withValue() calls. It binds a copy of its argument; these take the reference in the
+ * argument, and so save a retain and a release. `type` is the type of the pair, a Swift structure.
+ */
+MMS_HIDDEN void mms_task_local_push(const void *key, uint64_t tag, void *_Nullable reference,
+				    const void *type);
+MMS_HIDDEN void mms_task_local_pop(void);
 
 /* The version of the layout that the runtime exports for debuggers; -1 if it exports none. */
 MMS_HIDDEN int64_t mms_swift_layout_version(void);

@@ -20,16 +20,26 @@ struct SwiftTaskBinding: Sendable {
   }
 
   /// The binding of a scope; nil for one that found no slot.
-  @inlinable
-  @inline(__always)
   init(_ lease: Unmanaged<SwiftTaskLease>?) {
-    guard let lease = unsafe lease else {
-      self.init(tag: 0, lease: nil)
-      return
-    }
-    let strong = unsafe lease.takeUnretainedValue()
-    self.init(tag: strong.tag, lease: strong)
+    let lease = unsafe lease?.takeUnretainedValue()
+    self.init(tag: lease?.tag ?? 0, lease: lease)
   }
+}
+
+extension SwiftTaskSlots {
+  /// Binds a lease, as `TaskLocal.withValue` does. The same function has to call ``unbind()``.
+  @usableFromInline
+  func bind(_ lease: Unmanaged<SwiftTaskLease>?) {
+    unsafe mms_task_local_push(
+      Unmanaged.passUnretained(local).toOpaque(),
+      lease?._withUnsafeGuaranteedRef { $0.tag } ?? 0,
+      lease?.retain().toOpaque(),
+      unsafeBitCast(SwiftTaskBinding.self, to: UnsafeRawPointer.self)
+    )
+  }
+
+  @usableFromInline
+  func unbind() { mms_task_local_pop() }
 }
 
 /// The right to use a slot. Everyone who may reach the slot holds it: the scope, and through their
@@ -105,6 +115,7 @@ extension SwiftTaskSlots {
       )
     }
     let (state, address) = unsafe lease._withUnsafeGuaranteedRef { unsafe ($0.state, $0.address) }
+    unsafe forgetTask(address)
     guard isAlone else {
       unsafe state.pointee.slots = self
       unsafe lease.release()

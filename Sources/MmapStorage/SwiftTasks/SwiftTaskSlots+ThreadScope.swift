@@ -6,29 +6,30 @@ extension SwiftTaskSlots {
   /// keeps task-locals in another place, and the program finds the thread's own list.
   @inlinable
   func withThreadScope<Result>(
-    _ binding: SwiftTaskBinding,
+    _ lease: Unmanaged<SwiftTaskLease>?,
     _ operation: () throws -> Result
   ) rethrows -> Result {
-    if Self.isInSwiftTask {
-      return try local.withValue(binding, operation: operation)
-    }
-    // As a task-local as well, for what `Task {}` inherits and for withCurrent().
-    return try local.withValue(binding) {
-      var scope = mms_thread_scope()
-      return try unsafe withUnsafeMutablePointer(to: &scope) { scope in
-        unsafe enterThread(scope, binding.tag)
-        defer { unsafe leaveThread(scope) }
-        return try operation()
-      }
+    // Outside of a Swift task as well, for what `Task {}` inherits and for withCurrent().
+    unsafe bind(lease)
+    defer { unbind() }
+    if Self.isInSwiftTask { return try operation() }
+    var scope = mms_thread_scope()
+    return try unsafe withUnsafeMutablePointer(to: &scope) { scope in
+      unsafe enterThread(scope, lease)
+      defer { unsafe leaveThread(scope) }
+      return try operation()
     }
   }
 
   @usableFromInline
-  static var isInSwiftTask: Bool { mms_swift_task_is_current() }
+  static var isInSwiftTask: Bool { unsafe mms_swift_task_current() != nil }
 
   @usableFromInline
-  func enterThread(_ scope: UnsafeMutablePointer<mms_thread_scope>, _ tag: UInt64) {
-    unsafe mms_thread_scope_enter(scope, key, tag)
+  func enterThread(
+    _ scope: UnsafeMutablePointer<mms_thread_scope>,
+    _ lease: Unmanaged<SwiftTaskLease>?
+  ) {
+    unsafe mms_thread_scope_enter(scope, key, SwiftTaskBinding(lease).tag)
   }
 
   @usableFromInline

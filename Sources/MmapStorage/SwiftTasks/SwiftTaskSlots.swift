@@ -6,9 +6,13 @@ internal import Synchronization
 
 /// The slots of one map that this process uses, and the task-local that leads a program to them.
 ///
-/// A slot is `{ owner, holder, value }`. The owner is a process, and stays; the holder is the tag of
-/// the lease. A program reaches a slot only if it finds the tag in a binding of the current Swift
-/// task, the holder is the same tag, and the owner is the process. A tag is used once.
+/// A slot is `{ owner, holder, task, binding, value }`. The owner is a process, and stays; the holder is
+/// the tag of the lease. A program reaches a slot only if it finds the tag in a binding of the current
+/// Swift task, the holder is the same tag, and the owner is the process. A tag is used once.
+///
+/// The task is the Swift task that entered the scope, until it leaves. In that time its binding stays
+/// where it is. The program notes where it found the binding of that Swift task, and while the same
+/// Swift task has the same latest binding, it does not read the binding again.
 ///
 /// Slots are taken and given back without a lock or a system call. A process claims slots in batches,
 /// from those that nobody has, or whose owner has exited.
@@ -40,8 +44,12 @@ final class SwiftTaskSlots: Sendable {
 
   private static var ownerOffset: Int { 0 }
   private static var holderOffset: Int { 8 }
-  static var valueOffset: Int { 16 }
+  private static var taskOffset: Int { 16 }
+  private static var bindingOffset: Int { 24 }
+  static var valueOffset: Int { 32 }
   private static var indexBits: UInt64 { 24 }
+  /// In an owner: the process does not use the slot yet. Process ids have fewer bits.
+  private static var claiming: UInt64 { 1 << 63 }
   private static var batch: Int { 64 }
   /// After how many more scopes without a slot to look for unclaimed ones again.
   private static var patience: Int { 1024 }
@@ -69,6 +77,10 @@ final class SwiftTaskSlots: Sendable {
     unsafe states.initialize(repeating: SwiftTaskSlotState(), count: count)
     // Not where each process begins.
     unsafe claimedUpTo = Int.random(in: 0..<count)
+    // The program that the process executed before this one may have left its own.
+    for index in 0..<count where word(index, Self.ownerOffset).load() == owner {
+      unsafe mms_store64(base + index * stride + Self.taskOffset, 0)
+    }
   }
 
   deinit {
@@ -85,6 +97,7 @@ final class SwiftTaskSlots: Sendable {
   // MARK: Taking and giving back
 
   /// Takes a slot, and makes its value zero: what the process knows of it, and the value.
+  @inline(__always)
   func acquire() -> (UnsafeMutablePointer<SwiftTaskSlotState>, UnsafeMutableRawPointer)? {
     guard let index = pop() ?? claim() else {
       overflows.add(1, ordering: .relaxed)
@@ -104,8 +117,15 @@ final class SwiftTaskSlots: Sendable {
       unsafe mms_store64(slot + word, 0)
       word += 8
     }
+    unsafe mms_store64(slot + Self.bindingOffset, 0)
+    unsafe mms_store64(slot + Self.taskOffset, UInt64(UInt(bitPattern: mms_swift_task_current())))
     unsafe mms_store_release64(slot + Self.holderOffset, tag)
     return unsafe (state, slot + Self.valueOffset)
+  }
+
+  /// The Swift task that entered the scope leaves it: its binding is gone.
+  func forgetTask(_ address: UnsafeMutableRawPointer) {
+    unsafe mms_store64(address - Self.valueOffset + Self.taskOffset, 0)
   }
 
   /// Hands out the final value and frees the slot, with the lease for the next scope.
@@ -124,6 +144,7 @@ final class SwiftTaskSlots: Sendable {
     unsafe push(Int(state.pointee.index))
   }
 
+  @inline(__always)
   private func pop() -> Int? {
     var head = free.load(ordering: .acquiring)
     while true {
@@ -142,6 +163,7 @@ final class SwiftTaskSlots: Sendable {
     }
   }
 
+  @inline(__always)
   private func push(_ index: Int) {
     var head = free.load(ordering: .relaxed)
     while true {
@@ -166,7 +188,8 @@ final class SwiftTaskSlots: Sendable {
     guard getpid() == process else { return nil }
     return claims.withLock { () -> Int? in
       if let index = pop() { return index }
-      return claim { $0 == 0 } ?? claim { $0 != owner && memory.hasExited($0) }
+      return claim { $0 == 0 }
+        ?? claim { $0 & ~Self.claiming != owner && memory.hasExited($0 & ~Self.claiming) }
     }
   }
 
@@ -178,8 +201,12 @@ final class SwiftTaskSlots: Sendable {
     for _ in 0..<count where left > 0 {
       let place = word(index, Self.ownerOffset)
       let current = place.load()
-      if isFree(current), place.claim(for: owner, from: current) {
-        unsafe mms_store_release64(base + index * stride + Self.holderOffset, 0)
+      if isFree(current), place.claim(for: owner | Self.claiming, from: current) {
+        // Programs must not take what the owner before left there for this process's.
+        for offset in [Self.holderOffset, Self.taskOffset, Self.bindingOffset] {
+          unsafe mms_store64(base + index * stride + offset, 0)
+        }
+        _ = place.claim(for: owner, from: owner | Self.claiming)
         if claimed == nil { claimed = index } else { push(index) }
         left -= 1
       }

@@ -91,7 +91,7 @@ extension SwiftTaskStorage {
 func slotValue(of layout: ValueLayout, in map: String) throws(BPFError) -> FieldType {
   guard case .structure(let slot) = layout.type, let value = slot.members.last,
     value.name == "value", value.offset == SwiftTaskSlots.valueOffset,
-    slot.members.dropLast().map(\.name) == ["owner", "holder"],
+    slot.members.dropLast().map(\.name) == ["owner", "holder", "task", "binding"],
     slot.members.dropLast().allSatisfy({ $0.type == .integer(size: 8, signed: false) })
   else { throw notDeclared(map) }
   return value.type

@@ -71,7 +71,7 @@ struct SwiftTaskVerification: Sendable {
     let outcome = try onNewThread(attempt: attempt) { () -> Result<Void, BPFError> in
       do throws(BPFError) {
         try expect(0, "on a second thread outside of any Swift task")
-        try slots.withThreadScope(binding) {
+        try unsafe slots.withThreadScope(binding.lease.map { unsafe .passUnretained($0) }) {
           check(binding.tag, "in a synchronous scope of a second thread")
         }.get()
         try expect(0, "on a second thread after a synchronous scope")

@@ -13,7 +13,7 @@ uint64_t costs_now(void);
 /* Adds to *field, `times` times, each with a load and a store. */
 void costs_add(volatile uint64_t *field, uint64_t times);
 
-/* Runs a program of type raw_tp with one argument; nanoseconds. */
+/* Runs a program of type raw_tp with one argument; nanoseconds by the clock. */
 uint64_t costs_run(int fd, uint64_t argument);
 
 /* A loaded program of this process, by its name; its descriptor. */

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibBPFShim
+import CTestSupport
+import Glibc
+import MmapStorage
+import SystemPackage
+import Testing
+
+/// Bindings in the memory of this process, in the layout that it says it has.
+final class FalseBindings: Sendable {
+  static let key: UInt64 = 0x1234_5678_9abc_def0
+
+  nonisolated(unsafe) let words: UnsafeMutablePointer<UInt64>
+  init() {
+    words = .allocate(capacity: 4096)
+    words.initialize(repeating: 0, count: 4096)
+  }
+  deinit { words.deallocate() }
+  func address(_ word: Int) -> UInt64 { UInt64(UInt(bitPattern: words + word)) }
+
+  /// A list of one item, at words 8...
+  func bind(_ tag: UInt64) {
+    words[0] = address(8)
+    words[8] = 0
+    words[9] = Self.key
+    words[11] = tag
+  }
+
+  /// Says in which words the thread's scopes begin and the current Swift task is. The list of a Swift
+  /// task begins in its first word.
+  func register(_ control: FileDescriptor, head: Int, task: Int) {
+    let pointer = UInt64(test_thread_pointer())
+    Self.run(control, [3, Self.key, address(task) &- pointer, address(head) &- pointer, 0, 24])
+  }
+
+  static func run(_ control: FileDescriptor, _ arguments: [UInt64]) {
+    var arguments = arguments
+    var result: UInt32 = 0
+    let code = mms_raw_program_run(control.rawValue, &arguments, 6, &result)
+    #expect(code == 0)
+    #expect(result == 1)
+  }
+}
+
+/// The map `requests`, as anyone sees it who may open it.
+struct MappedSlots: @unchecked Sendable {
+  struct Slot {
+    var owner: UInt64
+    var holder: UInt64
+    var task: UInt64 = 0
+    var binding: UInt64 = 0
+    var id: UInt64
+  }
+
+  let address: UnsafeMutableRawPointer
+
+  init(_ map: BPFMap) throws {
+    address = try map.withDescriptor { descriptor in
+      let size = 256 * 64
+      let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.rawValue, 0)
+      guard let address, address != MAP_FAILED else { throw Errno(rawValue: errno) }
+      return address
+    }
+  }
+
+  subscript(index: Int) -> Slot {
+    get { (address + index * 64).load(as: Slot.self) }
+    nonmutating set { (address + index * 64).storeBytes(of: newValue, as: Slot.self) }
+  }
+
+  static func owner(_ control: FileDescriptor) -> UInt64 {
+    var halves: [UInt32] = [0, 0]
+    for half in 0..<2 {
+      var arguments: [UInt64] = [UInt64(half + 1), 0, 0, 0, 0, 0]
+      _ = mms_raw_program_run(control.rawValue, &arguments, 6, &halves[half])
+    }
+    return UInt64(halves[0]) << 32 | UInt64(halves[1])
+  }
+
+  func deallocateMapping() { _ = mms_unmap(address, 256 * 64) }
+}
