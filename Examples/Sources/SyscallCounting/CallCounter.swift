@@ -6,8 +6,17 @@ public final class CallCounter {
   /// The counters of each thread.
   public let counters: TaskLocalStorage<CallCounters>
 
+  private let object: SyscallCounters
+
   /// Loads and attaches the program.
   public init() throws {
-    counters = try SyscallCounters.load().maps.callCounters
+    object = try SyscallCounters.load()
+    counters = try object.maps.callCounters
+  }
+
+  /// How many calls are not counted, because the kernel did not run the program. It happens since Linux
+  /// 7.x where a run of the program is preempted.
+  public func missedCalls() throws -> UInt64 {
+    try object.programs.countCall.loaded().recursionMisses()
   }
 }

@@ -27,6 +27,17 @@ public struct Worker: Sendable {
     /// The sampled ones, by class.
     public var sampled: [UInt64]
 
+    /// How many calls are not counted; nil if more are than were made.
+    public var missing: UInt64? {
+      var sum: UInt64 = 0
+      for (activity, calls) in worker.plan {
+        let seen = seen[activity.callClass.rawValue]
+        guard seen <= UInt64(calls) else { return nil }
+        sum += UInt64(calls) - seen
+      }
+      return sum
+    }
+
     /// The classes whose counts are not what the thread did, in words.
     public var mistakes: [String] {
       worker.plan.compactMap { activity, calls in

@@ -34,11 +34,17 @@ struct SyscallCounters: ParsableCommand {
       Worker(name: "sleeper", sampling: 1, plan: [(.sleeping, max(calls / 10, 1))]),
       Worker(name: "mixed", sampling: 3, plan: [(.reading, calls / 2), (.asking, calls / 4)]),
     ]
-    let results = try fake ? runFake(workers) : runLive(workers)
+    let (results, missed) = try fake ? (runFake(workers), 0) : runLive(workers)
     print(ResultTable(results))
     print("Cells: calls / sampled calls. Column 'bpf' has the calls of the storage itself.\n")
 
     let mistakes = results.flatMap(\.mistakes)
+    let missing = results.compactMap(\.missing)
+    let sum = missing.reduce(0, +)
+    if !mistakes.isEmpty, missing.count == workers.count, sum <= missed {
+      print("The kernel did not run the program at \(sum) calls (recursion_misses).")
+      return
+    }
     guard mistakes.isEmpty, results.count == workers.count else {
       print((["The counts are wrong:"] + mistakes).joined(separator: "\n"))
       throw ExitCode.failure
@@ -46,7 +52,9 @@ struct SyscallCounters: ParsableCommand {
     print("All counts are correct.")
   }
 
-  private func runLive(_ workers: [Worker]) throws -> [Worker.Result] {
+  private func runLive(
+    _ workers: [Worker]
+  ) throws -> (results: [Worker.Result], missed: UInt64) {
     let counter: CallCounter
     do {
       counter = try CallCounter()
@@ -54,10 +62,11 @@ struct SyscallCounters: ParsableCommand {
       where [.permissionDenied, .unsupported, .loadFailed].contains(error.kind)
     {
       print("No BPF here: \(error)\n")
-      return try runFake(workers)
+      return (try runFake(workers), 0)
     }
     print("Counting on the live kernel; backend \(counter.counters.backend)\n")
-    return try WorkerPool.run(workers, counters: counter.counters)
+    let results = try WorkerPool.run(workers, counters: counter.counters)
+    return (results, try counter.missedCalls())
   }
 
   private func runFake(_ workers: [Worker]) throws -> [Worker.Result] {

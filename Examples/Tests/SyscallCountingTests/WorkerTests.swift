@@ -33,13 +33,14 @@ import Testing
     }
     #expect(result.seen == [0, 3, 0, 0, 0, 0])
     #expect(result.sampled == [0, 2, 0, 0, 0, 0])
-    #expect(result.mistakes.isEmpty)
+    #expect(result.mistakes.isEmpty && result.missing == 0)
   }
 
   @Test func noticesACallThatWasNotCounted() throws {
     let worker = Worker(name: "w", sampling: 1, plan: [(.reading, 3)])
     let result = try worker.run(counters: counters)
     #expect(result.mistakes == ["w: file: 3 calls made, 0 seen; 3 due in the sample, 0 there"])
+    #expect(result.missing == 3)
   }
 
   @Test func passesAnErrorOn() throws {
