@@ -98,6 +98,9 @@ public struct CostsSource: Sendable {
     )
   }
 
+  /// Whether the loader has ended, so that nothing is counted any more.
+  var isAbandoned: Bool { (try? loader?.value(at: 0))?.isAbandoned ?? false }
+
   /// Events that the programs did not run for; nil if that is not known.
   var missedRuns: UInt64? {
     program?.missedRuns ?? (try? loader?.value(at: 0))?.missedRuns

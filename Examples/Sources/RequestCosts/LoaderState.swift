@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 import MmapStorage
 import SystemPackage
 
@@ -7,6 +8,7 @@ struct LoaderState: MapValue, BitwiseCopyable, Sendable {
   var version: UInt64 = 0
   var leftOut: UInt64 = 0
   var missedRuns: UInt64 = 0
+  var updated: UInt64 = 0
 
   static let currentVersion: UInt64 = 1
 
@@ -16,6 +18,19 @@ struct LoaderState: MapValue, BitwiseCopyable, Sendable {
     version = Self.currentVersion
     self.leftOut = leftOut.reduce(0) { $0 | 1 << $1.rawValue }
     self.missedRuns = missedRuns
+    updated = Self.now
+  }
+
+  private static var now: UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+  }
+
+  /// Whether the loader has ended, and its programs with it: it updates this each second.
+  var isAbandoned: Bool {
+    let now = Self.now
+    return version == Self.currentVersion && updated < now && now - updated > 10_000_000_000
   }
 
   /// What is not counted, a sentence each.

@@ -101,13 +101,21 @@ public final class RequestCosts: Service, Sendable {
   public func run() async throws {
     await cancelWhenGracefulShutdown {
       var reporter = OutsideMetrics()
+      var isAbandoned = false
       while !Task.isCancelled {
+        if !isAbandoned, self.source?.isAbandoned == true {
+          isAbandoned = true
+          self.logger.warning("Missing from the costs of requests: \(Self.abandoned)")
+        }
         if let outside = self.outside() { reporter.report(outside) }
         try? await Task.sleep(for: .seconds(10))
       }
     }
     stop()
   }
+
+  private static let abandoned =
+    "the loader has ended, and nothing is counted since; start it and this server again"
 
   /// Detaches the programs, so that nothing more is counted. Requests that run go on.
   public func stop() { source?.stop() }
@@ -214,6 +222,7 @@ public final class RequestCosts: Service, Sendable {
     report.source = source?.description ?? "none"
     report.obstacle = obstacle
     report.missing = source?.missing ?? []
+    if source?.isAbandoned == true { report.missing.append(Self.abandoned) }
     report.missedRuns = source?.missedRuns
     report.seconds = (ContinuousClock.now - started) / .seconds(1)
     report.outside = outside().map { CostsReport.Figures($0) }

@@ -105,6 +105,7 @@ struct loader {
 	__u64 version;		/* 1; 0 before the loader has written it */
 	__u64 left_out;		/* bits of enum optional */
 	__u64 missed_runs;
+	__u64 updated;		/* CLOCK_MONOTONIC, in nanoseconds */
 };
 
 SWIFT_TASK_STORAGE(requests, struct request, 4096);

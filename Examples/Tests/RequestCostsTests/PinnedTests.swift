@@ -40,6 +40,8 @@ import Testing
           return missing.filter { $0.contains("loader") }
         }
         #expect(try await missing(Foreign(version: 1)) == [])
+        let abandoned = try await missing(Foreign(version: 1, updated: now() - 60_000_000_000))
+        #expect(abandoned.count == 1 && abandoned[0].hasPrefix("the loader has ended"))
         #expect(try await missing(Foreign(version: 1, leftOut: 2)).count == 1)
         let unknown = try await missing(Foreign(version: 1, leftOut: 1 << 63 | 1))
         #expect(unknown.count == 2 && unknown[1].contains("does not know"))
@@ -76,6 +78,14 @@ private struct Foreign: MapValue, BitwiseCopyable {
   var version: UInt64 = 0
   var leftOut: UInt64 = 0
   var missedRuns: UInt64 = 0
+  var updated = now()
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+private func now() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }
 
 /// Pins the programs and gives up all rights. `body` gets the map that tells of the loader.
