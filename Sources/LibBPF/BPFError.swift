@@ -159,7 +159,7 @@ extension BPFError {
             + (mms_has_seccomp_filter()
               ? "; a seccomp filter is active, as in a container: it has to allow bpf and perf_event_open"
               : "")
-            + (mms_is_in_user_namespace()
+            + (advice == nil && mms_is_in_user_namespace()
               ? "; only capabilities of the initial user namespace count, and this process is in another one"
               : "")
         )

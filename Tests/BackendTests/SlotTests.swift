@@ -57,7 +57,7 @@ import Testing
       for table in [old, new] {
         #expect((0..<4).map { [table[$0].direct, table[$0].attachment] } == values)
       }
-      #expect(storages.count == 100)
+      withExtendedLifetime(storages) {}
     }
   }
 

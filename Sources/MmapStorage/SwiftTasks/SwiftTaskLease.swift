@@ -30,6 +30,8 @@ extension SwiftTaskSlots {
   /// Binds a lease, as `TaskLocal.withValue` does. The same function has to call ``unbind()``.
   @usableFromInline
   func bind(_ lease: Unmanaged<SwiftTaskLease>?) {
+    // The type is this module's own, and a metatype is the address of the type's metadata, which the
+    // runtime takes. Nothing here comes from outside.
     unsafe mms_task_local_push(
       Unmanaged.passUnretained(local).toOpaque(),
       lease?._withUnsafeGuaranteedRef { $0.tag } ?? 0,

@@ -57,7 +57,8 @@ struct BooleanBytes {
 func isStandardScalar<Value>(_ type: Value.Type) -> Bool {
   type == UInt8.self || type == Int8.self || type == UInt16.self || type == Int16.self
     || type == UInt32.self || type == Int32.self || type == UInt64.self || type == Int64.self
-    || type == Float.self || type == Double.self || type == Bool.self
+    || type == Int.self || type == UInt.self || type == Float.self || type == Double.self
+    || type == Bool.self
 }
 
 private let knownTypes = OffsetTable()

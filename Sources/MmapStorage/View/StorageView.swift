@@ -127,11 +127,14 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
     }
   }
 
-  /// A C array that Swift imports as a tuple, as a borrowed view. Adds no instructions.
+  /// A C array that Swift imports as a tuple, as a borrowed view.
   ///
   /// ```swift
   /// view[\.name, arrayOf: CChar.self][0] = 0
   /// ```
+  ///
+  /// Adds no instructions for the standard library's scalars. For other elements each call looks up
+  /// whether their type can be described, which takes a few nanoseconds and no lock.
   ///
   /// - Parameters:
   ///   - field: The tuple.
