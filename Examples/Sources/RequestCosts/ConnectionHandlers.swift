@@ -72,11 +72,6 @@ final class PartHandler: ChannelDuplexHandler, RemovableChannelHandler {
     endResponse(rest.last)
   }
 
-  func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
-    if mode != .input { write(takeWrites()[...], context) }
-    context.close(mode: mode, promise: promise)
-  }
-
   func handlerRemoved(context: ChannelHandlerContext) {
     for write in takeWrites() { write.promise?.fail(ChannelError.ioOnClosedChannel) }
     connection.close()

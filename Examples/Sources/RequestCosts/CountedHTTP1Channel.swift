@@ -30,19 +30,19 @@ extension HTTPServerBuilder {
 }
 
 /// Hummingbird's channel with our handlers before and behind its codec.
-struct CountedHTTP1Channel: ServerChildChannel {
+package struct CountedHTTP1Channel: ServerChildChannel {
   private let costs: RequestCosts
   private let configuration: HTTP1Channel.Configuration
   private let responder: HTTPChannelHandler.Responder
 
-  struct Value: ServerChildChannelValue {
+  package struct Value: ServerChildChannelValue {
     let base: HTTP1Channel.Value
     let connection: CountedConnection
 
-    var channel: any Channel { base.channel }
+    package var channel: any Channel { base.channel }
   }
 
-  init(
+  package init(
     costs: RequestCosts,
     configuration: HTTP1Channel.Configuration,
     responder: @escaping HTTPChannelHandler.Responder
@@ -62,7 +62,7 @@ struct CountedHTTP1Channel: ServerChildChannel {
     }
   }
 
-  func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
+  package func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
     let connection = CountedConnection(costs)
     var configuration = configuration
     let others = configuration.additionalChannelHandlers
@@ -75,7 +75,7 @@ struct CountedHTTP1Channel: ServerChildChannel {
     }
   }
 
-  func handle(value: Value, logger: Logger) async {
+  package func handle(value: Value, logger: Logger) async {
     await CountedConnection.$current.withValue(value.connection) {
       await HTTP1Channel(responder: responder, configuration: configuration)
         .handle(value: value.base, logger: logger)
