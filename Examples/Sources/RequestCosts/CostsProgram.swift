@@ -11,6 +11,7 @@ public final class CostsProgram: Sendable {
   /// What is not counted on this kernel, a sentence each.
   public let missing: [String]
   private let frequency: Int
+  private let hooks: TracepointHooks
   private let left: Set<String>
 
   /// Loads the programs and attaches them.
@@ -19,30 +20,64 @@ public final class CostsProgram: Sendable {
   ///   - frequency: Samples per second and processor.
   ///   - without: Programs to leave out, for tests.
   /// - Throws: `BPFError`.
-  public init(frequency: Int = 997, without: Set<String> = []) throws(BPFError) {
+  public convenience init(frequency: Int = 997, without: Set<String> = []) throws(BPFError) {
+    try self.init(TracepointHooks.best, frequency: frequency, without: without)
+  }
+
+  package init(
+    _ preferred: TracepointHooks,
+    frequency: Int = 997,
+    without: Set<String> = []
+  ) throws(BPFError) {
+    var hooks = preferred
     var left = without
     var reasons: [String: String] = [:]
-    let object = try Self.load(leavingOut: &left, &reasons)
-    try Self.attach(object, frequency: frequency, leavingOut: &left, &reasons)
-    self.object = object
-    self.frequency = frequency
-    self.left = left
-    missing = left.sorted().map { name in
-      (OptionalProgram(name: name)?.consequence ?? "\(name) is left out")
-        + (reasons[name].map { ": \($0)" } ?? "")
+    var missing: [String] = []
+    do throws(BPFError) {
+      object = try Self.start(hooks, frequency: frequency, leavingOut: &left, &reasons)
+    } catch  where hooks == .events {
+      missing = [
+        "events are missed while a program is preempted, because trace events cannot be used: \(error)"
+      ]
+      hooks = .raw
+      left = without
+      reasons = [:]
+      object = try Self.start(hooks, frequency: frequency, leavingOut: &left, &reasons)
     }
+    self.frequency = frequency
+    self.hooks = hooks
+    self.left = left
+    self.missing =
+      missing
+      + left.sorted().map { name in
+        (OptionalProgram(name: name)?.consequence ?? "\(name) is left out")
+          + (reasons[name].map { ": \($0)" } ?? "")
+      }
+  }
+
+  private static func start(
+    _ hooks: TracepointHooks,
+    frequency: Int,
+    leavingOut left: inout Set<String>,
+    _ reasons: inout [String: String]
+  ) throws(BPFError) -> BPFObject {
+    let object = try load(hooks, leavingOut: &left, &reasons)
+    try attach(object, hooks, frequency: frequency, leavingOut: &left, &reasons)
+    return object
   }
 
   private static func attach(
     _ object: BPFObject,
+    _ hooks: TracepointHooks,
     frequency: Int,
     leavingOut left: inout Set<String>,
     _ reasons: inout [String: String]
   ) throws(BPFError) {
-    for name in object.programNames
-    where !left.contains(name) && name != "requests_control" && name != "on_sample" {
+    for program in object.programNames where hooks.use(program) && program != "requests_control" {
+      let name = hooks.name(of: program)
+      guard !left.contains(name), name != OptionalProgram.sample.name else { continue }
       do throws(BPFError) {
-        try object.attach(program: name)
+        try object.attach(program: program)
       } catch  where OptionalProgram(name: name) != nil {
         left.insert(name)
         reasons[name] = "\(error)"
@@ -60,12 +95,16 @@ public final class CostsProgram: Sendable {
 
   /// Leaves out what this kernel does not have.
   private static func load(
+    _ hooks: TracepointHooks,
     leavingOut left: inout Set<String>,
     _ reasons: inout [String: String]
   ) throws(BPFError) -> BPFObject {
     while true {
       let object = try BPFObject(.costsPrograms)
-      for name in left { try object.setAutoload(false, program: name) }
+      for program in object.programNames
+      where !hooks.use(program) || left.contains(hooks.name(of: program)) {
+        try object.setAutoload(false, program: program)
+      }
       do throws(BPFError) {
         try object.load()
         return object
@@ -141,6 +180,6 @@ public final class CostsProgram: Sendable {
   public func attach() throws(BPFError) {
     var left = left
     var reasons: [String: String] = [:]
-    try Self.attach(object, frequency: frequency, leavingOut: &left, &reasons)
+    try Self.attach(object, hooks, frequency: frequency, leavingOut: &left, &reasons)
   }
 }

@@ -42,7 +42,15 @@ public struct CostsSource: Sendable {
     frequency: Int = 997,
     without: Set<String> = []
   ) async throws(BPFError) -> CostsSource {
-    let program = try CostsProgram(frequency: frequency, without: without)
+    try await loading(.best, frequency: frequency, without: without)
+  }
+
+  package static func loading(
+    _ hooks: TracepointHooks,
+    frequency: Int = 997,
+    without: Set<String> = []
+  ) async throws(BPFError) -> CostsSource {
+    let program = try CostsProgram(hooks, frequency: frequency, without: without)
     let object = program.object
     let processes = try TaskLocalStorage<ProcessValue>(map: object.map("processes"))
     let requests = try await SwiftTaskStorage<RequestValue>(object, "requests")

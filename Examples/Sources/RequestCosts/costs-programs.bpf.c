@@ -176,6 +176,21 @@ struct pt_regs {
 #endif
 } __attribute__((preserve_access_index));
 
+/* What the trace events of the same names as the raw tracepoints have. */
+struct trace_event_raw_sys_enter {
+	long id;
+	unsigned long args[6];
+} __attribute__((preserve_access_index));
+
+struct trace_event_raw_sys_exit {
+	long ret;
+} __attribute__((preserve_access_index));
+
+struct trace_event_raw_sock_msg_length {
+	__u16 protocol;
+	int ret;
+} __attribute__((preserve_access_index));
+
 #define EAGAIN 11
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
@@ -370,8 +385,7 @@ static __always_inline __u64 writer_of(struct task_struct *task, __u64 descripto
 	return token ? *token : 0;
 }
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(on_enter, struct pt_regs *registers, long number)
+static __always_inline int enter(long number, __u64 argument)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct process *process;
@@ -396,7 +410,7 @@ int BPF_PROG(on_enter, struct pt_regs *registers, long number)
 	thread->call_kernel_time = 0;
 	thread->call_tcp_received = 0;
 	thread->token = swift_task_storage_token(requests);
-	thread->descriptor = FIRST_ARGUMENT(registers);
+	thread->descriptor = argument;
 	classify(thread, number);
 	if (thread->writes && !thread->token)
 		thread->token = writer_of(task, thread->descriptor);
@@ -408,6 +422,23 @@ int BPF_PROG(on_enter, struct pt_regs *registers, long number)
 	if (!is_sampling)
 		credit_user_time(thread, costs);
 	return 0;
+}
+
+/*
+ * Linux 7 preempts the programs of raw tracepoints where the kernel can be preempted, and does not run them
+ * for other threads of the processor meanwhile. The programs of trace events are not preempted, but to
+ * attach them takes /sys/kernel/tracing. User space loads one or the other.
+ */
+SEC("tp_btf/sys_enter")
+int BPF_PROG(on_enter, struct pt_regs *registers, long number)
+{
+	return enter(number, FIRST_ARGUMENT(registers));
+}
+
+SEC("tp/raw_syscalls/sys_enter")
+int on_enter_event(struct trace_event_raw_sys_enter *event)
+{
+	return enter(event->id, event->args[0]);
 }
 
 static __always_inline void keep_read_call(struct task_struct *task, struct thread *thread, __u64 now,
@@ -425,8 +456,7 @@ static __always_inline void keep_read_call(struct task_struct *task, struct thre
 	call->tcp_received = thread->call_tcp_received;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_exit, struct pt_regs *registers, long result)
+static __always_inline int leave(long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct process *process;
@@ -461,6 +491,18 @@ int BPF_PROG(on_exit, struct pt_regs *registers, long result)
 	thread->in_call = 0;
 	thread->token = 0;
 	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_exit, struct pt_regs *registers, long result)
+{
+	return leave(result);
+}
+
+SEC("tp/raw_syscalls/sys_exit")
+int on_exit_event(struct trace_event_raw_sys_exit *event)
+{
+	return leave(event->ret);
 }
 
 static __always_inline int is_socket(struct task_struct *task, __u64 descriptor)
@@ -620,12 +662,11 @@ int BPF_PROG(on_page_fault)
 
 #define IPPROTO_TCP 6
 
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(on_sent, struct sock *socket, int result)
+static __always_inline int sent(__u16 protocol, int result)
 {
 	struct costs *costs;
 
-	if (result <= 0 || socket->sk_protocol != IPPROTO_TCP)
+	if (result <= 0 || protocol != IPPROTO_TCP)
 		return 0;
 	costs = current_costs(task_storage_get(threads, bpf_get_current_task_btf()));
 	if (costs)
@@ -633,13 +674,24 @@ int BPF_PROG(on_sent, struct sock *socket, int result)
 	return 0;
 }
 
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(on_received, struct sock *socket, int result)
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(on_sent, struct sock *socket, int result)
+{
+	return sent(socket->sk_protocol, result);
+}
+
+SEC("tp/sock/sock_send_length")
+int on_sent_event(struct trace_event_raw_sock_msg_length *event)
+{
+	return sent(event->protocol, event->ret);
+}
+
+static __always_inline int received(__u16 protocol, int result)
 {
 	struct thread *thread;
 	struct costs *costs;
 
-	if (result <= 0 || socket->sk_protocol != IPPROTO_TCP)
+	if (result <= 0 || protocol != IPPROTO_TCP)
 		return 0;
 	thread = task_storage_get(threads, bpf_get_current_task_btf());
 	costs = current_costs(thread);
@@ -648,6 +700,18 @@ int BPF_PROG(on_received, struct sock *socket, int result)
 	add(&costs->tcp_received, result);
 	thread->call_tcp_received += result;
 	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(on_received, struct sock *socket, int result)
+{
+	return received(socket->sk_protocol, result);
+}
+
+SEC("tp/sock/sock_recv_length")
+int on_received_event(struct trace_event_raw_sock_msg_length *event)
+{
+	return received(event->protocol, event->ret);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -22,16 +22,29 @@ import Testing
 
   @Test func aKernelWithoutTypeInformation() async {
     await #expect(processExitsWith: .success) {
-      let newMountNamespace: CInt = 0x20000
-      let unshare = try function("unshare", as: (@convention(c) (CInt) -> CInt).self)
-      try #require(unshare(newMountNamespace) == 0)
-      try #require(mount(nil, "/", nil, UInt(MS_REC | MS_PRIVATE), nil) == 0)
+      try unshareMounts()
       try #require(mount("/dev/null", "/sys/kernel/btf/vmlinux", nil, UInt(MS_BIND), nil) == 0)
       try await serve { report, log in
         #expect(report.obstacle?.contains("BTF") == true, "\(report.obstacle ?? "")")
         #expect(report.routes.first?.requests == 32)
         #expect(log.filter { $0.hasPrefix("Serving without kernel costs: ") }.count == 1)
         #expect(log.count == 1, "\(log)")
+      }
+    }
+  }
+
+  @Test func aProcessWithoutTraceEvents() async {
+    await #expect(processExitsWith: .success) {
+      try unshareMounts()
+      for directory in ["/sys/kernel/tracing", "/sys/kernel/debug"]
+      where access(directory, F_OK) == 0 {
+        try #require(mount("tmpfs", directory, "tmpfs", 0, nil) == 0)
+      }
+      let source = try await CostsSource.loading(.events)
+      try await serve(source) { report, log in
+        #expect(report.routes.first?.costs.calls["process"] == 32 * 5)
+        #expect(report.missing.filter { $0.contains("while a program is preempted") }.count == 1)
+        #expect(log.filter { $0.contains("while a program is preempted") }.count == 1)
       }
     }
   }
@@ -50,13 +63,22 @@ import Testing
 
 /// Serves 32 requests of a route that makes five system calls.
 private func serve(
+  _ source: CostsSource? = nil,
   _ check: @escaping @Sendable (CostsReport, [String]) throws -> Void
 ) async throws {
   let log = TestLog()
-  try await TestServer.run(nil, logger: log.logger) { server in
+  try await TestServer.run(source, logger: log.logger) { server in
     try await server.load(["/calls/5"], requests: 32)
     try check(server.costs.report(), log.all)
   }
+}
+
+/// Has mounts that follow be seen by this process only.
+private func unshareMounts() throws {
+  let newMountNamespace: CInt = 0x20000
+  let unshare = try function("unshare", as: (@convention(c) (CInt) -> CInt).self)
+  try #require(unshare(newMountNamespace) == 0)
+  try #require(mount(nil, "/", nil, UInt(MS_REC | MS_PRIVATE), nil) == 0)
 }
 
 /// Has perf_event_open(2) fail in this process, as in a kernel without perf events.

@@ -34,6 +34,7 @@ struct TruthTests {
   @Test func processorTime() async throws {
     // What the server does besides for each request counts as well, and takes longer in emulation.
     let time: UInt64 = isEmulated ? 20_000_000 : 2_000_000
+    let most = isEmulated ? 1.2 : 1.1
     let used = Atomic<UInt64>(0)
     try await TestServer.run(
       .loading(),
@@ -49,9 +50,10 @@ struct TruthTests {
     ) { server in
       try await server.load(["/burn"], requests: 200)
       let costs = try server.route("GET /burn").costs
-      let counted = Double(costs.userNanoseconds + costs.kernelNanoseconds)
-      let ratio = counted / Double(used.load(ordering: .relaxed))
-      #expect((0.9...1.1).contains(ratio), "counted \(counted) ns, \(ratio) of what was used")
+      let (user, kernel) = (costs.userNanoseconds, costs.kernelNanoseconds)
+      let used = used.load(ordering: .relaxed)
+      let ratio = Double(user + kernel) / Double(used)
+      #expect((0.9...most).contains(ratio), "user \(user), kernel \(kernel), used \(used)")
     }
   }
 
