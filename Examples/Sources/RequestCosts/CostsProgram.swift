@@ -32,27 +32,21 @@ public final class CostsProgram: Sendable {
     var hooks = preferred
     var left = without
     var reasons: [String: String] = [:]
-    var missing: [String] = []
     do throws(BPFError) {
       object = try Self.start(hooks, frequency: frequency, leavingOut: &left, &reasons)
     } catch  where hooks == .events {
-      missing = [
-        "events are missed while a program is preempted, because trace events cannot be used: \(error)"
-      ]
       hooks = .raw
-      left = without
-      reasons = [:]
+      left = without.union([OptionalProgram.events.name])
+      reasons = [OptionalProgram.events.name: "\(error)"]
       object = try Self.start(hooks, frequency: frequency, leavingOut: &left, &reasons)
     }
     self.frequency = frequency
     self.hooks = hooks
     self.left = left
-    self.missing =
-      missing
-      + left.sorted().map { name in
-        (OptionalProgram(name: name)?.consequence ?? "\(name) is left out")
-          + (reasons[name].map { ": \($0)" } ?? "")
-      }
+    missing = left.sorted().map { name in
+      (OptionalProgram(name: name)?.consequence ?? "\(name) is left out")
+        + (reasons[name].map { ": \($0)" } ?? "")
+    }
   }
 
   private static func start(

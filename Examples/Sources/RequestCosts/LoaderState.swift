@@ -45,20 +45,21 @@ struct LoaderState: MapValue, BitwiseCopyable, Sendable {
   }
 }
 
-/// A program that kernels may lack; the raw values are those of `enum optional` in C.
+/// What kernels may lack: programs, and the trace events for some of them. The raw values are those of `enum optional` in C.
 enum OptionalProgram: UInt64, CaseIterable, Sendable {
   case pageFault
   case sent
   case received
   case wakeup
   case sample
+  case events
 
   init?(name: String) {
     guard let program = Self.allCases.first(where: { $0.name == name }) else { return nil }
     self = program
   }
 
-  /// Its name in C.
+  /// Its name; that of a program is the one in C.
   var name: String {
     switch self {
     case .pageFault: "on_page_fault"
@@ -66,6 +67,7 @@ enum OptionalProgram: UInt64, CaseIterable, Sendable {
     case .received: "on_received"
     case .wakeup: "on_wakeup"
     case .sample: "on_sample"
+    case .events: "trace events"
     }
   }
 
@@ -78,6 +80,9 @@ enum OptionalProgram: UInt64, CaseIterable, Sendable {
     case .wakeup: "waiting for a processor after a wakeup counts as blocked"
     case .sample:
       "user time is not sampled but credited at system calls and switches, which is less exact"
+    case .events:
+      "events are missed while another run of their program is preempted; mount tracefs at "
+        + "/sys/kernel/tracing before loading"
     }
   }
 }

@@ -68,6 +68,7 @@ enum optional {
 	ON_RECEIVED,
 	ON_WAKEUP,
 	ON_SAMPLE,
+	ON_EVENTS,		/* the programs of trace events */
 };
 
 struct thread {

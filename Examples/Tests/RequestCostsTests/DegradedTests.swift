@@ -43,8 +43,8 @@ import Testing
       let source = try await CostsSource.loading(.events)
       try await serve(source) { report, log in
         #expect(report.routes.first?.costs.calls["process"] == 32 * 5)
-        #expect(report.missing.filter { $0.contains("while a program is preempted") }.count == 1)
-        #expect(log.filter { $0.contains("while a program is preempted") }.count == 1)
+        #expect(report.missing.filter { $0.contains("program is preempted") }.count == 1)
+        #expect(log.filter { $0.contains("program is preempted") }.count == 1)
       }
     }
   }

@@ -44,6 +44,8 @@ import Testing
         let abandoned = try await missing(Foreign(version: 1, updated: now() - 11_000_000_000))
         #expect(abandoned.count == 1 && abandoned[0].hasPrefix("the loader has ended"))
         #expect(try await missing(Foreign(version: 1, leftOut: 2)).count == 1)
+        let events = try await missing(Foreign(version: 1, leftOut: 32))
+        #expect(events.count == 1 && events[0].hasPrefix("events are missed"))
         let unknown = try await missing(Foreign(version: 1, leftOut: 1 << 63 | 1))
         #expect(unknown.count == 2 && unknown[1].contains("does not know"))
         for version in [0, 2, UInt64.max] {
