@@ -94,27 +94,14 @@ static void test_create(void)
 	munmap(value, page_size);
 }
 
-static void test_delete_by_program(void)
-{
-	struct value *old = map_value(), *new, copy;
-
-	old->counter = 42;
-	run();
-	ASSERT_EQ(bpf_map_lookup_elem(fd, &pidfd, &copy), -ENOENT, "lookup");
-	ASSERT_EQ(old->counter, 42, "deleted value");
-	new = map_value();
-	ASSERT_TRUE(new && !memcmp(new, zero, page_size), "new value");
-	munmap(old, page_size);
-	munmap(new, page_size);
-}
-
-/* Memory that is freed too early, on any CPU, becomes that of somebody else */
+/* Let pages that are freed too early, on any CPU, become those of somebody else */
 static void reuse_free_pages(void)
 {
 	const size_t size = 500 * page_size; /* less than a huge page */
-	cpu_set_t cpus;
+	cpu_set_t before, cpus;
 	int i;
 
+	sched_getaffinity(0, sizeof(before), &before);
 	for (i = 0; i < 40; i++) {
 		kern_sync_rcu();
 		usleep(10000);
@@ -123,6 +110,23 @@ static void reuse_free_pages(void)
 		sched_setaffinity(0, sizeof(cpus), &cpus);
 		munmap(mmap(NULL, size, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0), size);
 	}
+	sched_setaffinity(0, sizeof(before), &before);
+}
+
+/* A mapping keeps a value that a program deletes */
+static void test_delete_by_program(void)
+{
+	struct value *old = map_value(), *new, copy;
+
+	old->counter = 42;
+	run();
+	ASSERT_EQ(bpf_map_lookup_elem(fd, &pidfd, &copy), -ENOENT, "lookup");
+	reuse_free_pages();
+	ASSERT_EQ(old->counter, 42, "deleted value");
+	new = map_value();
+	ASSERT_TRUE(new && !memcmp(new, zero, page_size), "new value");
+	munmap(old, page_size);
+	munmap(new, page_size);
 }
 
 /* A sleepable program keeps a deleted value */
