@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Runs the series' tests and prints a line for each subtest: selftests [SUBTEST...] */
+/* Runs the series' tests and those of mmapable.c, and prints a line for each subtest:
+ * selftests [SUBTEST...]
+ */
 #include <stdarg.h>
 #include <test_progs.h>
 
 void test_task_local_storage_mmapable(void);
 void test_task_storage_sleepable(void);
 void test_mmap_rdonly(void);
+void test_mmapable(void);
 
 static char **wanted;
 
@@ -56,11 +59,15 @@ void test__fail(const char *file, int line, const char *what, const char *format
 
 int main(int argc, char **argv)
 {
+	/* The set-user-ID program of the subtest "exec" */
+	if (!strcmp(argv[0], "pause"))
+		return pause();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	wanted = argv + 1;
 	test_task_storage_sleepable();
 	test_mmap_rdonly();
 	test_task_local_storage_mmapable();
+	test_mmapable();
 	end_subtest();
 	printf("%d of %d passed\n", subtests - failed_subtests, subtests);
 	return failed_subtests > 0 || !subtests;
