@@ -168,18 +168,20 @@ import Testing
     }
   }
 
-  @Test func nothingIsPrinted() throws {
-    let printed = try standardErrorOf {
-      #expect(throws: BPFError.self) { try BPFObject(.refused).load() }
-      #expect(throws: BPFError.self) {
-        try BPFObject(bytes: Array(BPFObjectImage.refused.bytes.prefix(900)), name: "cut")
+  @Test func nothingIsPrinted() async {
+    await #expect(processExitsWith: .success) {
+      let printed = try Self.standardErrorOf {
+        #expect(throws: BPFError.self) { try BPFObject(.refused).load() }
+        #expect(throws: BPFError.self) {
+          try BPFObject(bytes: Array(BPFObjectImage.refused.bytes.prefix(900)), name: "cut")
+        }
       }
+      #expect(printed.isEmpty, "\(printed)")
     }
-    #expect(printed.isEmpty, "\(printed)")
   }
 
   /// Runs the body with standard error in a file, and returns what is in the file then.
-  private func standardErrorOf(_ body: () throws -> Void) throws -> String {
+  private static func standardErrorOf(_ body: () throws -> Void) throws -> String {
     var text = ""
     try withTemporaryDirectory { directory in
       let path = directory.appending("errors")

@@ -81,25 +81,27 @@ import Testing
     }
   }
 
-  @Test func descriptorsOfOtherThingsStayTheCallers() throws {
-    let object = try loadedCounters()
-    try object.attach(program: "count_calls")
-    let file = try FileDescriptor.open("/dev/null", .readOnly)
-    defer { try? file.close() }
-    let others = [
-      (try #require(try descriptors("bpf-prog").first), "a BPF program"),
-      (try #require(try descriptors("bpf_link").first), "a BPF link"),
-      (file.rawValue, "'/dev/null'"),
-    ]
-    for (number, words) in others {
-      let descriptor = FileDescriptor(rawValue: number)
-      let adopt = try #require(throws: BPFError.self) { try BPFMap(adopting: descriptor) }
-      #expect(adopt.kind == .wrongType && adopt.advice == "it is \(words), not a map")
-      let copy = try #require(throws: BPFError.self) { try BPFMap(duplicating: descriptor) }
-      #expect(copy.kind == .wrongType && copy.advice == "it is \(words), not a map")
-      #expect(throws: Never.self) { try descriptor.duplicate().close() }
+  @Test func descriptorsOfOtherThingsStayTheCallers() async {
+    await #expect(processExitsWith: .success) {
+      let object = try loadedCounters()
+      try object.attach(program: "count_calls")
+      let file = try FileDescriptor.open("/dev/null", .readOnly)
+      defer { try? file.close() }
+      let others = [
+        (try #require(try descriptors("bpf-prog").first), "a BPF program"),
+        (try #require(try descriptors("bpf_link").first), "a BPF link"),
+        (file.rawValue, "'/dev/null'"),
+      ]
+      for (number, words) in others {
+        let descriptor = FileDescriptor(rawValue: number)
+        let adopt = try #require(throws: BPFError.self) { try BPFMap(adopting: descriptor) }
+        #expect(adopt.kind == .wrongType && adopt.advice == "it is \(words), not a map")
+        let copy = try #require(throws: BPFError.self) { try BPFMap(duplicating: descriptor) }
+        #expect(copy.kind == .wrongType && copy.advice == "it is \(words), not a map")
+        #expect(throws: Never.self) { try descriptor.duplicate().close() }
+      }
+      object.detach()
     }
-    object.detach()
   }
 
   @Test func aMapWithoutTypeInformation() throws {

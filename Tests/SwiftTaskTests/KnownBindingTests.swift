@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// A program does not read the binding again that it found for the Swift task that entered the scope.
-@Suite(.liveKernel, .serialized) struct KnownBindingTests {
+@Suite(.liveKernel) struct KnownBindingTests {
   // Words of FalseBindings: two Swift tasks, whose first word is the head of their bindings, and two
   // bindings. A program looks at slot 0 for a Swift task that it does not know.
   private static let current = 1, thread = 2, task = 16, otherTask = 24, binding = 32, foreign = 40

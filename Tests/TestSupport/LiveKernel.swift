@@ -78,12 +78,31 @@ package enum LiveKernel {
   }
 }
 
-extension Trait where Self == ConditionTrait {
+extension Trait where Self == LiveKernelTrait {
   /// Skips the test, and says why, where BPF does not work and nobody insists on it.
   package static var liveKernel: Self {
-    .enabled(if: LiveKernel.mayRun, "no BPF here: \(LiveKernel.obstacle ?? "")")
+    LiveKernelTrait(if: LiveKernel.mayRun, "no BPF here: \(LiveKernel.obstacle ?? "")")
   }
 
+  /// Skips the test, and says why, where the kernel has no user pages and nobody says that it has.
+  package static var userPages: Self {
+    LiveKernelTrait(
+      if: LiveKernel.mayShareUserPages,
+      "no user pages here: \(LiveKernel.userPageObstacle ?? "")"
+    )
+  }
+
+  /// Skips the test, and says why, where the kernel has no mappable task storage and nobody says
+  /// that it is the patched one.
+  package static var mmapableTaskStorage: Self {
+    LiveKernelTrait(
+      if: LiveKernel.mayMap,
+      "no mappable task storage here: \(LiveKernel.mappingObstacle ?? "")"
+    )
+  }
+}
+
+extension Trait where Self == ConditionTrait {
   /// Skips the test, and says why, where there are no pidfds of all threads and nobody says that
   /// there are: tests that look at other threads' values, or have no other road to their own.
   package static var threadPidfds: Self {
@@ -96,23 +115,6 @@ extension Trait where Self == ConditionTrait {
   /// Skips the test where processors are emulated, and it would take minutes.
   package static var atHardwareSpeed: Self {
     .disabled(if: LiveKernel.isEmulated, "takes minutes on an emulated processor")
-  }
-
-  /// Skips the test, and says why, where the kernel has no user pages and nobody says that it has.
-  package static var userPages: Self {
-    .enabled(
-      if: LiveKernel.mayShareUserPages,
-      "no user pages here: \(LiveKernel.userPageObstacle ?? "")"
-    )
-  }
-
-  /// Skips the test, and says why, where the kernel has no mappable task storage and nobody says
-  /// that it is the patched one.
-  package static var mmapableTaskStorage: Self {
-    .enabled(
-      if: LiveKernel.mayMap,
-      "no mappable task storage here: \(LiveKernel.mappingObstacle ?? "")"
-    )
   }
 }
 
