@@ -104,6 +104,15 @@ import Testing
     #expect(try object.global("initial_limits", as: Limits.self).low == 1)
   }
 
+  @Test func aGlobalBoolIsTrueOrFalse() throws {
+    let object = try BPFObject(.taskCounters)
+    try object.withGlobal("paused", attempt: "test", forWriting: true) { $0.setFirstByte(2) }
+    let paused = try object.global("paused", as: Bool.self)
+    #expect(unsafeBitCast(paused, to: UInt8.self) == 1)
+    let initial = InitialGlobalValues(object).load(Bool.self, "paused")
+    #expect(unsafeBitCast(initial, to: UInt8.self) == 1)
+  }
+
   @Test func anUnknownGlobalIsAnsweredWithTheKnownOnes() throws {
     let object = try BPFObject(.taskCounters)
     let error = try #require(throws: BPFError.self) {

@@ -95,7 +95,7 @@ extension GlobalVariable {
     }
   }
 
-  /// Reads the variable, with a single load if there is one of its size.
+  /// Reads the variable, with a single load if there is one of its size. Each `Bool` becomes 0 or 1.
   ///
   /// - Precondition: It has the size of `Field`, which has a description.
   func load<Field: MapField>(as type: Field.Type) -> Field {
@@ -112,6 +112,10 @@ extension GlobalVariable {
         case 8: unsafe copy.storeBytes(of: mms_load64(address), as: UInt64.self)
         default: unsafe copy.copyMemory(from: UnsafeRawBufferPointer(bytes))
         }
+      }
+      for offset in (try? booleanOffsets(of: type.fieldType())) ?? []
+      where unsafe copy[offset] > 1 {
+        unsafe copy[offset] = 1
       }
       return unsafe copy.loadUnaligned(as: type)
     }
