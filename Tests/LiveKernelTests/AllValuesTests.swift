@@ -140,7 +140,7 @@ import Testing
     _ = getppid()
     #expect(try storage.verifyMapping() == .own)
     if backend == .lookup { return }
-    // Behind the library's back.
+    // The library does not know of this removal.
     let handle = try MapHandle(program.object.map("echoes"), for: "test")
     let pidfd = test_pidfd_open(ThreadID.current.rawValue)
     defer { close(pidfd) }

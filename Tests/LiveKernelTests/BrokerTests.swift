@@ -45,7 +45,7 @@ import Testing
     }
   }
 
-  @Test func onlyWhomThePolicyAllows() async throws {
+  @Test func onlyUsersThatThePolicyAllowsAreServed() async throws {
     let program = try EchoProgram()
     let offers = [try BrokerOffer(program.object, map: "echoes")]
     let other = try RunningBroker(offers, policy: BrokerPolicy(users: [1], groups: [1]))
@@ -170,7 +170,7 @@ import Testing
     #expect(again?.advice.contains("start it") == true)
   }
 
-  @Test func brokersThatLie() async {
+  @Test func brokersWithFalseAnswers() async {
     await #expect(processExitsWith: .success) {
       let program = try EchoProgram()
       let map = try program.object.map("echoes")

@@ -55,7 +55,7 @@ import Testing
     #expect(try object.global("initial_limits", as: Limits.self).low == 1)
   }
 
-  @Test func settingsComeBeforeLoading() throws {
+  @Test func settingsAfterLoadingAreRefused() throws {
     let object = try loadedCounters()
     expectWrongState { try object.load() }
     expectWrongState { try object.setMapFlags([], of: "task_counters") }
@@ -78,7 +78,7 @@ import Testing
     expectWrongState { _ = try object.attach(program: "count_calls") }
   }
 
-  @Test func aMapMayBeLeftOut() throws {
+  @Test func aMapWithoutAutocreate() throws {
     let object = try BPFObject(.taskCounters)
     try object.setAutocreate(false, map: "by_number")
     try object.setAutoload(false, program: "add_number")

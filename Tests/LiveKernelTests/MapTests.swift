@@ -49,7 +49,7 @@ import Testing
     expectWrongState { _ = try map.duplicateDescriptor() }
   }
 
-  @Test func adoptingTakesTheDescriptorOver() throws {
+  @Test func adoptingTakesOwnershipOfTheDescriptor() throws {
     let original = try loadedCounters().map("by_number")
     let descriptor = try original.duplicateDescriptor()
     let map = try BPFMap(adopting: descriptor)

@@ -33,7 +33,7 @@ import Testing
   }
 
   @Test(arguments: [[], Array("#!/bin/sh\n".utf8), [0x7f, 0x45, 0x4c, 0x46]])
-  func whatIsNoObject(bytes: [UInt8]) throws {
+  func bytesThatAreNotAnObject(bytes: [UInt8]) throws {
     let error = try #require(throws: BPFError.self) {
       try BPFObject(bytes: bytes, name: "wrong")
     }
@@ -41,7 +41,7 @@ import Testing
     #expect(error.object == "object 'wrong'" && !error.advice.isEmpty)
   }
 
-  @Test func anObjectCutAnywhere() {
+  @Test func truncatedObjects() {
     let bytes = BPFObjectImage.taskCounters.bytes
     for length in stride(from: 0, to: bytes.count, by: 37) {
       let error = #expect(throws: BPFError.self, "cut to \(length) bytes") {
@@ -138,7 +138,7 @@ import Testing
     #expect(throws: BPFError.self) { try object.setMaxEntries(-1, of: "by_number") }
   }
 
-  @Test func whatNeedsLoadingComesAfterIt() throws {
+  @Test func callsThatNeedALoadedObject() throws {
     let object = try BPFObject(.taskCounters)
     expectWrongState { _ = try object.map("task_counters") }
     expectWrongState { _ = try object.maps() }

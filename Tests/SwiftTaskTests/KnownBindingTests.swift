@@ -51,7 +51,7 @@ import Testing
     bindings.words[Self.binding + 1] = 0
   }
 
-  @Test func itIsNotReadAgain() async throws {
+  @Test func aKnownBindingIsNotReadAgain() async throws {
     let (seen, isNoted) = try await withFalseTask { bindings, slots, call in
       note(bindings, call)
       call()
@@ -71,7 +71,7 @@ import Testing
     #expect(isNoted)
   }
 
-  @Test func anotherBindingInsideIsRead() async throws {
+  @Test func anInnerBindingIsRead() async throws {
     let (seen, isNoted) = try await withFalseTask { bindings, slots, call in
       note(bindings, call)
       bindings.words[Self.task] = bindings.address(Self.foreign)
@@ -81,7 +81,7 @@ import Testing
     #expect(isNoted)
   }
 
-  @Test func noBindingIsNoKnownOne() async throws {
+  @Test func aTaskWithoutABindingHasNoKnownBinding() async throws {
     let (seen, isNoted) = try await withFalseTask { bindings, _, call in
       bindings.words[Self.task] = 0
       call()

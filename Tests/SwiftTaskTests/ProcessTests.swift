@@ -162,7 +162,7 @@ import Testing
     }
   }
 
-  @Test func aWalkWithoutAnEndEnds() async throws {
+  @Test func aCyclicListOfBindingsEnds() async throws {
     let program = try RequestProgram()
     try await withPins(of: program.object, ["requests"]) { directory in
       let control = try openProgram(directory.appending("requests_control"))
@@ -191,7 +191,7 @@ import Testing
     }
   }
 
-  @Test func anyPlacesAreHarmless() async throws {
+  @Test func randomOffsetsAreHarmless() async throws {
     let program = try RequestProgram()
     let seed = UInt64.random(in: .min ... .max)
     try await withPins(of: program.object, ["requests"]) { directory in

@@ -101,7 +101,7 @@ import Testing
     #expect(values.withLock { $0 } == [Request(id: 4, calls: 1)])
   }
 
-  @Test func withoutASlotTheOperationRunsAndProgramsSeeNone() async throws {
+  @Test func anOperationWithoutASlotRunsWithoutAValue() async throws {
     let few = try await open("few")
     await few.withValue({ $0.id = 1 }) {
       await few.withValue({ $0.id = 2 }) {
@@ -186,7 +186,7 @@ import Testing
     }
   }
 
-  @Test func twoStoragesOverOneMapAreTheSame() async throws {
+  @Test func twoStoragesOverOneMapShareTheirSlots() async throws {
     let first = try await open()
     do {
       let second = try await open()
