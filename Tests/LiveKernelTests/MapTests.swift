@@ -133,6 +133,15 @@ import Testing
     #expect(error.attempt == "create a map of type task_storage with flags 0")
   }
 
+  @Test func bytesOfAnotherSizeThanTheMapsTrap() async {
+    await #expect(processExitsWith: .signal(SIGILL)) {
+      try? elements().set([0], of: [0, 0, 0, 0], .always)
+    }
+    await #expect(processExitsWith: .signal(SIGILL)) {
+      _ = try? elements().value(of: [0])
+    }
+  }
+
   @Test func closingUnderOtherThreadsIsSafe() async {
     await #expect(processExitsWith: .success) {
       let before = try descriptors("bpf-map").count
@@ -159,4 +168,10 @@ import Testing
       #expect(try descriptors("bpf-map").count == before)
     }
   }
+}
+
+/// The elements of a map with keys of 4 and values of 8 bytes.
+private func elements() throws -> MapBytes {
+  let map = try BPFMap(creating: .hash, name: "bytes", keySize: 4, valueSize: 8, maxEntries: 1)
+  return try MapBytes(MapHandle(map, for: "test"), for: "test")
 }

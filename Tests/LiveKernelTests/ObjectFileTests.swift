@@ -113,6 +113,13 @@ import Testing
     #expect(unsafeBitCast(initial, to: UInt8.self) == 1)
   }
 
+  @Test func aGlobalThatIsLentForReadingIsNotWritten() async {
+    await #expect(processExitsWith: .signal(SIGILL)) {
+      let object = try BPFObject(.taskCounters)
+      try object.withGlobal("paused", attempt: "test", forWriting: false) { $0.setFirstByte(1) }
+    }
+  }
+
   @Test func anUnknownGlobalIsAnsweredWithTheKnownOnes() throws {
     let object = try BPFObject(.taskCounters)
     let error = try #require(throws: BPFError.self) {
