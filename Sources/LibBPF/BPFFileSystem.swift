@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPFShim
 import Glibc
 public import SystemPackage
 
@@ -9,9 +8,7 @@ public enum BPFFileSystem {
   public static let defaultMountPoint: FilePath = "/sys/fs/bpf"
 
   /// Whether the path exists and is on a BPF file system (`statfs(2)`).
-  public static func contains(_ path: FilePath) -> Bool {
-    unsafe path.withPlatformString { unsafe mms_is_on_bpffs($0) } == 1
-  }
+  public static func contains(_ path: FilePath) -> Bool { path.isOnBPFFileSystem }
 
   /// Mounts a BPF file system at ``defaultMountPoint`` unless there is one.
   ///
@@ -22,10 +19,7 @@ public enum BPFFileSystem {
   ///   sysfs is not mounted or the kernel has no BPF, or another error of `mount(2)`.
   static func mountIfAbsent() throws(BPFError) {
     guard !contains(defaultMountPoint) else { return }
-    let code = unsafe defaultMountPoint.withPlatformString {
-      unsafe mount("bpf", $0, "bpf", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), "mode=0711") == 0
-        ? 0 : -errno
-    }
+    let code = defaultMountPoint.mountBPFFileSystem(options: "mode=0711")
     guard code == 0 else {
       throw BPFError(
         code: code,
@@ -57,12 +51,12 @@ public enum BPFFileSystem {
   ) throws(BPFError) {
     let attempt = "create a directory for pins"
     try mountIfNeeded(for: path)
-    let code = unsafe path.withPlatformString { unsafe mkdir($0, 0o700) == 0 ? 0 : -errno }
+    let code = path.createDirectory(0o700)
     guard code == 0 || code == -EEXIST else {
       throw BPFError(code: code, attempt: attempt, on: "path '\(path)'", advice: parentAdvice(path))
     }
     guard contains(path) else {
-      if code == 0 { _ = unsafe path.withPlatformString { unsafe rmdir($0) } }
+      if code == 0 { path.removeDirectory() }
       throw BPFError(
         .invalidArgument,
         attempt: attempt,
@@ -92,14 +86,11 @@ public enum BPFFileSystem {
     attempt: String
   ) throws(BPFError) {
     let same = UInt32.max  // chown(2) takes -1 for "unchanged"
-    let code = unsafe path.withPlatformString { name -> CInt in
-      if attributes.owner != nil || attributes.group != nil,
-        unsafe chown(name, attributes.owner ?? same, attributes.group ?? same) != 0
-      {
-        return -errno
-      }
-      return unsafe chmod(name, permissions.rawValue) == 0 ? 0 : -errno
+    var code: CInt = 0
+    if attributes.owner != nil || attributes.group != nil {
+      code = path.changeOwner(attributes.owner ?? same, attributes.group ?? same)
     }
+    if code == 0 { code = path.changeMode(permissions.rawValue) }
     guard code == 0 else {
       throw BPFError(
         code: code,
@@ -121,10 +112,7 @@ public enum BPFFileSystem {
     var directory = path.root.map { FilePath(root: $0) } ?? "."
     for component in path.removingLastComponent().components {
       directory.append(component)
-      let refused = unsafe directory.withPlatformString {
-        unsafe faccessat(AT_FDCWD, $0, X_OK, AT_EACCESS) != 0 && errno == EACCES
-      }
-      if refused {
+      if directory.mayNotBeEntered {
         return "this user may not enter '\(directory)'; give it execute permission there "
           + "(chmod o+x, or a group), or pin in another directory"
       }

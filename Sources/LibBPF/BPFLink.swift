@@ -109,9 +109,7 @@ private func inspectLink(_ descriptor: CInt, on subject: String) throws(BPFError
       advice: "it is '\(target)', not a BPF link"
     )
   }
-  var info = bpf_link_info()
-  var size = UInt32(MemoryLayout<bpf_link_info>.size)
-  let code = unsafe bpf_obj_get_info_by_fd(descriptor, &info, &size)
+  let (code, info) = readLinkInfo(descriptor)
   guard code == 0 else { throw BPFError(code: code, attempt: attempt, on: subject) }
   return BPFLinkInfo(id: info.id, type: info.type, programID: info.prog_id)
 }
@@ -124,9 +122,9 @@ extension BPFObject {
   public func link(ofProgram name: String) throws(BPFError) -> BPFLink {
     let attempt = "find the link of program '\(name)'"
     return try withState { (state) throws(BPFError) in
-      _ = try unsafe state.loaded(for: attempt, on: describedName)
+      _ = try state.loaded(for: attempt, on: describedName)
       guard programNames.contains(name) else { throw noProgram(name, attempt: attempt) }
-      guard let links = unsafe state.links[name], let link = unsafe links.first else {
+      guard let links = state.links[name], let link = links.first else {
         throw BPFError(
           .wrongState,
           attempt: attempt,
@@ -134,16 +132,16 @@ extension BPFObject {
           advice: "it is not attached; call attach() first"
         )
       }
-      guard unsafe links.count == 1 else {
+      guard links.count == 1 else {
         throw BPFError(
           .unsupported,
           attempt: attempt,
           on: describedName,
           advice:
-            unsafe "it samples \(links.count) processors with a link each; these cannot be pinned"
+            "it samples \(links.count) processors with a link each; these cannot be pinned"
         )
       }
-      return try unsafe BPFLink(duplicating: bpf_link__fd(link), name: name)
+      return try BPFLink(duplicating: link.descriptor, name: name)
     }
   }
 }
@@ -155,19 +153,14 @@ extension BPFLink {
     let file = bpf_iter_create(descriptor)
     guard file >= 0 else { throw BPFError(code: -errno, attempt: attempt, on: subject) }
     defer { closeDescriptor(file) }
-    var bytes: [UInt8] = []
-    let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
-    defer { unsafe chunk.deallocate() }
-    while true {
-      let count = unsafe read(file, chunk.baseAddress, chunk.count)
-      if count == 0 { return bytes }
-      if count < 0 {
-        let code = -errno
-        // The iterator stops after a million tasks for which it wrote nothing.
-        if code == -EINTR || code == -EAGAIN { continue }
-        throw BPFError(code: code, attempt: attempt, on: subject)
-      }
-      unsafe bytes += chunk.prefix(count)
+    do throws(Errno) {
+      // The iterator stops after a million tasks for which it wrote nothing.
+      return try FileDescriptor(rawValue: file).readToEnd(
+        chunk: 64 << 10,
+        retrying: [.interrupted, .resourceTemporarilyUnavailable]
+      )
+    } catch {
+      throw BPFError(errno: error, attempt: attempt, on: subject)
     }
   }
 }

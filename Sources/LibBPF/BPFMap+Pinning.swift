@@ -50,7 +50,7 @@ extension BPFMap {
         advice: "another map is pinned there (id \(found.id), this one has \(own))"
       )
     }
-    let code = unsafe path.withPlatformString { unsafe unlink($0) == 0 ? 0 : -errno }
+    let code = path.unlink()
     guard code == 0 else {
       throw BPFError(
         code: code,

@@ -106,22 +106,20 @@ public final class BPFMap: Sendable {
         advice: "a size is out of range"
       )
     }
-    var options = bpf_map_create_opts()
-    options.sz = optionsSize(upTo: \bpf_map_create_opts.map_flags, UInt32.self)
-    options.map_flags = flags.rawValue
     var btf: CInt = -1
-    if let types {
-      btf = try types.btf.loadIntoKernel(attempt: attempt, on: subject)
-      options.btf_fd = UInt32(bitPattern: btf)
-      options.btf_key_type_id = types.key
-      options.btf_value_type_id = types.value
-    }
+    if let types { btf = try types.btf.loadIntoKernel(attempt: attempt, on: subject) }
     defer { if btf >= 0 { closeDescriptor(btf) } }
-    let kernelType = bpf_map_type(rawValue: type.rawValue)
     var warnings = ""
     let descriptor = capturingWarnings(&warnings) {
-      let descriptor = unsafe bpf_map_create(kernelType, name, key, value, entries, &options)
-      return descriptor < 0 ? -errno : descriptor
+      createMap(
+        type,
+        name: name,
+        sizes: (key, value, entries),
+        flags,
+        btf: btf,
+        keyType: types?.key ?? 0,
+        valueType: types?.value ?? 0
+      )
     }
     guard descriptor >= 0 else {
       throw BPFError(code: descriptor, attempt: attempt, on: subject, details: warnings)
@@ -270,14 +268,6 @@ package struct MapTypes: Sendable {
   }
 }
 
-extension bpf_map_info {
-  fileprivate var kernelName: String {
-    unsafe withUnsafeBytes(of: name) {
-      unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-    }
-  }
-}
-
 /// Asks the kernel about a map's descriptor, after checking that it is one.
 func inspectMap(
   _ descriptor: CInt,
@@ -299,9 +289,7 @@ func inspectMap(
       }
     throw BPFError(.wrongType, attempt: attempt, on: subject, advice: "it is \(what), not a map")
   }
-  var info = bpf_map_info()
-  var size = UInt32(MemoryLayout<bpf_map_info>.size)
-  let code = unsafe bpf_obj_get_info_by_fd(descriptor, &info, &size)
+  let (code, info) = readMapInfo(descriptor)
   guard code == 0 else {
     throw BPFError(
       code == -EINVAL ? .wrongType : nil,

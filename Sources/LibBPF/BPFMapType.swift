@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPF
-
 /// The type of a map; the numbers are the kernel's (`enum bpf_map_type`).
 public struct BPFMapType: RawRepresentable, Sendable, Hashable {
   /// The kernel's number.
@@ -27,12 +25,15 @@ public struct BPFMapType: RawRepresentable, Sendable, Hashable {
   public static let taskStorage = BPFMapType(rawValue: 29)
 }
 
+extension BPFMapType {
+  /// Whether an element has a value for each possible processor.
+  package var isPerCPU: Bool {
+    // 21 is BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE.
+    [.perCPUHash, .perCPUArray, .lruPerCPUHash, .init(rawValue: 21)].contains(self)
+  }
+}
+
 extension BPFMapType: CustomStringConvertible {
   /// libbpf's name, such as "task_storage".
-  public var description: String {
-    guard let name = unsafe libbpf_bpf_map_type_str(bpf_map_type(rawValue: rawValue)) else {
-      return "type \(rawValue)"
-    }
-    return unsafe String(cString: name)
-  }
+  public var description: String { libbpfName(of: self) ?? "type \(rawValue)" }
 }

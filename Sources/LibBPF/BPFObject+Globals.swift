@@ -1,14 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPF
 import Glibc
+import SystemPackage
 
-/// A global variable of an object: where its bytes are, and what the type information says.
+// Invariant: a variable's bytes are lent under the object's lock, and lie in its section, whose size
+// is compared.
+
+/// A global variable of an object, lent to a closure.
 @safe
-package struct GlobalVariable {
+package struct GlobalVariable: ~Copyable, ~Escapable {
   /// The bytes: of the object before loading and for constants, of the mapped section afterwards.
   package let bytes: UnsafeMutableRawBufferPointer
   /// The variable's type in ``BPFObject/btf``.
   package let type: UInt32
+  /// Whether it was lent for writing. Other memory may be read-only.
+  package let isWritable: Bool
+
+  @_lifetime(immortal)
+  fileprivate init(bytes: UnsafeMutableRawBufferPointer, type: UInt32, isWritable: Bool) {
+    unsafe self.bytes = bytes
+    self.type = type
+    self.isWritable = isWritable
+  }
+
+  package var size: Int { unsafe bytes.count }
+
+  /// Sets the first byte, if there is one.
+  ///
+  /// - Precondition: ``isWritable``.
+  package func setFirstByte(_ byte: UInt8) {
+    precondition(isWritable)
+    if size > 0 { unsafe bytes[0] = byte }
+  }
 }
 
 extension BPFObject {
@@ -24,10 +46,10 @@ extension BPFObject {
     _ name: String,
     attempt: String,
     forWriting: Bool,
-    _ body: (GlobalVariable) throws(BPFError) -> Result
+    _ body: (borrowing GlobalVariable) throws(BPFError) -> Result
   ) throws(BPFError) -> Result {
     try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.existing(for: attempt, on: describedName)
+      let object = try state.existing(for: attempt, on: describedName)
       guard state.phase != .failed else {
         throw BPFError(
           .wrongState,
@@ -36,7 +58,7 @@ extension BPFObject {
           advice: "an earlier load() failed; open the object again"
         )
       }
-      let (variable, section, map) = unsafe try findVariable(name, in: pointer, attempt: attempt)
+      let (variable, section, map) = try findVariable(name, in: object, attempt: attempt)
       let isConstant = section.hasPrefix(".rodata")
       if forWriting, isConstant, state.phase == .loaded {
         throw BPFError(
@@ -47,36 +69,38 @@ extension BPFObject {
             + "without 'const'"
         )
       }
-      let bytes =
-        if state.phase == .loaded, !isConstant {
-          try unsafe state.mapSection(section, of: map, attempt: attempt, on: describedName)
-        } else {
-          unsafe initialValue(of: map)
+      func lend(_ bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Result {
+        let offset = Int(variable.offset)
+        let size = Int(variable.size)
+        guard offset + size <= bytes.count else {
+          throw BPFError(
+            .invalidObject,
+            attempt: attempt,
+            on: describedName,
+            advice: "it does not fit into its section '\(section)'; compile the program again"
+          )
         }
-      let offset = Int(variable.offset)
-      let size = Int(variable.size)
-      guard offset + size <= bytes.count else {
-        throw BPFError(
-          .invalidObject,
-          attempt: attempt,
-          on: describedName,
-          advice: "it does not fit into its section '\(section)'; compile the program again"
+        return try unsafe body(
+          GlobalVariable(
+            bytes: UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<offset + size]),
+            type: variable.type,
+            isWritable: forWriting
+          )
         )
       }
-      return try unsafe body(
-        GlobalVariable(
-          bytes: UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<offset + size]),
-          type: variable.type
-        )
-      )
+      guard state.phase == .loaded, !isConstant else {
+        return try unsafe map.withInitialValue(lend)
+      }
+      let memory = try state.mapSection(section, of: map, attempt: attempt, on: describedName)
+      return try unsafe lend(memory.bytes)
     }
   }
 
   private func findVariable(
     _ name: String,
-    in pointer: OpaquePointer,
+    in object: LibBPFObject,
     attempt: String
-  ) throws(BPFError) -> (BTF.Variable, section: String, map: OpaquePointer) {
+  ) throws(BPFError) -> (BTF.Variable, section: String, map: LibBPFMap) {
     guard let btf else {
       throw BPFError(
         .layoutUnavailable,
@@ -89,13 +113,12 @@ extension BPFObject {
     for id in 1..<max(1, btf.typeCount) {
       let section = try btf.type(id)
       guard section.kind == .dataSection, section.name.hasPrefix("."),
-        let map = unsafe bpf_object__find_map_by_name(pointer, section.name),
-        unsafe bpf_map__is_internal(map)
+        let map = object.map(named: section.name), map.isInternal
       else { continue }
       for index in 0..<section.count {
         let variable = try btf.variable(index, of: id)
         guard !variable.isExtern else { continue }
-        if variable.name == name { return unsafe (variable, section.name, map) }
+        if variable.name == name { return (variable, section.name, map) }
         // Names that begin with two underscores belong to the implementation.
         if !variable.name.hasPrefix("__") { known.append(variable.name) }
       }
@@ -114,20 +137,36 @@ extension BPFObject {
 extension BPFObjectState {
   fileprivate mutating func mapSection(
     _ section: String,
-    of map: OpaquePointer,
+    of map: LibBPFMap,
     attempt: String,
     on subject: String
-  ) throws(BPFError) -> UnsafeMutableRawBufferPointer {
-    if let mapped = unsafe mappedSections[section] { return unsafe mapped }
-    let size = unsafe Int(bpf_map__value_size(map))
-    switch unsafe mapMemory(size: size, flags: MAP_SHARED, descriptor: bpf_map__fd(map)) {
-    case .success(let address):
-      let mapped = unsafe UnsafeMutableRawBufferPointer(start: address, count: size)
-      unsafe mappedSections[section] = mapped
-      return unsafe mapped
-    case .failure(let errno):
+  ) throws(BPFError) -> MemoryMapping {
+    if let mapped = mappedSections[section] { return mapped }
+    let mapped = try MemoryMapping(section, of: map, attempt: attempt, on: subject)
+    mappedSections[section] = mapped
+    return mapped
+  }
+}
+
+extension MemoryMapping {
+  /// Maps a section of global variables of a loaded object.
+  fileprivate convenience init(
+    _ section: String,
+    of map: LibBPFMap,
+    isWritable: Bool = true,
+    attempt: String,
+    on subject: String
+  ) throws(BPFError) {
+    do throws(Errno) {
+      try self.init(
+        size: map.valueSize,
+        isWritable: isWritable,
+        flags: MAP_SHARED,
+        descriptor: map.descriptor
+      )
+    } catch {
       throw BPFError(
-        errno: errno,
+        errno: error,
         attempt: attempt,
         on: subject,
         advice: "section '\(section)' cannot be mapped; mapping arrays needs Linux 5.5"
@@ -136,11 +175,28 @@ extension BPFObjectState {
   }
 }
 
-private func initialValue(of map: OpaquePointer) -> UnsafeMutableRawBufferPointer {
-  var size = 0
-  let start = unsafe bpf_map__initial_value(map, &size)
-  return unsafe UnsafeMutableRawBufferPointer(
-    start: UnsafeMutableRawPointer(mutating: start),
-    count: start == nil ? 0 : size
-  )
+extension BPFObject {
+  /// Maps a section of global variables of the loaded object, on its own: the memory outlives the object.
+  package func mapSection(_ name: String) throws(BPFError) -> MemoryMapping {
+    let attempt = "map the global variables in section '\(name)'"
+    return try withState { (state) throws(BPFError) in
+      let object = try state.loaded(for: attempt, on: describedName)
+      guard let map = object.map(named: name), map.isInternal else {
+        throw BPFError(
+          .notFound,
+          attempt: attempt,
+          on: describedName,
+          advice: "the object has no such section"
+        )
+      }
+      let isWritable = !name.hasPrefix(".rodata")
+      return try MemoryMapping(
+        name,
+        of: map,
+        isWritable: isWritable,
+        attempt: attempt,
+        on: describedName
+      )
+    }
+  }
 }

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPF
 import Glibc
 import SystemPackage
 
@@ -20,8 +19,8 @@ extension BPFObject {
   /// Loads the object with these maps, by name, instead of new ones.
   func load(reusing pinned: [String: BPFMap]) throws(BPFError) {
     let attempt = "load the object"
-    _ = try unsafe withState { (state) throws(BPFError) in
-      try unsafe state.opened(for: attempt, on: describedName)
+    try withState { (state) throws(BPFError) in
+      _ = try state.opened(for: attempt, on: describedName)
     }
     if let preparation {
       try preparation.willLoad(self, reusing: pinned)
@@ -29,10 +28,10 @@ extension BPFObject {
       for (name, map) in pinned { try reuse(map, as: name) }
     }
     try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.opened(for: attempt, on: describedName)
-      let log = unsafe VerifierLog(for: pointer)
+      let object = try state.opened(for: attempt, on: describedName)
+      let log = VerifierLog()
       var warnings = ""
-      let code = capturingWarnings(&warnings) { unsafe bpf_object__load(pointer) }
+      let code = capturingWarnings(&warnings) { object.load(log: log.memory) }
       guard code != 0 else {
         state.phase = .loaded
         return
@@ -90,7 +89,7 @@ extension BPFObject {
   /// `EMFILE` or `ENFILE` if no descriptor can be opened.
   private func descriptorShortage() -> Errno? {
     do {
-      try unsafe FileDescriptor.open("/", .readOnly, options: .closeOnExec).close()
+      try FileDescriptor.open(FilePath("/"), .readOnly, options: .closeOnExec).close()
       return nil
     } catch {
       let errno = error as? Errno

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPF
 import SystemPackage
 
 extension BPFObject {
@@ -9,9 +8,9 @@ extension BPFObject {
   public func map(_ name: String) throws(BPFError) -> BPFMap {
     let attempt = "find map '\(name)'"
     return try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
-      let map = try unsafe findMap(name, in: pointer, attempt: attempt)
-      guard unsafe bpf_map__autocreate(map) else {
+      let object = try state.loaded(for: attempt, on: describedName)
+      let map = try findMap(name, in: object, attempt: attempt)
+      guard map.autocreate else {
         throw BPFError(
           .wrongState,
           attempt: attempt,
@@ -19,7 +18,7 @@ extension BPFObject {
           advice: "the map was not created, because of setAutocreate(false, map:)"
         )
       }
-      return try unsafe BPFMap(duplicating: bpf_map__fd(map), name: name, object: self)
+      return try BPFMap(duplicating: map.descriptor, name: name, object: self)
     }
   }
 
@@ -30,12 +29,12 @@ extension BPFObject {
   public func maps() throws(BPFError) -> [BPFMap] {
     let attempt = "find the maps"
     return try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
+      let object = try state.loaded(for: attempt, on: describedName)
       var found: [BPFMap] = []
       for name in mapNames {
-        let map = try unsafe findMap(name, in: pointer, attempt: attempt)
-        guard unsafe bpf_map__autocreate(map) else { continue }
-        unsafe found.append(try BPFMap(duplicating: bpf_map__fd(map), name: name, object: self))
+        let map = try findMap(name, in: object, attempt: attempt)
+        guard map.autocreate else { continue }
+        found.append(try BPFMap(duplicating: map.descriptor, name: name, object: self))
       }
       return found
     }
@@ -47,10 +46,8 @@ extension BPFObject {
   public func mapFlags(of name: String) throws(BPFError) -> BPFMapFlags {
     let attempt = "read the flags of map '\(name)'"
     return try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.existing(for: attempt, on: describedName)
-      return unsafe BPFMapFlags(
-        rawValue: bpf_map__map_flags(try findMap(name, in: pointer, attempt: attempt))
-      )
+      let object = try state.existing(for: attempt, on: describedName)
+      return try findMap(name, in: object, attempt: attempt).flags
     }
   }
 
@@ -58,8 +55,8 @@ extension BPFObject {
   ///
   /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after loading.
   public func setMapFlags(_ flags: BPFMapFlags, of name: String) throws(BPFError) {
-    try unsafe configure(name, attempt: "set the flags of map '\(name)' to \(flags)") {
-      unsafe bpf_map__set_map_flags($0, flags.rawValue)
+    try configure(name, attempt: "set the flags of map '\(name)' to \(flags)") {
+      $0.setFlags(flags)
     }
   }
 
@@ -77,15 +74,15 @@ extension BPFObject {
         advice: "pass 0 to \(UInt32.max)"
       )
     }
-    try unsafe configure(name, attempt: attempt) { unsafe bpf_map__set_max_entries($0, count) }
+    try configure(name, attempt: attempt) { $0.setMaxEntries(count) }
   }
 
   /// Sets whether ``load()`` creates the map (`bpf_map__set_autocreate`).
   ///
   /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after loading.
   public func setAutocreate(_ autocreate: Bool, map name: String) throws(BPFError) {
-    try unsafe configure(name, attempt: "set autocreate of map '\(name)'") {
-      unsafe bpf_map__set_autocreate($0, autocreate)
+    try configure(name, attempt: "set autocreate of map '\(name)'") {
+      $0.setAutocreate(autocreate)
     }
   }
 
@@ -95,8 +92,8 @@ extension BPFObject {
   package func autocreate(map name: String) throws(BPFError) -> Bool {
     let attempt = "read autocreate of map '\(name)'"
     return try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.existing(for: attempt, on: describedName)
-      return unsafe bpf_map__autocreate(try findMap(name, in: pointer, attempt: attempt))
+      let object = try state.existing(for: attempt, on: describedName)
+      return try findMap(name, in: object, attempt: attempt).autocreate
     }
   }
 
@@ -106,8 +103,8 @@ extension BPFObject {
   public func reuse(_ map: BPFMap, as name: String) throws(BPFError) {
     try map.withDescriptor(for: "use it in \(describedName)") { (descriptor) throws(BPFError) in
       let number = descriptor.rawValue
-      try unsafe configure(name, attempt: "use \(map.describedName) as map '\(name)'") {
-        unsafe bpf_map__reuse_fd($0, number)
+      try configure(name, attempt: "use \(map.describedName) as map '\(name)'") {
+        $0.reuse(number)
       }
     }
   }
@@ -115,13 +112,13 @@ extension BPFObject {
   private func configure(
     _ name: String,
     attempt: String,
-    _ change: (OpaquePointer) -> CInt
+    _ change: (LibBPFMap) -> CInt
   ) throws(BPFError) {
     try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.opened(for: attempt, on: describedName)
-      let map = try unsafe findMap(name, in: pointer, attempt: attempt)
+      let object = try state.opened(for: attempt, on: describedName)
+      let map = try findMap(name, in: object, attempt: attempt)
       var warnings = ""
-      let code = capturingWarnings(&warnings) { unsafe change(map) }
+      let code = capturingWarnings(&warnings) { change(map) }
       guard code == 0 else {
         throw BPFError(code: code, attempt: attempt, on: describedName, details: warnings)
       }
@@ -138,23 +135,16 @@ extension BPFObject {
 
   func findMap(
     _ name: String,
-    in pointer: OpaquePointer,
+    in object: LibBPFObject,
     attempt: String
-  ) throws(BPFError) -> OpaquePointer {
+  ) throws(BPFError) -> LibBPFMap {
     guard let index = declaredMaps.firstIndex(where: { $0.name == name }) else {
       // An internal map may also be named by its section.
-      if name.hasPrefix("."), let map = unsafe bpf_object__find_map_by_name(pointer, name) {
-        return unsafe map
-      }
+      if name.hasPrefix("."), let map = object.map(named: name) { return map }
       throw noMap(attempt: attempt)
     }
     // By position: reusing a map may rename it to the 15 bytes that the kernel keeps of a name.
-    var map = unsafe bpf_object__next_map(pointer, nil)
-    for _ in 0..<index {
-      unsafe map = unsafe map.flatMap { unsafe bpf_object__next_map(pointer, $0) }
-    }
-    guard let map = unsafe map else { throw noMap(attempt: attempt) }
-    return unsafe map
+    return object.maps[index]
   }
 
   private func noMap(attempt: String) -> BPFError {

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPF
-import CLibBPFShim
-import Glibc
 public import SystemPackage
 
 /// What to do if what is pinned does not fit the object.
@@ -57,8 +54,8 @@ extension BPFObject {
     ifDifferent policy: BPFPinMismatchPolicy = .refuse
   ) throws(BPFError) -> BPFPinOutcome {
     let attempt = "load the object with the pins in '\(directory)'"
-    _ = try unsafe withState { (state) throws(BPFError) in
-      try unsafe state.opened(for: attempt, on: describedName)
+    try withState { (state) throws(BPFError) in
+      _ = try state.opened(for: attempt, on: describedName)
     }
     let pins = BPFPinDirectory(directory)
     try pins.create(attributes)
@@ -112,7 +109,7 @@ extension BPFObject {
     withState { $0.programsAttachedByPins = programs }
     for pin in stale {
       hasChanged = hasChanged || !pin.name.hasPrefix(Self.temporaryPrefix)
-      _ = unsafe pin.path.withPlatformString { unsafe unlink($0) }
+      pin.path.unlink()
     }
     return isNew ? .created : hasChanged ? .replaced : .reused
   }
@@ -123,10 +120,10 @@ extension BPFObject {
   private func pinnedMaps() throws(BPFError) -> [DeclaredMap] {
     let attempt = "find the maps"
     return try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.existing(for: attempt, on: describedName)
+      let object = try state.existing(for: attempt, on: describedName)
       var maps: [DeclaredMap] = []
       for map in declaredMaps where !map.name.hasSuffix(".kconfig") {
-        if unsafe bpf_map__autocreate(try findMap(map.name, in: pointer, attempt: attempt)) {
+        if try findMap(map.name, in: object, attempt: attempt).autocreate {
           maps.append(map)
         }
       }
@@ -141,7 +138,7 @@ extension BPFObject {
     var fitting: [String: BPFMap] = [:]
     for map in try pinnedMaps() where !map.isConstant {
       let path = pins.map(map.name)
-      guard exists(path) else { continue }
+      guard path.exists else { continue }
       let pinned = try BPFMap(pinnedAt: path)
       let difference =
         if let preparation, !map.isInternal {
@@ -162,7 +159,7 @@ extension BPFObject {
     var fitting: Set<String> = []
     let constants = try constants(pins)
     for name in try attachablePrograms() {
-      guard exists(pins.program(name)), exists(pins.link(name)) else { continue }
+      guard pins.program(name).exists, pins.link(name).exists else { continue }
       let new = try program(name).info
       let pinned = try BPFProgram(pinnedAt: pins.program(name)).info
       let link = try BPFLink(pinnedAt: pins.link(name)).info
@@ -203,7 +200,7 @@ extension BPFObject {
     for map in try pinnedMaps() where map.isConstant {
       let new = try createdMap(map)
       var constants = Constants(newID: try new.info.id, pinnedID: nil, isEqual: false)
-      if exists(pins.map(map.name)) {
+      if pins.map(map.name).exists {
         let pinned = try BPFMap(pinnedAt: pins.map(map.name), readOnly: true)
         constants.pinnedID = try pinned.info.id
         constants.isEqual = try bytes(ofSection: pinned) == bytes(ofSection: new)
@@ -217,21 +214,20 @@ extension BPFObject {
     let attempt = "compare the constants"
     let info = try map.info
     guard info.type == .array, info.maxEntries == 1, info.valueSize < 1 << 26 else { return [] }
-    let handle = try MapHandle(map, for: attempt)
-    var bytes = [UInt8](repeating: 0, count: (info.valueSize + 7) & ~7)
-    let errno = unsafe bytes.withUnsafeMutableBytes { bytes in
-      unsafe bytes.baseAddress.flatMap { unsafe handle.lookup(key: 0, into: $0) }
+    let elements = try MapBytes(MapHandle(map, for: attempt), for: attempt)
+    do throws(Errno) {
+      return try elements.value(of: [0, 0, 0, 0])
+    } catch {
+      throw BPFError(errno: error, attempt: attempt, on: map.describedName)
     }
-    if let errno { throw BPFError(errno: errno, attempt: attempt, on: map.describedName) }
-    return bytes
   }
 
   private func createdMap(_ map: DeclaredMap) throws(BPFError) -> BPFMap {
     let attempt = "find map '\(map.name)'"
     return try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
-      let found = try unsafe findMap(map.name, in: pointer, attempt: attempt)
-      return try unsafe BPFMap(duplicating: bpf_map__fd(found), name: map.name, object: self)
+      let object = try state.loaded(for: attempt, on: describedName)
+      let found = try findMap(map.name, in: object, attempt: attempt)
+      return try BPFMap(duplicating: found.descriptor, name: map.name, object: self)
     }
   }
 
@@ -239,18 +235,10 @@ extension BPFObject {
   private func attachablePrograms() throws(BPFError) -> [String] {
     let attempt = "find the programs"
     return try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
-      var names: [String] = []
-      var next = unsafe bpf_object__next_program(pointer, nil)
-      while let program = unsafe next {
-        if unsafe bpf_program__autoload(program), unsafe bpf_program__autoattach(program),
-          unsafe String(cString: bpf_program__section_name(program)).contains("/")
-        {
-          unsafe names.append(String(cString: bpf_program__name(program)))
-        }
-        unsafe next = bpf_object__next_program(pointer, program)
-      }
-      return names
+      let object = try state.loaded(for: attempt, on: describedName)
+      return object.programs
+        .filter { $0.autoload && $0.autoattach && $0.section.contains("/") }
+        .map(\.name)
     }
   }
 
@@ -267,13 +255,11 @@ extension BPFObject {
   ) throws(BPFError) {
     let temporary = path.removingLastComponent()
       .appending(Self.temporaryPrefix + (path.lastComponent?.string ?? ""))
-    _ = unsafe temporary.withPlatformString { unsafe unlink($0) }
+    temporary.unlink()
     try pin(temporary)
-    let code = unsafe temporary.withPlatformString { old in
-      unsafe path.withPlatformString { unsafe rename(old, $0) == 0 ? 0 : -errno }
-    }
+    let code = temporary.rename(to: path)
     guard code == 0 else {
-      _ = unsafe temporary.withPlatformString { unsafe unlink($0) }
+      temporary.unlink()
       throw BPFError(code: code, attempt: attempt, on: "path '\(path)'")
     }
   }
@@ -307,10 +293,6 @@ extension BPFObject {
         + "pass ifDifferent: .replace, or remove '\(pins.path)'",
       details: differences.joined(separator: "\n")
     )
-  }
-
-  private func exists(_ path: FilePath) -> Bool {
-    unsafe path.withPlatformString { unsafe access($0, F_OK) } == 0
   }
 }
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPF
 import SystemPackage
 
 extension BPFObject {
@@ -9,9 +8,9 @@ extension BPFObject {
   public func setAutoload(_ autoload: Bool, program name: String) throws(BPFError) {
     let attempt = "set autoload of program '\(name)'"
     try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.opened(for: attempt, on: describedName)
-      let program = try unsafe findProgram(name, in: pointer, attempt: attempt)
-      let code = unsafe bpf_program__set_autoload(program, autoload)
+      let object = try state.opened(for: attempt, on: describedName)
+      let program = try findProgram(name, in: object, attempt: attempt)
+      let code = program.setAutoload(autoload)
       guard code == 0 else { throw BPFError(code: code, attempt: attempt, on: describedName) }
     }
   }
@@ -33,24 +32,15 @@ extension BPFObject {
   public func attach(allowingNone: Bool) throws(BPFError) {
     let attempt = "attach the programs"
     try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
-      var made: [String: [OpaquePointer]] = unsafe [:]
-      do throws(BPFError) {
-        var next = unsafe bpf_object__next_program(pointer, nil)
-        while let program = unsafe next {
-          unsafe next = bpf_object__next_program(pointer, program)
-          let name = unsafe String(cString: bpf_program__name(program))
-          guard unsafe state.links[name] == nil, unsafe bpf_program__autoload(program),
-            unsafe bpf_program__autoattach(program)
-          else { continue }
-          unsafe made[name] = try unsafe attachOne(program).map { unsafe [$0] }
-        }
-      } catch {
-        unsafe made.values.joined().forEach { unsafe bpf_link__destroy($0) }
-        throw error
+      let object = try state.loaded(for: attempt, on: describedName)
+      // Those that this call attached end if it throws.
+      var made: [String: [LibBPFLink]] = [:]
+      for program in object.programs where program.autoload && program.autoattach {
+        guard state.links[program.name] == nil else { continue }
+        made[program.name] = try attachOne(program).map { [$0] }
       }
-      unsafe state.links.merge(made) { old, _ in unsafe old }
-      guard unsafe allowingNone || !state.links.isEmpty else {
+      state.links.merge(made) { old, _ in old }
+      guard allowingNone || !state.links.isEmpty else {
         throw BPFError(
           .invalidArgument,
           attempt: attempt,
@@ -71,9 +61,9 @@ extension BPFObject {
   public func attach(program name: String) throws(BPFError) {
     let attempt = "attach program '\(name)'"
     try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
-      let program = try unsafe findProgram(name, in: pointer, attempt: attempt)
-      guard unsafe bpf_program__autoload(program) else {
+      let object = try state.loaded(for: attempt, on: describedName)
+      let program = try findProgram(name, in: object, attempt: attempt)
+      guard program.autoload else {
         throw BPFError(
           .wrongState,
           attempt: attempt,
@@ -81,24 +71,24 @@ extension BPFObject {
           advice: "it was not loaded, because of setAutoload(false, program:)"
         )
       }
-      guard unsafe state.links[name] == nil else { return }
-      guard let link = try unsafe attachOne(program) else {
+      guard state.links[name] == nil else { return }
+      guard let link = try attachOne(program) else {
         throw BPFError(
           .invalidArgument,
           attempt: attempt,
           on: describedName,
           advice:
-            unsafe "its section '\(String(cString: bpf_program__section_name(program)))' names no "
+            "its section '\(program.section)' names no "
             + "hook; one such as SEC(\"tp_btf/sys_enter\") does"
         )
       }
-      unsafe state.links[name] = [link]
+      state.links[name] = [link]
     }
   }
 
   /// Detaches all programs. Does nothing if none is attached, or after ``close()``.
   public func detach() {
-    withState { $0.detachAll() }
+    withState { $0.links = [:] }
   }
 
   /// Detaches one program; does nothing if it is not attached.
@@ -109,14 +99,14 @@ extension BPFObject {
       guard programNames.contains(name) else {
         throw noProgram(name, attempt: "detach program '\(name)'")
       }
-      unsafe state.links.removeValue(forKey: name)?.forEach { unsafe bpf_link__destroy($0) }
+      state.links[name] = nil
     }
   }
 
   /// The names of the programs that are attached, sorted. Those that stay attached because of a pinned
   /// link are included.
   public var attachedPrograms: [String] {
-    withState { unsafe $0.programsAttachedByPins.union($0.links.keys).sorted() }
+    withState { $0.programsAttachedByPins.union($0.links.keys).sorted() }
   }
 
   /// A loaded program, to run it or to hand its descriptor on.
@@ -125,9 +115,9 @@ extension BPFObject {
   public func program(_ name: String) throws(BPFError) -> BPFProgram {
     let attempt = "find program '\(name)'"
     return try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
-      let program = try unsafe findProgram(name, in: pointer, attempt: attempt)
-      let descriptor = unsafe bpf_program__fd(program)
+      let object = try state.loaded(for: attempt, on: describedName)
+      let program = try findProgram(name, in: object, attempt: attempt)
+      let descriptor = program.descriptor
       guard descriptor >= 0 else {
         throw BPFError(
           .wrongState,
@@ -144,30 +134,24 @@ extension BPFObject {
   }
 
   /// Attaches a program; returns `nil` if its section names no hook.
-  func attachOne(_ program: OpaquePointer) throws(BPFError) -> OpaquePointer? {
+  func attachOne(_ program: LibBPFProgram) throws(BPFError) -> LibBPFLink? {
     var warnings = ""
     var code: CInt = 0
-    let link = unsafe capturingWarnings(&warnings) {
-      let link = unsafe bpf_program__attach(program)
-      code = unsafe resultCode(link)
-      return unsafe link
-    }
-    if let link = unsafe link { return unsafe link }
+    if let link = program.attach(warnings: &warnings, code: &code) { return link }
     // libbpf returns this without a warning if the section names no hook; the kernel's own
     // refusals come with one.
     if code == -Errno.notSupportedOnSocket.rawValue, warnings.isEmpty { return nil }
-    let section = unsafe String(cString: bpf_program__section_name(program))
     let advice: String? =
       switch Errno(rawValue: -code) {
       case .noSuchFileOrDirectory, .noSuchProcess, .noSuchAddressOrDevice:
-        "the hook in its section '\(section)' does not exist on this kernel or in this file; check "
+        "the hook in its section '\(program.section)' does not exist on this kernel or in this file; check "
           + "the name (tracepoints: /sys/kernel/tracing/available_events)"
       default: nil
       }
     throw BPFError(
       advice == nil ? nil : .notFound,
       code: code,
-      attempt: unsafe "attach program '\(String(cString: bpf_program__name(program)))'",
+      attempt: "attach program '\(program.name)'",
       on: describedName,
       advice: advice,
       details: warnings
@@ -176,13 +160,13 @@ extension BPFObject {
 
   func findProgram(
     _ name: String,
-    in pointer: OpaquePointer,
+    in object: LibBPFObject,
     attempt: String
-  ) throws(BPFError) -> OpaquePointer {
-    guard let program = unsafe bpf_object__find_program_by_name(pointer, name) else {
+  ) throws(BPFError) -> LibBPFProgram {
+    guard let program = object.program(named: name) else {
       throw noProgram(name, attempt: attempt)
     }
-    return unsafe program
+    return program
   }
 
   func noProgram(_ name: String, attempt: String) -> BPFError {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPF
 import CLibBPFShim
 import Glibc
 import SystemPackage
@@ -28,49 +27,41 @@ extension BPFObject {
       )
     }
     try withState { (state) throws(BPFError) in
-      let pointer = try unsafe state.loaded(for: attempt, on: describedName)
-      let program = try unsafe findProgram(name, in: pointer, attempt: attempt)
-      guard unsafe state.links[name] == nil else { return }
-      var made: [OpaquePointer] = unsafe []
-      do throws(BPFError) {
-        for processor in 0..<max(1, sysconf(CInt(_SC_NPROCESSORS_CONF))) {
-          let event = mms_open_clock_event(CInt(truncatingIfNeeded: processor), frequency)
-          // Not online.
-          if event == -ENODEV || event == -EINVAL && processor > 0 { continue }
-          guard event >= 0 else {
-            throw BPFError(
-              event == -ENOENT ? .unsupported : nil,
-              code: event,
-              attempt: attempt,
-              on: describedName,
-              advice: event == -EINVAL
-                ? "the frequency is above kernel.perf_event_max_sample_rate" : nil
-            )
-          }
-          var warnings = ""
-          var code: CInt = 0
-          let link = unsafe capturingWarnings(&warnings) {
-            let link = unsafe bpf_program__attach_perf_event(program, event)
-            code = unsafe resultCode(link)
-            return unsafe link
-          }
-          guard let link = unsafe link else {
-            closeDescriptor(event)
-            throw BPFError(
-              code: code,
-              attempt: attempt,
-              on: describedName,
-              advice: "the program's section is 'perf_event', and the object is loaded with it",
-              details: warnings
-            )
-          }
-          unsafe made.append(link)
+      let object = try state.loaded(for: attempt, on: describedName)
+      let program = try findProgram(name, in: object, attempt: attempt)
+      guard state.links[name] == nil else { return }
+      // They end if this throws.
+      var made: [LibBPFLink] = []
+      for processor in 0..<max(1, sysconf(CInt(_SC_NPROCESSORS_CONF))) {
+        let event = mms_open_clock_event(CInt(truncatingIfNeeded: processor), frequency)
+        // Not online.
+        if event == -ENODEV || event == -EINVAL && processor > 0 { continue }
+        guard event >= 0 else {
+          throw BPFError(
+            event == -ENOENT ? .unsupported : nil,
+            code: event,
+            attempt: attempt,
+            on: describedName,
+            advice: event == -EINVAL
+              ? "the frequency is above kernel.perf_event_max_sample_rate" : nil
+          )
         }
-      } catch {
-        unsafe made.forEach { unsafe bpf_link__destroy($0) }
-        throw error
+        var warnings = ""
+        var code: CInt = 0
+        let link = program.attach(toEvent: event, warnings: &warnings, code: &code)
+        guard let link else {
+          closeDescriptor(event)
+          throw BPFError(
+            code: code,
+            attempt: attempt,
+            on: describedName,
+            advice: "the program's section is 'perf_event', and the object is loaded with it",
+            details: warnings
+          )
+        }
+        made.append(link)
       }
-      unsafe state.links[name] = made
+      state.links[name] = made
     }
   }
 }

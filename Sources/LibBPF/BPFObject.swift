@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPF
 public import SystemPackage
 
 /// A BPF object file: programs, maps and global variables.
@@ -25,8 +24,7 @@ public final class BPFObject: Sendable {
   package let declaredMaps: [DeclaredMap]
   package let preparation: (any BPFObjectPreparation)?
 
-  private let lock = ForkSafeLock(rank: .object)
-  private nonisolated(unsafe) var state: BPFObjectState
+  private let state: ForkSafeMutex<BPFObjectState>
 
   /// Opens the object that `BPFPlugin` compiled into the program. Costs no system call.
   ///
@@ -79,29 +77,18 @@ public final class BPFObject: Sendable {
     source: String,
     preparation: (any BPFObjectPreparation)?
   ) throws(BPFError) {
-    let pointer = try unsafe openObject(bytes, name: name, source: source)
-    var programs: [String] = []
-    var program = unsafe bpf_object__next_program(pointer, nil)
-    while let current = unsafe program {
-      unsafe programs.append(String(cString: bpf_program__name(current)))
-      unsafe program = bpf_object__next_program(pointer, current)
-    }
-    var maps: [DeclaredMap] = []
-    var map = unsafe bpf_object__next_map(pointer, nil)
-    while let current = unsafe map {
-      unsafe maps.append(DeclaredMap(current))
-      unsafe map = bpf_object__next_map(pointer, current)
-    }
+    let object = try openObject(bytes, name: name, source: source)
+    let maps = object.maps.map { DeclaredMap($0) }
     self.name = name
-    self.programNames = programs
+    self.programNames = object.programs.map(\.name)
     self.mapNames = maps.lazy.filter { !$0.isInternal }.map(\.name)
     self.declaredMaps = maps
-    self.btf = unsafe bpf_object__btf(pointer).flatMap { unsafe BTF(copying: $0, subject: source) }
+    self.btf = object.types(subject: source)
     self.preparation = preparation
-    unsafe self.state = BPFObjectState(pointer: pointer)
+    self.state = ForkSafeMutex(BPFObjectState(object), rank: .object)
   }
 
-  deinit { unsafe state.close() }
+  deinit { close() }
 
   /// Detaches the programs and frees the object. Maps that were taken from it stay open.
   ///
@@ -113,7 +100,7 @@ public final class BPFObject: Sendable {
   func withState<Result, Failure: Error>(
     _ body: (inout BPFObjectState) throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    try lock.withLock { () throws(Failure) in try unsafe body(&state) }
+    try state.withLock(body)
   }
 
   package var describedName: String { "object '\(name)'" }
@@ -157,92 +144,84 @@ package struct DeclaredMap: Sendable {
       ?? (type == .taskStorage ? nil : differs("max_entries", pinned.maxEntries, maxEntries))
   }
 
-  init(_ map: OpaquePointer) {
-    name = unsafe String(cString: bpf_map__name(map))
-    type = unsafe BPFMapType(rawValue: bpf_map__type(map).rawValue)
-    keySize = unsafe Int(bpf_map__key_size(map))
-    valueSize = unsafe Int(bpf_map__value_size(map))
-    maxEntries = unsafe Int(bpf_map__max_entries(map))
-    keyTypeID = unsafe bpf_map__btf_key_type_id(map)
-    valueTypeID = unsafe bpf_map__btf_value_type_id(map)
-    isInternal = unsafe bpf_map__is_internal(map)
+  init(_ map: LibBPFMap) {
+    name = map.name
+    type = map.type
+    keySize = map.keySize
+    valueSize = map.valueSize
+    maxEntries = map.maxEntries
+    keyTypeID = map.keyTypeID
+    valueTypeID = map.valueTypeID
+    isInternal = map.isInternal
   }
 }
 
 /// What is behind an object's lock.
-@safe
 struct BPFObjectState {
   enum Phase: Hashable {
     case opened, loaded, failed, closed
   }
 
-  private(set) var pointer: OpaquePointer?
+  private var object: LibBPFObject?
   var phase = Phase.opened
   /// By the program's name; more than one where a program samples several processors.
-  var links: [String: [OpaquePointer]] = unsafe [:]
+  var links: [String: [LibBPFLink]] = [:]
   /// The names of programs whose links are pinned and were attached by an earlier process.
   var programsAttachedByPins: Set<String> = []
   /// By the section's name.
-  var mappedSections: [String: UnsafeMutableRawBufferPointer] = unsafe [:]
+  var mappedSections: [String: MemoryMapping] = [:]
 
-  init(pointer: OpaquePointer) { unsafe self.pointer = unsafe pointer }
-
-  mutating func detachAll() {
-    unsafe links.values.joined().forEach { unsafe bpf_link__destroy($0) }
-    unsafe links = [:]
-  }
+  init(_ object: LibBPFObject) { self.object = object }
 
   mutating func close() {
-    detachAll()
-    unsafe mappedSections.values.forEach { unsafe unmapMemory($0) }
-    unsafe mappedSections = [:]
-    if let pointer = unsafe pointer { unsafe bpf_object__close(pointer) }
-    unsafe pointer = nil
+    links = [:]
+    mappedSections = [:]
+    object = nil
     phase = .closed
   }
 
   /// The object, unless it is closed.
-  func existing(for attempt: String, on object: String) throws(BPFError) -> OpaquePointer {
-    guard let pointer = unsafe pointer else {
+  func existing(for attempt: String, on subject: String) throws(BPFError) -> LibBPFObject {
+    guard let object else {
       throw BPFError(
         .wrongState,
         attempt: attempt,
-        on: object,
+        on: subject,
         advice: "the object is closed; open it again"
       )
     }
-    return unsafe pointer
+    return object
   }
 
   /// The object, if it is not loaded yet.
-  func opened(for attempt: String, on object: String) throws(BPFError) -> OpaquePointer {
-    let pointer = try unsafe existing(for: attempt, on: object)
+  func opened(for attempt: String, on subject: String) throws(BPFError) -> LibBPFObject {
+    let object = try existing(for: attempt, on: subject)
     guard phase == .opened else {
       throw BPFError(
         .wrongState,
         attempt: attempt,
-        on: object,
+        on: subject,
         advice: phase == .loaded
           ? "the object is already loaded; do this before load()"
           : "an earlier load() failed; open the object again"
       )
     }
-    return unsafe pointer
+    return object
   }
 
   /// The object, if it is loaded.
-  func loaded(for attempt: String, on object: String) throws(BPFError) -> OpaquePointer {
-    let pointer = try unsafe existing(for: attempt, on: object)
+  func loaded(for attempt: String, on subject: String) throws(BPFError) -> LibBPFObject {
+    let object = try existing(for: attempt, on: subject)
     guard phase == .loaded else {
       throw BPFError(
         .wrongState,
         attempt: attempt,
-        on: object,
+        on: subject,
         advice: phase == .opened
           ? "call load() first" : "an earlier load() failed; open the object again"
       )
     }
-    return unsafe pointer
+    return object
   }
 }
 
@@ -250,7 +229,7 @@ private func openObject(
   _ bytes: [UInt8],
   name: String,
   source: String
-) throws(BPFError) -> OpaquePointer {
+) throws(BPFError) -> LibBPFObject {
   let attempt = "open the BPF object"
   guard bytes.starts(with: [0x7f, 0x45, 0x4c, 0x46]) else {
     throw BPFError(
@@ -263,19 +242,8 @@ private func openObject(
   }
   var warnings = ""
   var code: CInt = 0
-  let pointer = unsafe name.withCString { name in
-    var options = unsafe bpf_object_open_opts()
-    unsafe options.sz = optionsSize(upTo: \bpf_object_open_opts.object_name, UInt.self)
-    unsafe options.object_name = name
-    return unsafe bytes.withUnsafeBytes { bytes in
-      unsafe capturingWarnings(&warnings) {
-        let pointer = unsafe bpf_object__open_mem(bytes.baseAddress, bytes.count, &options)
-        code = unsafe resultCode(pointer)
-        return unsafe pointer
-      }
-    }
-  }
-  guard let pointer = unsafe pointer else {
+  let object = capturingWarnings(&warnings) { LibBPFObject(bytes, name: name, code: &code) }
+  guard let object else {
     throw BPFError(
       .invalidObject,
       code: code,
@@ -286,7 +254,7 @@ private func openObject(
       details: warnings
     )
   }
-  return unsafe pointer
+  return object
 }
 
 private func readObjectFile(_ path: FilePath) throws(BPFError) -> [UInt8] {
@@ -295,14 +263,8 @@ private func readObjectFile(_ path: FilePath) throws(BPFError) -> [UInt8] {
   do {
     let file = try FileDescriptor.open(path, .readOnly, options: [.closeOnExec, .nonBlocking])
     return try file.closeAfter {
-      var bytes: [UInt8] = []
-      let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
-      defer { unsafe chunk.deallocate() }
-      while bytes.count <= limit {
-        let count = try unsafe file.read(into: chunk)
-        if count == 0 { return bytes }
-        unsafe bytes += chunk.prefix(count)
-      }
+      let bytes = try file.readToEnd(chunk: 64 << 10, limit: limit)
+      guard bytes.count > limit else { return bytes }
       throw BPFError(
         .invalidObject,
         attempt: attempt,

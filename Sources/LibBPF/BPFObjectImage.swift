@@ -26,19 +26,17 @@ public struct BPFObjectImage: Sendable {
   ///
   /// - Complexity: O(*n*) in the size of the file: each call decodes it again.
   public var bytes: [UInt8] {
-    hex.withUTF8Buffer { digits in
-      guard digits.count.isMultiple(of: 2) else { return [] }
-      var bytes: [UInt8] = []
-      bytes.reserveCapacity(digits.count / 2)
-      for index in stride(from: 0, to: digits.count, by: 2) {
-        guard let high = unsafe nibble(digits[index]), let low = unsafe nibble(digits[index + 1])
-        else {
-          return []
-        }
-        bytes.append(high << 4 | low)
+    let digits = Array(hex.description.utf8)
+    guard digits.count.isMultiple(of: 2) else { return [] }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(digits.count / 2)
+    for index in stride(from: 0, to: digits.count, by: 2) {
+      guard let high = nibble(digits[index]), let low = nibble(digits[index + 1]) else {
+        return []
       }
-      return bytes
+      bytes.append(high << 4 | low)
     }
+    return bytes
   }
 }
 

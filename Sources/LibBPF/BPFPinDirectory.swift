@@ -49,12 +49,17 @@ public struct BPFPinDirectory: Sendable, Hashable {
 
   /// Waits for other processes that use the directory. The caller closes the descriptor.
   func lock(for attempt: String) throws(BPFError) -> CInt {
-    let descriptor = unsafe path.withPlatformString {
-      unsafe open($0, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    let directory: FileDescriptor
+    do {
+      directory = try FileDescriptor.open(path, .readOnly, options: [.directory, .closeOnExec])
+    } catch {
+      throw BPFError(
+        errno: error as? Errno ?? .ioError,
+        attempt: attempt,
+        on: "path '\(path)'"
+      )
     }
-    guard descriptor >= 0 else {
-      throw BPFError(code: -errno, attempt: attempt, on: "path '\(path)'")
-    }
+    let descriptor = directory.rawValue
     while flock(descriptor, LOCK_EX) != 0 {
       let code = -errno
       if code == -EINTR { continue }
@@ -67,21 +72,14 @@ public struct BPFPinDirectory: Sendable, Hashable {
 
 /// The names in a directory, without "." and "..".
 func directoryEntries(_ path: FilePath, attempt: String) throws(BPFError) -> [String] {
-  guard let directory = unsafe path.withPlatformString({ unsafe opendir($0) }) else {
+  do throws(Errno) {
+    return try path.directoryEntries()
+  } catch {
     throw BPFError(
-      code: -errno,
+      errno: error,
       attempt: attempt,
       on: "path '\(path)'",
       advice: "the directory does not exist, or this user may not read it"
     )
   }
-  defer { unsafe closedir(directory) }
-  var names: [String] = []
-  while let entry = unsafe readdir(directory) {
-    let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) {
-      unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-    }
-    if name != ".", name != ".." { names.append(name) }
-  }
-  return names
 }

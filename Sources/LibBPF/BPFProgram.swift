@@ -67,30 +67,7 @@ public final class BPFProgram: Sendable {
   /// interrupted or preempted (Linux 5.12). Since Linux 7.x tracepoint programs can be preempted, so a
   /// busy machine has such misses. 0 where the kernel does not count them.
   public func recursionMisses() -> UInt64 {
-    var info = bpf_prog_info()
-    var size = UInt32(MemoryLayout<bpf_prog_info>.size)
-    guard unsafe bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 else { return 0 }
-    return info.recursion_misses
-  }
-
-  private static let optionsSize = unsafe LibBPF.optionsSize(
-    upTo: \bpf_test_run_opts.retval,
-    UInt32.self
-  )
-
-  /// Runs a program of type `syscall` on the calling thread (`BPF_PROG_TEST_RUN`): one system call.
-  ///
-  /// - Parameters:
-  ///   - context: The program's argument, which it may change; up to 64 KiB.
-  ///   - size: Bytes of `context`.
-  /// - Returns: What the program returned, or the system call's error.
-  package func run(_ context: UnsafeMutableRawPointer?, size: Int) -> Result<Int32, Errno> {
-    var options = unsafe bpf_test_run_opts()
-    unsafe options.sz = Self.optionsSize
-    unsafe options.ctx_in = UnsafeRawPointer(context)
-    unsafe options.ctx_size_in = UInt32(truncatingIfNeeded: size)
-    let code = unsafe bpf_prog_test_run_opts(descriptor, &options)
-    guard code == 0 else { return .failure(Errno(rawValue: -code)) }
-    return unsafe .success(Int32(bitPattern: options.retval))
+    let (code, info) = readProgramInfo(descriptor)
+    return code == 0 ? info.recursion_misses : 0
   }
 }

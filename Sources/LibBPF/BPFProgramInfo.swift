@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLibBPF
-import Glibc
-import SystemPackage
 
 /// What the kernel says about a program.
 public struct BPFProgramInfo: Sendable, Hashable {
@@ -29,33 +27,18 @@ func inspectProgram(_ descriptor: CInt, on subject: String) throws(BPFError) -> 
       advice: "it is '\(target)', not a BPF program"
     )
   }
-  var info = bpf_prog_info()
-  var size = UInt32(MemoryLayout<bpf_prog_info>.size)
-  var code = unsafe bpf_obj_get_info_by_fd(descriptor, &info, &size)
+  var (code, info) = readProgramInfo(descriptor)
   var maps: [UInt32] = []
   if code == 0, info.nr_map_ids > 0 {
     // The number of maps of a program does not change.
-    maps = [UInt32](repeating: 0, count: Int(min(info.nr_map_ids, 1024)))
-    let count = UInt32(maps.count)
-    code = unsafe maps.withUnsafeMutableBytes { bytes in
-      info = bpf_prog_info()
-      info.nr_map_ids = count
-      info.map_ids = UInt64(UInt(bitPattern: bytes.baseAddress))
-      size = UInt32(MemoryLayout<bpf_prog_info>.size)
-      return unsafe bpf_obj_get_info_by_fd(descriptor, &info, &size)
-    }
+    (code, maps) = readProgramMaps(descriptor, count: Int(min(info.nr_map_ids, 1024)))
   }
   guard code == 0 else { throw BPFError(code: code, attempt: attempt, on: subject) }
-  let hex = unsafe withUnsafeBytes(of: info.tag) { tag in
-    unsafe tag.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-  }
-  return unsafe BPFProgramInfo(
+  return BPFProgramInfo(
     id: info.id,
-    name: withUnsafeBytes(of: info.name) {
-      unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-    },
+    name: info.kernelName,
     type: info.type,
-    tag: hex,
+    tag: info.hexadecimalTag,
     mapIDs: maps.filter { $0 != 0 }.sorted()
   )
 }

@@ -3,6 +3,9 @@ import CLibBPF
 import Glibc
 import Synchronization
 
+// Invariant: libbpf's ring buffer exists from `init` to `deinit`, and is read under the lock only.
+// Its callback runs in that call, with an inbox that this object keeps.
+
 /// Reads the records of a ring buffer map (`BPF_MAP_TYPE_RINGBUF`, Linux 5.8) with libbpf's
 /// `ring_buffer`.
 ///

@@ -2,6 +2,9 @@
 import CLibBPF
 import Glibc
 
+// Invariant: libbpf's object exists from `init` to `deinit` and is not changed. Ids, indexes and
+// offsets are compared with its size before anything is read.
+
 /// BPF type information: the C types of an object file, or of a map in the kernel.
 ///
 /// Type ids, member indexes and names are checked against the information's size; a value that is

@@ -2,6 +2,8 @@
 import CLibBPF
 import Glibc
 
+// Invariant: libbpf's object exists from `init` to `deinit`, and one owner at a time uses it.
+
 /// Builds type information for maps that have no object file.
 @safe
 package struct BTFBuilder: ~Copyable {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLibBPFShim
 
+// Invariant: the buffer and the capture exist longer than the calls of libbpf that write to them.
+
 /// Runs a libbpf call and stores the warnings that libbpf prints on this thread meanwhile.
 ///
 /// libbpf has one print function for the process. The first call installs one that captures the

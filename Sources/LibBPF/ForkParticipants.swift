@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
+// Invariant: `state` is accessed with `lock` held only, from `prepare` on by the forking thread.
+
 /// Something whose lock must be free and whose state must be consistent in the child of a `fork`.
 package protocol ForkParticipant: AnyObject, Sendable {
   /// Acquires the lock. Runs on the forking thread, before `fork`.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
+// Invariant: each lock of the C library is at one address from `init` to `deinit`, where no thread
+// holds it.
+
 /// A mutual-exclusion lock that a forking thread may hold across `fork` and release in the child.
 ///
 /// The standard library's `Mutex` traps there: it stores its owner's thread id.
@@ -50,9 +53,15 @@ package final class ForkSafeMutex<Value>: @unchecked Sendable {
   private let lock: ForkSafeLock
   private var value: Value
 
-  package init(_ value: Value, rank: ForkRank) {
+  package init(_ value: Value, rank: ForkRank? = nil) {
     self.value = value
     lock = ForkSafeLock(rank: rank)
+  }
+
+  /// Guards the value with a lock that guards others as well.
+  package init(_ value: Value, sharing lock: ForkSafeLock) {
+    self.value = value
+    self.lock = lock
   }
 
   package func withLock<R: ~Copyable, E: Error>(
@@ -109,4 +118,50 @@ private final class PthreadMutex: ForkParticipant {
   func resumeInParent() { unsafe pthread_mutex_unlock(pointer) }
 
   func resumeInChild() { unsafe pthread_mutex_unlock(pointer) }
+}
+
+/// A reader-writer lock that prefers writers. A forking thread may hold it for writing across
+/// `fork`; the child calls ``reset()`` instead of ``unlock()``.
+@safe
+package final class ForkSafeSharedLock: Sendable {
+  private nonisolated(unsafe) let rwlock: UnsafeMutablePointer<pthread_rwlock_t>
+
+  package init() {
+    unsafe rwlock = .allocate(capacity: 1)
+    reset()
+  }
+
+  deinit {
+    unsafe pthread_rwlock_destroy(rwlock)
+    unsafe rwlock.deallocate()
+  }
+
+  /// Makes the lock new. In the child of a `fork` it still contains the parent's thread id.
+  package func reset() {
+    var attributes = pthread_rwlockattr_t()
+    unsafe pthread_rwlockattr_init(&attributes)
+    unsafe pthread_rwlockattr_setkind_np(
+      &attributes,
+      Int32(PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP)
+    )
+    unsafe rwlock.initialize(to: pthread_rwlock_t())
+    unsafe pthread_rwlock_init(rwlock, &attributes)
+    unsafe pthread_rwlockattr_destroy(&attributes)
+  }
+
+  package func writeLock() { unsafe pthread_rwlock_wrlock(rwlock) }
+
+  package func unlock() { unsafe pthread_rwlock_unlock(rwlock) }
+
+  package func withWriteLock<R>(_ body: () -> R) -> R {
+    writeLock()
+    defer { unlock() }
+    return body()
+  }
+
+  package func withReadLock<R>(_ body: () -> R) -> R {
+    unsafe pthread_rwlock_rdlock(rwlock)
+    defer { unlock() }
+    return body()
+  }
 }

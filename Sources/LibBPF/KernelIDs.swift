@@ -8,7 +8,7 @@ extension BPFMap {
   ///
   /// - Throws: ``BPFError/Kind/permissionDenied``.
   public static func ids() throws(BPFError) -> [UInt32] {
-    try unsafe allIDs("maps", next: bpf_map_get_next_id)
+    try allIDs("maps", next: nextMapID)
   }
 
   /// Opens a map by its id (`BPF_MAP_GET_FD_BY_ID`). Needs CAP_SYS_ADMIN.
@@ -18,10 +18,7 @@ extension BPFMap {
   ///   - readOnly: Opens it for lookups only.
   /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/permissionDenied``.
   public convenience init(id: UInt32, readOnly: Bool = false) throws(BPFError) {
-    var options = bpf_get_fd_by_id_opts()
-    options.sz = optionsSize(upTo: \bpf_get_fd_by_id_opts.open_flags, UInt32.self)
-    options.open_flags = readOnly ? BPFMapFlags.rdonly.rawValue : 0
-    let descriptor = try openByID("map", id) { unsafe bpf_map_get_fd_by_id_opts(id, &options) }
+    let descriptor = try openByID("map", id) { openMap(id: id, readOnly: readOnly) }
     do throws(BPFError) {
       try self.init(adopting: FileDescriptor(rawValue: descriptor))
     } catch {
@@ -36,7 +33,7 @@ extension BPFProgram {
   ///
   /// - Throws: ``BPFError/Kind/permissionDenied``.
   public static func ids() throws(BPFError) -> [UInt32] {
-    try unsafe allIDs("programs", next: bpf_prog_get_next_id)
+    try allIDs("programs", next: nextProgramID)
   }
 
   /// Opens a program by its id (`BPF_PROG_GET_FD_BY_ID`). Needs CAP_SYS_ADMIN.
@@ -69,12 +66,12 @@ private func openByID(_ what: String, _ id: UInt32, _ open: () -> CInt) throws(B
 
 private func allIDs(
   _ what: String,
-  next: (UInt32, UnsafeMutablePointer<UInt32>?) -> CInt
+  next: (inout UInt32) -> CInt
 ) throws(BPFError) -> [UInt32] {
   var ids: [UInt32] = []
   var id: UInt32 = 0
   while true {
-    let code = unsafe next(id, &id) == 0 ? 0 : -errno
+    let code = next(&id)
     if code == -ENOENT { return ids }
     guard code == 0 else {
       throw BPFError(

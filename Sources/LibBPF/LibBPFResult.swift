@@ -3,10 +3,6 @@ import CLibBPF
 import Glibc
 import SystemPackage
 
-/// Converts the result of a libbpf function that returns a pointer to a negative error number;
-/// 0 for a pointer that is not null. To be called before anything else can change `errno`.
-func resultCode(_ pointer: OpaquePointer?) -> CInt { unsafe pointer == nil ? -errno : 0 }
-
 /// The size to pass in a `struct bpf_…_opts`: up to the end of `last`, the last field that the caller
 /// sets or reads.
 ///
@@ -46,16 +42,11 @@ extension BPFError {
       )
       return
     }
-    let text = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { text in
-      guard let start = text.baseAddress else { return "" }
-      unsafe libbpf_strerror(number, start, text.count)
-      return unsafe String(cString: start)
-    }
     self.init(
       kind ?? .system,
       attempt: attempt,
       on: object,
-      advice: [text, advice ?? ""].filter { !$0.isEmpty }.joined(separator: "; "),
+      advice: [libbpfText(of: number), advice ?? ""].filter { !$0.isEmpty }.joined(separator: "; "),
       details: details
     )
   }

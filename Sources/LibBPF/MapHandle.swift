@@ -4,6 +4,9 @@ import CLibBPFShim
 import Glibc
 package import SystemPackage
 
+// Invariant: the descriptor is open while the handle exists. Callers pass pointers to as many bytes
+// as the map's values have; `MapBytes` compares the sizes itself.
+
 /// Keeps a map's descriptor open, also after ``BPFMap/close()``, and accesses its elements.
 ///
 /// An element call costs its system call and no more. It returns `nil` on success.
@@ -55,7 +58,10 @@ package final class MapHandle: Sendable {
   /// Maps the map from its start, for reading and writing; for task storage with `BPF_F_MMAPABLE`
   /// that is the calling thread's value, which is created if there is none.
   package func mapShared(size: Int) -> Result<UnsafeMutableRawPointer, Errno> {
-    unsafe mapMemory(size: size, flags: MAP_SHARED, descriptor: descriptor)
+    let address = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
+    guard let address = unsafe address, unsafe address != UnsafeMutableRawPointer(bitPattern: -1)
+    else { return unsafe .failure(Errno(rawValue: errno)) }
+    return unsafe .success(address)
   }
 
   /// The same in the place of an earlier mapping, which stays if this fails. Two system calls:
@@ -66,10 +72,84 @@ package final class MapHandle: Sendable {
 
   /// Removes such a mapping.
   package func unmap(_ address: UnsafeMutableRawPointer, size: Int) {
-    unsafe unmapMemory(UnsafeMutableRawBufferPointer(start: address, count: size))
+    _ = unsafe munmap(address, size)
   }
 
-  private func outcome(_ code: CInt) -> Errno? { code == 0 ? nil : Errno(rawValue: -code) }
+  /// The same as an object that removes it.
+  package func mapMemory(size: Int) throws(Errno) -> MemoryMapping {
+    try MemoryMapping(size: size, flags: MAP_SHARED, descriptor: descriptor)
+  }
+
+  fileprivate func outcome(_ code: CInt) -> Errno? { code == 0 ? nil : Errno(rawValue: -code) }
+}
+
+/// The elements of a map as bytes, in the sizes that the kernel says.
+package struct MapBytes: Sendable {
+  private let handle: MapHandle
+  private let keySize: Int
+  /// Bytes of a value; of those for all processors in a per-CPU map.
+  package let valueSize: Int
+
+  /// Costs a system call, and for a per-CPU map the reading of a file.
+  package init(_ handle: MapHandle, for attempt: String) throws(BPFError) {
+    let (code, info) = handle.withNumber(readMapInfo)
+    guard code == 0 else {
+      throw BPFError(code: code, attempt: attempt, on: "map '\(handle.name)'")
+    }
+    self.handle = handle
+    keySize = Int(info.key_size)
+    let size = Int(info.value_size)
+    // The kernel rounds each value of a per-CPU map up to eight bytes.
+    valueSize =
+      BPFMapType(rawValue: info.type).isPerCPU
+      ? ((size + 7) & ~7) * (try possibleProcessors()) : size
+  }
+
+  /// Copies the value of a key out (`BPF_MAP_LOOKUP_ELEM`).
+  ///
+  /// - Precondition: `key` has the size of the map's keys; so in the other functions.
+  package func value(of key: [UInt8]) throws(Errno) -> [UInt8] {
+    precondition(key.count == keySize)
+    var value = [UInt8](repeating: 0, count: valueSize)
+    try call { unsafe bpf_map_lookup_elem($0, key, &value) }
+    return value
+  }
+
+  /// Copies the value of a key in (`BPF_MAP_UPDATE_ELEM`).
+  ///
+  /// - Precondition: `value` has the size of the map's values.
+  package func set(
+    _ value: [UInt8],
+    of key: [UInt8],
+    _ condition: UpdateCondition
+  ) throws(Errno) {
+    precondition(key.count == keySize && value.count == valueSize)
+    try call { unsafe bpf_map_update_elem($0, key, value, condition.rawValue) }
+  }
+
+  /// Deletes a key (`BPF_MAP_DELETE_ELEM`).
+  package func remove(_ key: [UInt8]) throws(Errno) {
+    precondition(key.count == keySize)
+    try call { unsafe bpf_map_delete_elem($0, key) }
+  }
+
+  /// Finds the key after another one, or the first if that is nil or gone (`BPF_MAP_GET_NEXT_KEY`).
+  package func key(after key: [UInt8]?) throws(Errno) -> [UInt8] {
+    precondition(key.map { $0.count == keySize } ?? true)
+    var next = [UInt8](repeating: 0, count: keySize)
+    try call {
+      if let key {
+        unsafe bpf_map_get_next_key($0, key, &next)
+      } else {
+        unsafe bpf_map_get_next_key($0, nil, &next)
+      }
+    }
+    return next
+  }
+
+  private func call(_ body: (CInt) -> CInt) throws(Errno) {
+    if let errno = handle.outcome(handle.withNumber(body)) { throw errno }
+  }
 }
 
 /// The condition of an update.
@@ -80,4 +160,18 @@ package enum UpdateCondition: UInt64 {
   case isAbsent = 1
   /// The key has a value (`BPF_EXIST`).
   case exists = 2
+}
+
+/// The number of processors that the kernel may ever have, which is the number of values that an
+/// element of a per-CPU map has (`libbpf_num_possible_cpus`).
+package func possibleProcessors() throws(BPFError) -> Int {
+  let count = libbpf_num_possible_cpus()
+  guard count > 0 else {
+    throw BPFError(
+      code: count,
+      attempt: "count the processors",
+      on: "/sys/devices/system/cpu/possible"
+    )
+  }
+  return Int(count)
 }

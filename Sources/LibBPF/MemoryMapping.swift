@@ -2,21 +2,38 @@
 import Glibc
 import SystemPackage
 
-/// Maps memory (`mmap(2)`).
-func mapMemory(
-  size: Int,
-  protection: CInt = PROT_READ | PROT_WRITE,
-  flags: CInt,
-  descriptor: CInt = -1
-) -> Result<UnsafeMutableRawPointer, Errno> {
-  let failed = unsafe UnsafeMutableRawPointer(bitPattern: -1)
-  let address = unsafe mmap(nil, size, protection, flags, descriptor, 0)
-  guard let address = unsafe address, unsafe address != failed else {
-    return unsafe .failure(Errno(rawValue: errno))
-  }
-  return unsafe .success(address)
-}
+// Invariant: `bytes` are mapped from `init` to `deinit`.
 
-func unmapMemory(_ memory: UnsafeMutableRawBufferPointer) {
-  if let start = memory.baseAddress { unsafe munmap(start, memory.count) }
+/// Mapped memory. Unmapped in `deinit`.
+@safe
+package final class MemoryMapping: Sendable {
+  /// The memory, which exists as long as this object.
+  package nonisolated(unsafe) let bytes: UnsafeMutableRawBufferPointer
+  package let isWritable: Bool
+
+  /// Maps memory (`mmap(2)`), with an address that the kernel chooses.
+  init(
+    size: Int,
+    isWritable: Bool = true,
+    flags: CInt,
+    descriptor: CInt = -1
+  ) throws(Errno) {
+    let protection = isWritable ? PROT_READ | PROT_WRITE : PROT_READ
+    let address = unsafe mmap(nil, size, protection, flags, descriptor, 0)
+    guard let address = unsafe address, unsafe address != UnsafeMutableRawPointer(bitPattern: -1)
+    else { throw Errno(rawValue: errno) }
+    unsafe bytes = UnsafeMutableRawBufferPointer(start: address, count: size)
+    self.isWritable = isWritable
+  }
+
+  deinit { unsafe munmap(bytes.baseAddress, bytes.count) }
+
+  /// The index of the first byte that is 0, or the size.
+  var firstZero: Int { unsafe bytes.firstIndex(of: 0) ?? bytes.count }
+
+  /// A copy of bytes. Traps if they are not in the memory.
+  func copy(_ range: Range<Int>) -> [UInt8] {
+    unsafe precondition(range.lowerBound >= 0 && range.upperBound <= bytes.count)
+    return unsafe Array(bytes[range])
+  }
 }

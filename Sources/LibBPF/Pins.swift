@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPF
 import Glibc
 import SystemPackage
 
@@ -12,12 +11,12 @@ func pinDescriptor(
 ) throws(BPFError) {
   try BPFFileSystem.mountIfNeeded(for: path)
   let subject = "path '\(path)'"
-  let code = unsafe path.withPlatformString { unsafe bpf_obj_pin(descriptor, $0) }
+  let code = path.pin(descriptor)
   guard code != 0 else {
     do throws(BPFError) {
       return try BPFFileSystem.apply(attributes, toPin: path, attempt: attempt)
     } catch {
-      _ = unsafe path.withPlatformString { unsafe unlink($0) }
+      path.unlink()
       throw error
     }
   }
@@ -49,13 +48,7 @@ func openPinned(
   attempt: String,
   on subject: String
 ) throws(BPFError) -> CInt {
-  var options = bpf_obj_get_opts()
-  options.sz = MemoryLayout<Int>.size + MemoryLayout<UInt32>.size  // up to file_flags
-  options.file_flags = readOnly ? BPFMapFlags.rdonly.rawValue : 0
-  let descriptor = unsafe path.withPlatformString { path in
-    let descriptor = unsafe bpf_obj_get_opts(path, &options)
-    return descriptor < 0 ? -errno : descriptor
-  }
+  let descriptor = path.openPin(readOnly: readOnly)
   guard descriptor < 0 else { return descriptor }
   let (kind, advice): (BPFError.Kind?, String?) =
     switch Errno(rawValue: -descriptor) {
@@ -93,7 +86,7 @@ func removePin(
   let descriptor = try openPinned(path, readOnly: false, attempt: attempt, on: subject)
   defer { closeDescriptor(descriptor) }
   try isOwn(descriptor)
-  let code = unsafe path.withPlatformString { unsafe unlink($0) == 0 ? 0 : -errno }
+  let code = path.unlink()
   guard code == 0 else {
     throw BPFError(
       code: code,

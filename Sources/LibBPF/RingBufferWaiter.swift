@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
+import SystemPackage
 
 /// Waits for a descriptor on a thread of its own, for Swift tasks.
 ///
@@ -20,12 +21,11 @@ final class RingBufferWaiter: @unchecked Sendable {
 
   init(for descriptor: CInt, on subject: String) throws(BPFError) {
     self.descriptor = descriptor
-    var ends: [CInt] = [-1, -1]
-    let type = SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue
-    guard unsafe socketpair(AF_UNIX, CInt(type), 0, &ends) == 0 else {
-      throw BPFError(code: -errno, attempt: "wait for the ring buffer", on: subject)
+    do throws(Errno) {
+      (wakeUp, wakeUpWriter) = try createSocketPair()
+    } catch {
+      throw BPFError(errno: error, attempt: "wait for the ring buffer", on: subject)
     }
-    (wakeUp, wakeUpWriter) = (ends[0], ends[1])
   }
 
   deinit {
@@ -66,24 +66,11 @@ final class RingBufferWaiter: @unchecked Sendable {
   /// Starts the thread if there is none. The caller holds the lock.
   private func startThread() -> Bool {
     if hasThread { return true }
-    var thread = pthread_t()
-    let context = unsafe Unmanaged.passRetained(self)
-    let code = unsafe pthread_create(
-      &thread,
-      nil,
-      { context in
-        if let context = unsafe context {
-          unsafe Unmanaged<RingBufferWaiter>.fromOpaque(context).takeRetainedValue().run()
-        }
-        return nil
-      },
-      unsafe context.toOpaque()
-    )
-    guard code == 0 else {
-      unsafe context.release()
+    do throws(Errno) {
+      try LibBPF.startThread { self.run() }.detach()
+    } catch {
       return false
     }
-    pthread_detach(thread)
     hasThread = true
     return true
   }
@@ -99,9 +86,9 @@ final class RingBufferWaiter: @unchecked Sendable {
           pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0),
           pollfd(fd: wakeUp, events: Int16(POLLIN), revents: 0),
         ]
-        _ = unsafe poll(&events, 2, -1)
-        var bytes = [UInt8](repeating: 0, count: 64)
-        while unsafe read(wakeUp, &bytes, bytes.count) > 0 {}
+        _ = pollDescriptors(&events, milliseconds: -1)
+        // The other end is open, so this ends with EAGAIN.
+        _ = try? FileDescriptor(rawValue: wakeUp).readToEnd(chunk: 64)
       }
       let resumed = lock.withLock {
         defer { waiting = [:] }
@@ -114,7 +101,6 @@ final class RingBufferWaiter: @unchecked Sendable {
 
   private func wake() {
     // A full buffer ends a poll as well.
-    var byte: UInt8 = 0
-    _ = unsafe write(wakeUpWriter, &byte, 1)
+    _ = try? FileDescriptor(rawValue: wakeUpWriter).writeAll([0])
   }
 }

@@ -1,45 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPF
 import Glibc
 
-/// The buffer that the kernel's verifier writes its log to.
-@safe
-struct VerifierLog: ~Copyable {
-  static let capacity = 16 << 20
+/// The buffer that the kernel's verifier writes its log to. Without memory for it there is no log.
+struct VerifierLog {
   static let kept = 64 << 10
 
-  private let memory: UnsafeMutableRawBufferPointer?
-
-  /// Allocates the buffer for all programs of the object. Without memory for it there is no log.
-  init(for object: OpaquePointer) {
-    guard
-      case .success(let address) = unsafe mapMemory(
-        size: Self.capacity,
-        flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
-      )
-    else {
-      unsafe memory = nil
-      return
-    }
-    unsafe memory = UnsafeMutableRawBufferPointer(start: address, count: Self.capacity)
-    let log = unsafe address.assumingMemoryBound(to: CChar.self)
-    var program = unsafe bpf_object__next_program(object, nil)
-    while let current = unsafe program {
-      unsafe bpf_program__set_log_buf(current, log, Self.capacity)
-      unsafe program = bpf_object__next_program(object, current)
-    }
-  }
-
-  deinit {
-    if let memory = unsafe memory { unsafe unmapMemory(memory) }
-  }
+  let memory = try? MemoryMapping(
+    size: 16 << 20,
+    flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+  )
 
   /// The last ``kept`` bytes of the log.
   var text: String {
-    guard let memory = unsafe memory else { return "" }
-    let length = unsafe memory.firstIndex(of: 0) ?? memory.count
+    guard let memory else { return "" }
+    let length = memory.firstZero
     let omitted = max(0, length - Self.kept)
-    var text = unsafe String(decoding: memory[omitted..<length], as: UTF8.self)
+    var text = String(decoding: memory.copy(omitted..<length), as: UTF8.self)
     while text.last?.isNewline == true { text.removeLast() }
     return omitted > 0 ? "(\(omitted) bytes of log omitted)\n" + text : text
   }

@@ -3,6 +3,10 @@ public import CLibBPFShim
 public import LibBPF
 public import SystemPackage
 
+// Invariant: an address from a slot or an attachment is that of a value of the map's size, which the
+// layout check compared with `Value`, and stays valid while the view exists: the view keeps the
+// storage.
+
 /// One map's task-local storage, with a typed view for the calling thread and copies for others.
 ///
 /// Every thread that uses the storage sees its own value; a BPF program sees the same bytes through
@@ -170,13 +174,15 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     _ body: (borrowing StorageView<Value>) throws(BPFError) -> Result
   ) throws(BPFError) -> Result {
     if let address = unsafe mms_slot_direct(threadOffset, slotOffset) {
-      return try unsafe body(StorageView(address, copy: nil))
+      return try unsafe body(StorageView(at: FieldAddress(address), copy: nil))
     }
     let (address, copy) = try unsafe beginView()
-    guard let copy else { return try unsafe body(StorageView(address, copy: nil)) }
+    guard let copy else {
+      return try unsafe body(StorageView(at: FieldAddress(address), copy: nil))
+    }
     let result: Result
     do throws(BPFError) {
-      result = try unsafe body(StorageView(address, copy: copy))
+      result = try unsafe body(StorageView(at: FieldAddress(address), copy: copy))
     } catch {
       try end(copy, after: error)
       throw error
@@ -202,13 +208,15 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     _ body: (borrowing StorageView<Value>) throws -> Result
   ) throws -> Result {
     if let address = unsafe mms_slot_direct(threadOffset, slotOffset) {
-      return try unsafe body(StorageView(address, copy: nil))
+      return try unsafe body(StorageView(at: FieldAddress(address), copy: nil))
     }
     let (address, copy) = try unsafe beginView()
-    guard let copy else { return try unsafe body(StorageView(address, copy: nil)) }
+    guard let copy else {
+      return try unsafe body(StorageView(at: FieldAddress(address), copy: nil))
+    }
     let result: Result
     do {
-      result = try unsafe body(StorageView(address, copy: copy))
+      result = try unsafe body(StorageView(at: FieldAddress(address), copy: copy))
     } catch {
       try end(copy, after: error)
       throw error

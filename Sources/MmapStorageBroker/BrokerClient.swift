@@ -30,7 +30,7 @@ public final class BrokerClient: Sendable {
   /// - Throws: ``/LibBPF/BPFError/Kind/notFound`` if there is no socket,
   ///   ``/LibBPF/BPFError/Kind/permissionDenied``, or another system error.
   public init(connectingTo path: FilePath, timeout: UInt32 = 5000) throws(BPFError) {
-    let descriptor = unsafe path.withPlatformString { unsafe mms_unix_connect($0, timeout) }
+    let descriptor = connectSocket(to: path, timeout: timeout)
     guard descriptor >= 0 else {
       let advice: String? =
         switch Errno(rawValue: -descriptor) {
@@ -112,42 +112,31 @@ public final class BrokerClient: Sendable {
       // A late answer would be taken for the one to the next request.
       var isAnswered = false
       defer { if !isAnswered { isOutOfStep.store(true, ordering: .relaxed) } }
-      let sent = unsafe mms_send_message(descriptor, bytes, bytes.count, nil, 0, 1)
+      let sent = sendMessage(descriptor, bytes, waiting: true)
       // A broker that refuses has sent its reason and closed: it is read first.
       if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {
         throw failed(CInt(clamping: sent), attempt)
       }
-      var buffer = [UInt8](repeating: 0, count: Wire.largestReply)
-      var descriptors = [CInt](repeating: -1, count: Int(MMS_MAX_DESCRIPTORS))
-      var count = descriptors.count
-      var length = unsafe mms_receive_message(
-        descriptor,
-        &buffer,
-        buffer.count,
-        &descriptors,
-        &count,
-        1
-      )
-      if length == -Int(ECONNRESET) {
-        // The broker closed before it read the request. What it sent before comes next.
-        count = descriptors.count
-        length = unsafe mms_receive_message(
+      func receive() -> (size: Int, bytes: [UInt8], descriptors: [CInt]) {
+        receiveMessage(
           descriptor,
-          &buffer,
-          buffer.count,
-          &descriptors,
-          &count,
-          1
+          atMost: Wire.largestReply,
+          takingDescriptors: true,
+          waiting: true
         )
       }
+      var (length, answer, received) = receive()
+      if length == -Int(ECONNRESET) {
+        // The broker closed before it read the request. What it sent before comes next.
+        (length, answer, received) = receive()
+      }
       if length == -Int(EMSGSIZE) { throw malformed(attempt) }
-      let received = Array(descriptors.prefix(count))
       guard length > 0 else {
         // A message without bytes may have descriptors.
         for descriptor in received { closeDescriptor(descriptor) }
         throw failed(length == 0 ? -EPIPE : CInt(clamping: length), attempt)
       }
-      guard let reply = Reply(buffer.prefix(length)) else {
+      guard let reply = Reply(answer[...]) else {
         for descriptor in received { closeDescriptor(descriptor) }
         throw malformed(attempt)
       }

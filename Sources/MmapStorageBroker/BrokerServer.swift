@@ -43,9 +43,7 @@ public final class BrokerServer: Sendable {
     at path: FilePath,
     permissions: FilePermissions = .ownerReadWrite
   ) throws(BPFError) -> FileDescriptor {
-    let descriptor = unsafe path.withPlatformString {
-      unsafe mms_unix_listen($0, permissions.rawValue)
-    }
+    let descriptor = listenOnSocket(at: path, permissions)
     guard descriptor >= 0 else {
       throw BPFError(
         code: descriptor,
@@ -126,8 +124,7 @@ public final class BrokerServer: Sendable {
 
   /// Makes ``run()`` return. May be called from any thread, before or during `run()`.
   public func stop() {
-    var one: UInt64 = 1
-    _ = unsafe write(event, &one, MemoryLayout.size(ofValue: one))
+    _ = try? FileDescriptor(rawValue: event).writeAll(UInt64(1).memoryBytes)
   }
 
   /// Serves clients until ``stop()`` is called.
@@ -150,9 +147,8 @@ public final class BrokerServer: Sendable {
       let wait =
         (clients.compactMap(\.deadline) + (pausedUntil > now ? [pausedUntil] : [])).min()
         .map { max(0, $0 - now) } ?? -1
-      let count = unsafe poll(&entries, nfds_t(entries.count), CInt(clamping: wait))
-      if count < 0 {
-        let code = -errno
+      let code = pollDescriptors(&entries, milliseconds: CInt(clamping: wait))
+      if code < 0 {
         if code == -EINTR { continue }
         throw BPFError(code: code, attempt: "wait for clients", on: "the broker's sockets")
       }
@@ -195,15 +191,9 @@ public final class BrokerServer: Sendable {
     default:
       throw BPFError(code: descriptor, attempt: "accept a client", on: "the broker's socket")
     }
-    var peer = BrokerPeer(user: .max, group: .max, supplementaryGroups: [], process: 0)
-    guard unsafe mms_peer(descriptor, &peer.user, &peer.group, &peer.process) == 0 else {
+    guard let peer = BrokerPeer(of: descriptor) else {
       closeDescriptor(descriptor)
       return true
-    }
-    var groups = [UInt32](repeating: 0, count: 65_536)
-    var count = groups.count
-    if unsafe mms_peer_groups(descriptor, &groups, &count) == 0 {
-      peer.supplementaryGroups = Array(groups.prefix(count))
     }
     guard clients.count < Self.connections,
       clients.count(where: { $0.peer.user == peer.user }) < Self.connectionsPerUser
@@ -227,19 +217,15 @@ public final class BrokerServer: Sendable {
 
   /// - Returns: Whether the connection goes on.
   private func serve(_ client: inout Client) -> Bool {
-    var bytes = [UInt8](repeating: 0, count: Wire.largestRequest)
-    var descriptors = 0
-    let length = unsafe mms_receive_message(
+    let (length, bytes, _) = receiveMessage(
       client.descriptor,
-      &bytes,
-      bytes.count,
-      nil,
-      &descriptors,
-      0
+      atMost: Wire.largestRequest,
+      takingDescriptors: false,
+      waiting: false
     )
     if length == -Int(EAGAIN) { return true }
     if length == 0 || length == -Int(ECONNRESET) { return false }
-    guard length > 0, let request = Request(bytes.prefix(length)) else {
+    guard length > 0, let request = Request(bytes[...]) else {
       log("disconnected \(client.peer): it sent no request")
       _ = send(.failure(.malformed, "that is no request"), to: client.descriptor, [])
       return false
@@ -275,21 +261,7 @@ public final class BrokerServer: Sendable {
 
   private func send(_ reply: Reply, to descriptor: CInt, _ descriptors: [CInt]) -> Bool {
     let bytes = reply.bytes
-    return unsafe mms_send_message(
-      descriptor,
-      bytes,
-      bytes.count,
-      descriptors,
-      descriptors.count,
-      0
-    )
-      == bytes.count
-  }
-
-  private func milliseconds() -> Int {
-    var time = timespec()
-    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-    return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+    return sendMessage(descriptor, bytes, descriptors: descriptors, waiting: false) == bytes.count
   }
 }
 

@@ -152,8 +152,8 @@ enum Reply: Equatable {
 struct ByteWriter {
   var bytes: [UInt8] = []
 
-  mutating func add(_ number: some FixedWidthInteger & BitwiseCopyable) {
-    unsafe withUnsafeBytes(of: number) { unsafe bytes += $0 }
+  mutating func add(_ number: some FixedWidthInteger) {
+    bytes += number.memoryBytes
   }
 
   /// Adds the length and the text, which is cut at 4096 bytes.
@@ -172,10 +172,10 @@ struct ByteReader {
 
   var isAtEnd: Bool { rest.isEmpty }
 
-  mutating func read<Number: FixedWidthInteger & BitwiseCopyable>(_: Number.Type) -> Number? {
+  mutating func read<Number: FixedWidthInteger>(_: Number.Type) -> Number? {
     let size = MemoryLayout<Number>.size
     guard rest.count >= size else { return nil }
-    let number = unsafe rest.withUnsafeBytes { unsafe $0.loadUnaligned(as: Number.self) }
+    let number = Number(memoryBytes: rest)
     rest = rest.dropFirst(size)
     return number
   }

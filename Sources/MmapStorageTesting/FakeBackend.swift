@@ -41,7 +41,7 @@ public final class FakeBackend: Sendable {
     /// The threads' storages.
     var pages: [ThreadID: FakePage] = [:]
     /// The pages that threads are attached to, by address.
-    var attachedPages: [UnsafeMutableRawPointer: FakePage] = unsafe [:]
+    var attachedPages: [UInt: FakePage] = [:]
     var plan: FaultPlan
     var counts: [FaultPlan.Operation: Int] = [:]
     var calls: [Call] = []
@@ -113,7 +113,7 @@ public final class FakeBackend: Sendable {
     self.valueSize = valueSize
     self.access = access
     mapName = name
-    state = unsafe ForkSafeMutex(State(plan: faults), rank: .fake)
+    state = ForkSafeMutex(State(plan: faults), rank: .fake)
   }
 
   // MARK: The BPF side
@@ -138,9 +138,7 @@ public final class FakeBackend: Sendable {
       MemoryLayout<Value>.size <= valueSize,
       "\(Value.self) is larger than \(describedMap)"
     )
-    return page(of: thread, create: create).map { page in
-      withExtendedLifetime(page) { unsafe body(StorageView(storageAt: page.address)) }
-    }
+    return page(of: thread, create: create).map { $0.withView(body) }
   }
 
   /// Writes bytes into a thread's storage, now; creates it, zero elsewhere, if there is none.
@@ -151,18 +149,12 @@ public final class FakeBackend: Sendable {
       offset >= 0 && offset + bytes.count <= valueSize,
       "outside of the \(valueSize) bytes"
     )
-    guard let page = page(of: thread, create: true) else { return }
-    unsafe UnsafeMutableRawBufferPointer(start: page.address + offset, count: bytes.count)
-      .copyBytes(from: bytes)
+    page(of: thread, create: true)?.write(bytes, at: offset)
   }
 
   /// A copy of a thread's storage; nil if there is none.
   public func bytes(of thread: ThreadID) -> [UInt8]? {
-    page(of: thread, create: false).map { page in
-      withExtendedLifetime(page) {
-        unsafe Array(UnsafeRawBufferPointer(start: page.address, count: valueSize))
-      }
-    }
+    page(of: thread, create: false)?.bytes
   }
 
   /// Deletes a thread's storage behind the back of whoever uses it. A thread that is attached
@@ -196,36 +188,6 @@ public final class FakeBackend: Sendable {
   // MARK: What both backends do
 
   var describedMap: String { "map '\(mapName)'" }
-
-  func load(
-    _ task: TaskReference,
-    into bytes: UnsafeMutableRawBufferPointer
-  ) throws(BPFError) -> Bool {
-    let thread = try record(.lookup, "look up the value", task)
-    guard let page = page(of: thread, create: false) else { return false }
-    withExtendedLifetime(page) {
-      unsafe bytes.copyMemory(from: UnsafeRawBufferPointer(start: page.address, count: valueSize))
-    }
-    return true
-  }
-
-  func store(
-    _ task: TaskReference,
-    _ ranges: [Range<Int>],
-    of bytes: UnsafeRawBufferPointer
-  ) throws(BPFError) {
-    let thread = try record(.update, "update the value", task)
-    guard let page = page(of: thread, create: true) else { return }
-    withExtendedLifetime(page) {
-      for range in ranges {
-        unsafe UnsafeMutableRawBufferPointer(
-          start: page.address + range.lowerBound,
-          count: range.count
-        )
-        .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[range]))
-      }
-    }
-  }
 
   func remove(_ task: TaskReference) throws(BPFError) -> Bool {
     deleteStorage(of: try record(.delete, "delete the value", task))
@@ -273,19 +235,4 @@ public final class FakeBackend: Sendable {
     }
     return thread
   }
-}
-
-/// A thread's page.
-@safe
-final class FakePage: @unchecked Sendable {
-  let address: UnsafeMutableRawPointer
-
-  init(size: Int) {
-    let pageSize = 4096
-    let bytes = (size + pageSize - 1) / pageSize * pageSize
-    unsafe address = .allocate(byteCount: bytes, alignment: pageSize)
-    unsafe address.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
-  }
-
-  deinit { unsafe address.deallocate() }
 }

@@ -4,6 +4,8 @@ public import LibBPF
 public import MmapStorage
 internal import SystemPackage
 
+// Invariant: a page's memory exists from `init` to `deinit`, and an attachment keeps its page.
+
 extension TaskLocalStorage {
   /// Creates a storage over a fake backend, and checks the layout of `Value` against the fake's.
   ///
@@ -41,24 +43,17 @@ private final class DirectFake: FakeStorageBackend, DirectBackend, @unchecked Se
         on: fake.describedMap
       )
     }
-    fake.state.withLock { unsafe $0.attachedPages[page.address] = page }
+    fake.state.withLock { unsafe $0.attachedPages[UInt(bitPattern: page.address)] = page }
     return unsafe page.address
   }
 
   func renew(_ address: UnsafeMutableRawPointer, of thread: ThreadRecord) throws(BPFError) {
     try fake.record(.attach, "attach the calling thread again", .callingThread)
     fake.state.withLock { state in
-      guard let page = unsafe state.attachedPages[address] else { return }
+      guard let page = state.attachedPages[UInt(bitPattern: address)] else { return }
       let current = state.pages[thread.id]
       if current === page { return }
-      let bytes = unsafe UnsafeMutableRawBufferPointer(start: address, count: valueSize)
-      if let current {
-        unsafe bytes.copyMemory(
-          from: UnsafeRawBufferPointer(start: current.address, count: valueSize)
-        )
-      } else {
-        unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
-      }
+      page.write(current?.bytes ?? Array(repeating: 0, count: valueSize))
       state.pages[thread.id] = page
     }
   }
@@ -68,7 +63,7 @@ private final class DirectFake: FakeStorageBackend, DirectBackend, @unchecked Se
     of thread: ThreadRecord,
     because reason: DetachReason
   ) {
-    _ = fake.state.withLock { unsafe $0.attachedPages.removeValue(forKey: address) }
+    fake.state.withLock { $0.attachedPages[UInt(bitPattern: address)] = nil }
   }
 }
 
@@ -147,5 +142,59 @@ extension FakeBackend: AttachmentObserver {
       $0.attached -= 1
       if reason == .threadEnds { $0.pages.removeValue(forKey: thread) }
     }
+  }
+}
+
+extension FakeBackend {
+  fileprivate func load(
+    _ task: TaskReference,
+    into bytes: UnsafeMutableRawBufferPointer
+  ) throws(BPFError) -> Bool {
+    let thread = try record(.lookup, "look up the value", task)
+    guard let page = page(of: thread, create: false) else { return false }
+    unsafe bytes.copyBytes(from: page.bytes)
+    return true
+  }
+
+  fileprivate func store(
+    _ task: TaskReference,
+    _ ranges: [Range<Int>],
+    of bytes: UnsafeRawBufferPointer
+  ) throws(BPFError) {
+    let thread = try record(.update, "update the value", task)
+    guard let page = page(of: thread, create: true) else { return }
+    for range in ranges { unsafe page.write(Array(bytes[range]), at: range.lowerBound) }
+  }
+}
+
+/// A thread's page. Its memory exists as long as this object.
+@safe
+final class FakePage: @unchecked Sendable {
+  fileprivate let address: UnsafeMutableRawPointer
+  private let size: Int
+
+  init(size: Int) {
+    let pageSize = 4096
+    let bytes = (size + pageSize - 1) / pageSize * pageSize
+    self.size = size
+    unsafe address = .allocate(byteCount: bytes, alignment: pageSize)
+    unsafe address.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+  }
+
+  deinit { unsafe address.deallocate() }
+
+  /// A copy of the value.
+  var bytes: [UInt8] { unsafe Array(UnsafeRawBufferPointer(start: address, count: size)) }
+
+  /// Writes bytes. Traps if they are not in the value.
+  func write(_ bytes: [UInt8], at offset: Int = 0) {
+    precondition(offset >= 0 && bytes.count <= size - offset)
+    unsafe (address + offset).copyMemory(from: bytes, byteCount: bytes.count)
+  }
+
+  /// Lends a view of the value. Traps if `Value` is larger.
+  func withView<Value: MapField, R>(_ body: (borrowing StorageView<Value>) -> R) -> R {
+    precondition(MemoryLayout<Value>.size <= size)
+    return withExtendedLifetime(self) { unsafe body(StorageView(storageAt: address)) }
   }
 }

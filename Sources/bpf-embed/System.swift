@@ -5,6 +5,8 @@
   import Musl
 #endif
 
+// Invariant: pointers are lent for one call, with the size of what they point to.
+
 /// Why there is no object; the text for the user.
 struct Failure: Error {
   var message: String

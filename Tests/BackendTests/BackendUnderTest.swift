@@ -54,7 +54,7 @@ enum BackendUnderTest: CustomTestStringConvertible {
       (backend, fake) = (copying.storageBackend, copying)
     case .lookup, .lookupByPidfd:
       try LiveKernel.skipCase(
-        unless: self == .lookup ? LiveKernel.mayRun : LiveKernel.mayOpenThreadPidfds
+        unless: LiveKernel.mayRun && (self == .lookup || LiveKernel.mayOpenThreadPidfds)
       )
       try object.load()
       backend = try LookupBackend(
@@ -78,7 +78,7 @@ enum BackendUnderTest: CustomTestStringConvertible {
   }
 }
 
-/// A storage, and a way to play the BPF program on it.
+/// A storage, and functions that do what a BPF program would do with it.
 struct BackendFixture<Value: MapField>: Sendable {
   let storage: TaskLocalStorage<Value>
   let backend: any StorageBackend
@@ -113,7 +113,7 @@ struct BackendFixture<Value: MapField>: Sendable {
     return result
   }
 
-  /// Removes a thread's storage behind the library's back.
+  /// Removes a thread's value without the library's knowledge.
   func delete(of thread: ThreadID) throws {
     _ = try backend.remove(.thread(thread))
   }

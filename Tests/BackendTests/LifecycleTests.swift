@@ -224,7 +224,7 @@ import Testing
     await #expect(processExitsWith: .success) { try moreThreadsThanDescriptors(.userPage) }
   }
 
-  @Test(.liveKernel, .threadPidfds) func allDescriptorsAreTheProgramsOwn() async {
+  @Test(.liveKernel, .threadPidfds) func aThreadAttachesWithoutFreeDescriptors() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookupByPidfd.fixture(Tag.self, map: "tags").storage
       // From here on the library has its reserve.
@@ -242,7 +242,7 @@ import Testing
     }
   }
 
-  @Test(.liveKernel, .threadPidfds) func noDescriptorFromTheStart() async {
+  @Test(.liveKernel, .threadPidfds) func noDescriptorForTheFirstThread() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookupByPidfd.fixture(Tag.self, map: "tags").storage
       let mine = try takeAllDescriptors()
@@ -303,7 +303,7 @@ import Testing
     await #expect(processExitsWith: .success) { try forkWithOneView(.mapped) }
   }
 
-  @Test(.threadPidfds, .liveKernel) func aForkAmidBusyThreads() async {
+  @Test(.threadPidfds, .liveKernel) func forksWhileThreadsAttachAndEnd() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookup.fixture(Tag.self, map: "tags").storage
       let useStorage = {
@@ -315,8 +315,8 @@ import Testing
         try TestThread { try storage.withCurrent { $0.requestID = 2 } }.join()
         try check(try storage.withCurrent { $0.requestID } == 1)
       }
-      // The Swift runtime makes the metadata of a type when it is first needed, under a lock that
-      // it does not give up at a fork; so that happens now, and not in a child.
+      // The Swift runtime creates a type's metadata at its first use, under a lock that stays held in a
+      // child. So everything is used once before the first fork.
       try useStorage()
       let stop = Box(false)
       let threads = try (0..<4).map { _ in
@@ -467,7 +467,7 @@ private struct ChildFailed: Error { var status: Int32 }
 
 private struct CheckFailed: Error { var line: Int }
 
-/// What `#expect` is elsewhere: in the child of a fork it has nobody to report to.
+/// In place of `#expect`, whose result the child of a fork cannot report.
 private func check(_ condition: Bool, line: Int = #line) throws {
   if !condition { throw CheckFailed(line: line) }
 }

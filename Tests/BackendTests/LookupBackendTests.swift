@@ -8,7 +8,7 @@ import Testing
 /// How the two ways of ``LookupBackend`` differ, and that they do not in what they read and write.
 @Suite(.liveKernel) struct LookupBackendTests {
   @Test(arguments: [1, 2, 7, 24, 1008, 1015, 1016, 2023, 8001])
-  func bothReachTheSameBytes(_ size: Int) throws {
+  func bothAccessPathsReachTheSameBytes(_ size: Int) throws {
     let map = try loadedMap("sized_\(size)", of: .sizes)
     let program = try LookupBackend(map, accessPath: .program)
     let pidfd =
@@ -58,7 +58,7 @@ import Testing
     #expect(try bytes(backend) == nil)
   }
 
-  @Test func byProgramIsTheDefault() throws {
+  @Test func accessByProgramIsTheDefault() throws {
     let map = try loadedMap("tags", of: .values)
     let backend = try LookupBackend(map)
     #expect(backend.choice.explanation.contains("with BPF programs that run in the thread"))
@@ -66,7 +66,7 @@ import Testing
     #expect(other.choice.explanation.contains("by its pidfd"))
   }
 
-  @Test func byProgramThreadsTakeNoDescriptors() async {
+  @Test func accessByProgramUsesNoDescriptorPerThread() async {
     await #expect(processExitsWith: .success) {
       let map = try loadedMap("tags", of: .values)
       // Whatever is opened once for the process.

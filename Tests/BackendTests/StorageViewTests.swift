@@ -312,7 +312,7 @@ private struct Pair: MapValue {
   }
 
   @Test(arguments: BackendUnderTest.allCases)
-  func readsConsistentlyOnceTheWriterIsDone(_ backend: BackendUnderTest) throws {
+  func aConsistentReadWaitsForTheWriter(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Everything.self, map: "everythings")
     let storage = fixture.storage
     try fixture.program(on: .current) { $0.sequence = 1 }
@@ -340,7 +340,7 @@ private struct Pair: MapValue {
   }
 
   @Test(arguments: BackendUnderTest.allCases)
-  func aReaderThatNeverFindsQuietFails(_ backend: BackendUnderTest) throws {
+  func aConsistentReadFailsWhileAWriteIsInProgress(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Everything.self, map: "everythings")
     let storage = fixture.storage
     try fixture.program(on: .current) { $0.sequence = 3 }
@@ -352,7 +352,7 @@ private struct Pair: MapValue {
     #expect(error?.kind == .contended)
   }
 
-  @Test func whatAFailedReloadLoadedIsNoChangeOfTheThreads() throws {
+  @Test func aFailedReloadIsNotWrittenBack() throws {
     let fake = try FakeBackend(layoutOf: Pair.self, access: .copying)
     let intercepting = InterceptingBackend(fake.storageBackend)
     let failing: @Sendable () throws(BPFError) -> Void = { () throws(BPFError) in

@@ -33,37 +33,39 @@ import Testing
   }
 
   @Test(arguments: LiveKernel.backends)
-  func valuesOfAnotherProcess(_ backend: BackendKind) throws {
-    let program = try EchoProgram(allowing: [backend])
-    let storage = try program.storage()
-    var ready: [Int32] = [0, 0]
-    var done: [Int32] = [0, 0]
-    try #require(pipe(&ready) == 0 && pipe(&done) == 0)
-    let child = test_fork()
-    if child == 0 {
-      let isSet = (try? storage.withCurrent { $0.said = 77 }) != nil
-      var byte: UInt8 = isSet ? 1 : 0
-      write(ready[1], &byte, 1)
-      close(done[1])
-      read(done[0], &byte, 1)
-      _exit(0)
-    }
-    defer {
-      for descriptor in ready + done { close(descriptor) }
-      waitpid(child, nil, 0)
-    }
-    var byte: UInt8 = 0
-    #expect(read(ready[0], &byte, 1) == 1 && byte == 1)
-    let values = try storage.values()
-    #expect(values.map(\.value.said) == [77])
-    #expect(values.first?.task.processID == child)
+  func valuesOfAnotherProcess(_ backend: BackendKind) async {
+    await #expect(processExitsWith: .success) { [backend] in
+      let program = try EchoProgram(allowing: [backend])
+      let storage = try program.storage()
+      var ready: [Int32] = [0, 0]
+      var done: [Int32] = [0, 0]
+      try #require(pipe(&ready) == 0 && pipe(&done) == 0)
+      let child = test_fork()
+      if child == 0 {
+        let isSet = (try? storage.withCurrent { $0.said = 77 }) != nil
+        var byte: UInt8 = isSet ? 1 : 0
+        write(ready[1], &byte, 1)
+        close(done[1])
+        read(done[0], &byte, 1)
+        _exit(0)
+      }
+      defer {
+        for descriptor in ready + done { close(descriptor) }
+        waitpid(child, nil, 0)
+      }
+      var byte: UInt8 = 0
+      #expect(read(ready[0], &byte, 1) == 1 && byte == 1)
+      let values = try storage.values()
+      #expect(values.map(\.value.said) == [77])
+      #expect(values.first?.task.processID == child)
 
-    // A read-only descriptor is enough, and the type of the value is not needed.
-    let held = try BPFMap(id: program.object.map("echoes").info.id, readOnly: true)
-    let reader = try TaskStorageReader(map: held)
-    let value = try #require(try reader.values().first)
-    let field = try #require(reader.layout.fields.first { $0.name == "said" })
-    #expect(field.value(in: value.bytes) == .unsigned(77))
+      // A read-only descriptor is enough, and the type of the value is not needed.
+      let held = try BPFMap(id: program.object.map("echoes").info.id, readOnly: true)
+      let reader = try TaskStorageReader(map: held)
+      let value = try #require(try reader.values().first)
+      let field = try #require(reader.layout.fields.first { $0.name == "said" })
+      #expect(field.value(in: value.bytes) == .unsigned(77))
+    }
   }
 
   @Test func sizesOfValues() throws {
@@ -138,7 +140,7 @@ import Testing
     _ = getppid()
     #expect(try storage.verifyMapping() == .own)
     if backend == .lookup { return }
-    // Behind the library's back.
+    // The library does not know of this removal.
     let handle = try MapHandle(program.object.map("echoes"), for: "test")
     let pidfd = test_pidfd_open(ThreadID.current.rawValue)
     defer { close(pidfd) }

@@ -112,7 +112,7 @@ import Testing
     }
   }
 
-  @Test func aProgramThatHasNoPlace() throws {
+  @Test func aProgramWithoutAHook() throws {
     let object = try loadedCounters()
     let error = try #require(throws: BPFError.self) {
       try object.attach(program: "add_number")

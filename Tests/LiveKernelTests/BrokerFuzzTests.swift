@@ -15,7 +15,7 @@ import Testing
 ///
 /// MMAPSTORAGE_BROKER_FUZZ_SECONDS sets the duration of each test, 3 s by default.
 /// MMAPSTORAGE_BROKER_FUZZ_FIRST is the number of the first case.
-@Suite(.liveKernel, .threadPidfds, .serialized) struct BrokerFuzzTests {
+@Suite(.liveKernel, .threadPidfds) struct BrokerFuzzTests {
   @Test func aBrokerWithHostileClients() async {
     await #expect(processExitsWith: .success) { try fuzzBroker() }
   }

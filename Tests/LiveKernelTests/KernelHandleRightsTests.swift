@@ -49,7 +49,7 @@ import Testing
 
   @Test func aProcessWithoutDescriptors() async {
     await #expect(processExitsWith: .success) {
-      // libbpf remembers what it believes the kernel can do; let it find that out before.
+      // libbpf probes the kernel once and caches the results.
       try KernelHandleRightsTests.run()
       // What the process inherited may have gaps, which would be spare descriptors below any limit.
       let highest = try #require(try descriptors().max())

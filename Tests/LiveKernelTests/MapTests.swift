@@ -49,7 +49,7 @@ import Testing
     expectWrongState { _ = try map.duplicateDescriptor() }
   }
 
-  @Test func adoptingTakesTheDescriptorOver() throws {
+  @Test func adoptingTakesOwnershipOfTheDescriptor() throws {
     let original = try loadedCounters().map("by_number")
     let descriptor = try original.duplicateDescriptor()
     let map = try BPFMap(adopting: descriptor)
@@ -81,25 +81,27 @@ import Testing
     }
   }
 
-  @Test func descriptorsOfOtherThingsStayTheCallers() throws {
-    let object = try loadedCounters()
-    try object.attach(program: "count_calls")
-    let file = try FileDescriptor.open("/dev/null", .readOnly)
-    defer { try? file.close() }
-    let others = [
-      (try #require(try descriptors("bpf-prog").first), "a BPF program"),
-      (try #require(try descriptors("bpf_link").first), "a BPF link"),
-      (file.rawValue, "'/dev/null'"),
-    ]
-    for (number, words) in others {
-      let descriptor = FileDescriptor(rawValue: number)
-      let adopt = try #require(throws: BPFError.self) { try BPFMap(adopting: descriptor) }
-      #expect(adopt.kind == .wrongType && adopt.advice == "it is \(words), not a map")
-      let copy = try #require(throws: BPFError.self) { try BPFMap(duplicating: descriptor) }
-      #expect(copy.kind == .wrongType && copy.advice == "it is \(words), not a map")
-      #expect(throws: Never.self) { try descriptor.duplicate().close() }
+  @Test func descriptorsOfOtherThingsStayTheCallers() async {
+    await #expect(processExitsWith: .success) {
+      let object = try loadedCounters()
+      try object.attach(program: "count_calls")
+      let file = try FileDescriptor.open("/dev/null", .readOnly)
+      defer { try? file.close() }
+      let others = [
+        (try #require(try descriptors("bpf-prog").first), "a BPF program"),
+        (try #require(try descriptors("bpf_link").first), "a BPF link"),
+        (file.rawValue, "'/dev/null'"),
+      ]
+      for (number, words) in others {
+        let descriptor = FileDescriptor(rawValue: number)
+        let adopt = try #require(throws: BPFError.self) { try BPFMap(adopting: descriptor) }
+        #expect(adopt.kind == .wrongType && adopt.advice == "it is \(words), not a map")
+        let copy = try #require(throws: BPFError.self) { try BPFMap(duplicating: descriptor) }
+        #expect(copy.kind == .wrongType && copy.advice == "it is \(words), not a map")
+        #expect(throws: Never.self) { try descriptor.duplicate().close() }
+      }
+      object.detach()
     }
-    object.detach()
   }
 
   @Test func aMapWithoutTypeInformation() throws {
@@ -131,6 +133,15 @@ import Testing
     #expect(error.attempt == "create a map of type task_storage with flags 0")
   }
 
+  @Test func bytesOfAnotherSizeThanTheMapsTrap() async {
+    await #expect(processExitsWith: .signal(SIGILL)) {
+      try? elements().set([0], of: [0, 0, 0, 0], .always)
+    }
+    await #expect(processExitsWith: .signal(SIGILL)) {
+      _ = try? elements().value(of: [0])
+    }
+  }
+
   @Test func closingUnderOtherThreadsIsSafe() async {
     await #expect(processExitsWith: .success) {
       let before = try descriptors("bpf-map").count
@@ -157,4 +168,10 @@ import Testing
       #expect(try descriptors("bpf-map").count == before)
     }
   }
+}
+
+/// The elements of a map with keys of 4 and values of 8 bytes.
+private func elements() throws -> MapBytes {
+  let map = try BPFMap(creating: .hash, name: "bytes", keySize: 4, valueSize: 8, maxEntries: 1)
+  return try MapBytes(MapHandle(map, for: "test"), for: "test")
 }

@@ -33,7 +33,7 @@ import Testing
   }
 
   @Test(arguments: [[], Array("#!/bin/sh\n".utf8), [0x7f, 0x45, 0x4c, 0x46]])
-  func whatIsNoObject(bytes: [UInt8]) throws {
+  func bytesThatAreNotAnObject(bytes: [UInt8]) throws {
     let error = try #require(throws: BPFError.self) {
       try BPFObject(bytes: bytes, name: "wrong")
     }
@@ -41,7 +41,7 @@ import Testing
     #expect(error.object == "object 'wrong'" && !error.advice.isEmpty)
   }
 
-  @Test func anObjectCutAnywhere() {
+  @Test func truncatedObjects() {
     let bytes = BPFObjectImage.taskCounters.bytes
     for length in stride(from: 0, to: bytes.count, by: 37) {
       let error = #expect(throws: BPFError.self, "cut to \(length) bytes") {
@@ -104,6 +104,22 @@ import Testing
     #expect(try object.global("initial_limits", as: Limits.self).low == 1)
   }
 
+  @Test func aGlobalBoolIsTrueOrFalse() throws {
+    let object = try BPFObject(.taskCounters)
+    try object.withGlobal("paused", attempt: "test", forWriting: true) { $0.setFirstByte(2) }
+    let paused = try object.global("paused", as: Bool.self)
+    #expect(unsafeBitCast(paused, to: UInt8.self) == 1)
+    let initial = InitialGlobalValues(object).load(Bool.self, "paused")
+    #expect(unsafeBitCast(initial, to: UInt8.self) == 1)
+  }
+
+  @Test func aGlobalThatIsLentForReadingIsNotWritten() async {
+    await #expect(processExitsWith: .signal(SIGILL)) {
+      let object = try BPFObject(.taskCounters)
+      try object.withGlobal("paused", attempt: "test", forWriting: false) { $0.setFirstByte(1) }
+    }
+  }
+
   @Test func anUnknownGlobalIsAnsweredWithTheKnownOnes() throws {
     let object = try BPFObject(.taskCounters)
     let error = try #require(throws: BPFError.self) {
@@ -129,7 +145,7 @@ import Testing
     #expect(throws: BPFError.self) { try object.setMaxEntries(-1, of: "by_number") }
   }
 
-  @Test func whatNeedsLoadingComesAfterIt() throws {
+  @Test func callsThatNeedALoadedObject() throws {
     let object = try BPFObject(.taskCounters)
     expectWrongState { _ = try object.map("task_counters") }
     expectWrongState { _ = try object.maps() }

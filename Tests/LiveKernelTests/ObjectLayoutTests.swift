@@ -141,7 +141,7 @@ import Testing
     #expect(layout.name == "nameless_type" && layout.members.map(\.name) == ["only"])
   }
 
-  @Test func whatSwiftCannotHoldIsNamedAndHasAdvice() throws {
+  @Test func unsupportedFieldsAreNamedWithAdvice() throws {
     guard case .structure(let layout) = try BPFObject(.layouts).layout(ofMap: "refused").type
     else {
       Issue.record("not a structure")

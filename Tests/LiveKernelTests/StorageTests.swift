@@ -255,7 +255,7 @@ import Testing
     #expect(error?.kind == .layoutMismatch)
   }
 
-  @Test func aThreadThatNeverWas() throws {
+  @Test func threadIDsWithoutAThread() throws {
     let storage = try EchoProgram().storage()
     for id in [Int32.max, 0, -1] {
       let error = #expect(throws: BPFError.self) {

@@ -207,7 +207,7 @@ private func fillTheCreatorsCgroup() throws {
   try #require(waitpid(child, &status, 0) == child)
   #expect(status >> 8 & 0xFF == 42, "status \(status)")
 
-  // Now the creator's threads get no values, once what each processor has put by is used up.
+  // Now the creator's threads get no values, once the memory that each processor has cached is used.
   let own = try Attacker(map, on: ThreadID.current.rawValue)
   let bytes = [UInt8](repeating: 2, count: 3200)
   #expect(

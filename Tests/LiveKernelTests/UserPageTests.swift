@@ -109,7 +109,7 @@ private struct PagesProgram {
     #expect(error?.details.contains("struct counter") == true)
   }
 
-  @Test func theFirstValueIsTheCallers() throws {
+  @Test func aNewPageHasTheInitialBytes() throws {
     let program = try PagesProgram(allowing: [.userPage])
     let map = try program.object.map("by_header")
     let storage = try TaskLocalStorage<Counter>(

@@ -4,7 +4,7 @@ import SystemPackage
 import Testing
 
 @Suite struct ErrorTests {
-  @Test func saysWhatWasAttemptedOnWhatWhyAndWhatToDo() {
+  @Test func theDescriptionHasAttemptObjectErrorAndAdvice() {
     let error = BPFError(
       errno: .badFileDescriptor,
       attempt: "read the map's info",

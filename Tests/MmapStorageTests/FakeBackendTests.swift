@@ -44,7 +44,7 @@ private struct Oops: Error {}
   // MARK: Attachments
 
   @Test(arguments: FakeBackend.Access.allCases)
-  func theEndOfAThreadGivesBackWhatItHad(_ access: FakeBackend.Access) throws {
+  func theEndOfAThreadDetachesIt(_ access: FakeBackend.Access) throws {
     let (storage, fake) = try make(access)
     try storage.withCurrent { $0.requestID = 1 }
     try TestThread {
@@ -178,7 +178,7 @@ private struct Oops: Error {}
     #expect(try storage.withCurrent { $0.requestID } == 0)
   }
 
-  @Test func aLookupThatFailsRunsNothing() throws {
+  @Test func aFailedLookupDoesNotRunTheClosure() throws {
     var faults = FaultPlan()
     faults.fail(.lookup, call: 1, with: .permissionDenied)
     let (storage, _) = try make(.copying, faults: faults)
@@ -191,7 +191,7 @@ private struct Oops: Error {}
     #expect(try storage.withCurrent { $0.requestID } == 0)
   }
 
-  @Test func anUpdateThatFailsIsToldAndLeavesTheViewUsable() throws {
+  @Test func aFailedUpdateThrowsAndLeavesTheViewUsable() throws {
     var faults = FaultPlan()
     faults.fail(.update, call: 1, with: .noMemory)
     let (storage, _) = try make(.copying, faults: faults)
@@ -218,7 +218,7 @@ private struct Oops: Error {}
     #expect(error?.details.contains("Oops") == true)
   }
 
-  @Test func everyCallFromOnePointOnMayFail() throws {
+  @Test func callsFailFromAGivenNumberOn() throws {
     var faults = FaultPlan()
     faults.fail(.delete, from: 2, with: .notPermitted)
     let (storage, _) = try make(.direct, faults: faults)
@@ -229,7 +229,7 @@ private struct Oops: Error {}
   }
 
   @Test(arguments: FakeBackend.Access.allCases)
-  func aMapThatVanishes(_ access: FakeBackend.Access) throws {
+  func aRemovedMap(_ access: FakeBackend.Access) throws {
     let (storage, fake) = try make(access)
     do {
       try storage.withCurrent { tag in

@@ -5,7 +5,7 @@ import Testing
 /// Type information comes from files that anyone may have written. None of it may hang or crash
 /// the reader, and none of it may pass as a layout.
 @Suite struct HostileTypeInformationTests {
-  @Test func aGoodDescriptionIsRead() throws {
+  @Test func validTypeInformationIsRead() throws {
     var types = RawTypes()
     let int = types.addInteger("int", size: 4)
     let pair = types.addStructure("pair", size: 8, [("a", int, 0), ("b", int, 32)])
@@ -18,19 +18,19 @@ import Testing
     #expect(pair.members.map(\.offset) == [0, 4])
   }
 
-  @Test func aTypedefOfItself() {
+  @Test func aTypedefThatRefersToItself() {
     var types = RawTypes()
     let typedef = types.add("loop", kind: 8, sizeOrType: 1)
     expectRefusal(of: typedef, in: types, size: 4, because: "itself")
   }
 
-  @Test func aStructureInsideItself() {
+  @Test func aStructureThatContainsItself() {
     var types = RawTypes()
     let structure = types.addStructure("self", size: 4, [("self", 1, 0)])
     expectRefusal(of: structure, in: types, size: 4, because: "contains itself")
   }
 
-  @Test func anArrayOfItself() {
+  @Test func anArrayThatContainsItself() {
     var types = RawTypes()
     let array = types.addArray(of: 1, count: 1)
     expectRefusal(of: array, in: types, size: 4, because: "contains itself")
@@ -52,7 +52,7 @@ import Testing
     expectRefusal(of: last, in: types, size: 8, because: "larger than any value")
   }
 
-  @Test func aMemberThatSticksOut() {
+  @Test func aMemberOutsideOfItsStructure() {
     var types = RawTypes()
     let int = types.addInteger("int", size: 4)
     let structure = types.addStructure("short", size: 6, [("a", int, 0), ("b", int, 32)])
@@ -73,7 +73,7 @@ import Testing
     expectRefusal(of: 7, in: types, size: 4, because: "no type 7")
   }
 
-  @Test func aNameBeyondTheNames() {
+  @Test func aNameOffsetOutsideOfTheStrings() {
     var types = RawTypes()
     let int = types.addInteger("int", size: 4, nameOffset: 1 << 20)
     expectRefusal(of: int, in: types, size: 4, because: "no name at offset 1048576")
@@ -94,7 +94,7 @@ import Testing
     expectRefusal(of: int, in: types, size: 8, because: "has 4 bytes, the map's values have 8")
   }
 
-  @Test func everyCut() {
+  @Test func truncatedTypeInformation() {
     var types = RawTypes()
     let int = types.addInteger("int", size: 4)
     let pair = types.addStructure("pair", size: 8, [("a", int, 0), ("b", int, 32)])
@@ -108,7 +108,7 @@ import Testing
   }
 
   /// Reading the name of the tagged type did not end.
-  @Test func aUserPointerTagOfItself() {
+  @Test func aTypeTagThatRefersToItself() {
     var types = RawTypes()
     let tag: UInt32 = 1
     #expect(types.add("uptr", kind: 18, sizeOrType: tag) == tag)
@@ -117,7 +117,7 @@ import Testing
     expectRefusal(of: page, in: types, size: 8, because: "itself")
   }
 
-  @Test func aUserPointerTagOfItselfThroughAConst() {
+  @Test func aTypeTagThatRefersToItselfThroughAConst() {
     var types = RawTypes()
     let tag = types.add("uptr", kind: 18, sizeOrType: 2)
     #expect(types.add("", kind: 10, sizeOrType: tag) == 2)

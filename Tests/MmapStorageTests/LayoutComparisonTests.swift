@@ -497,7 +497,7 @@ import Testing
     }
   }
 
-  @Test func theQuickVerdictIsThatOfTheRows() {
+  @Test func isMatchAgreesWithTheRows() {
     let point = FieldType.structure("p", 8, [member("atX", 0, .s32), member("y", 4, .u32)])
     let type = FieldType.structure(
       "t",

@@ -233,7 +233,7 @@ private struct TailFirst: MapValue {
     Refused(type: Wide.self, object: "type Wide", advice: "rawValue"),
     Refused(type: Reference.self, object: "type Reference", advice: "references"),
   ])
-  func refusesWhatCannotStandInAMap(_ refused: Refused) throws {
+  func refusesTypesThatCannotBeInAMap(_ refused: Refused) throws {
     let error = try #require(throws: BPFError.self) { try refused.type.fieldType() }
     #expect(error.kind == .layoutUndescribed)
     #expect(error.object.contains(refused.object))

@@ -19,7 +19,7 @@ import Testing
     )
   }
 
-  @Test func wrappersAreWhatTheyWrap() throws {
+  @Test func wrappersHaveTheLayoutOfTheirRawValue() throws {
     #expect(try LayoutExamples.Phase.fieldType() == .u32)
     #expect(try LayoutExamples.Mask.fieldType() == .u16)
     #expect(try test_color.fieldType() == .u32)

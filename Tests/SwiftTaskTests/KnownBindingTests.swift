@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// A program does not read the binding again that it found for the Swift task that entered the scope.
-@Suite(.liveKernel, .serialized) struct KnownBindingTests {
+@Suite(.liveKernel) struct KnownBindingTests {
   // Words of FalseBindings: two Swift tasks, whose first word is the head of their bindings, and two
   // bindings. A program looks at slot 0 for a Swift task that it does not know.
   private static let current = 1, thread = 2, task = 16, otherTask = 24, binding = 32, foreign = 40
@@ -51,7 +51,7 @@ import Testing
     bindings.words[Self.binding + 1] = 0
   }
 
-  @Test func itIsNotReadAgain() async throws {
+  @Test func aKnownBindingIsNotReadAgain() async throws {
     let (seen, isNoted) = try await withFalseTask { bindings, slots, call in
       note(bindings, call)
       call()
@@ -71,7 +71,7 @@ import Testing
     #expect(isNoted)
   }
 
-  @Test func anotherBindingInsideIsRead() async throws {
+  @Test func anInnerBindingIsRead() async throws {
     let (seen, isNoted) = try await withFalseTask { bindings, slots, call in
       note(bindings, call)
       bindings.words[Self.task] = bindings.address(Self.foreign)
@@ -81,7 +81,7 @@ import Testing
     #expect(isNoted)
   }
 
-  @Test func noBindingIsNoKnownOne() async throws {
+  @Test func aTaskWithoutABindingHasNoKnownBinding() async throws {
     let (seen, isNoted) = try await withFalseTask { bindings, _, call in
       bindings.words[Self.task] = 0
       call()

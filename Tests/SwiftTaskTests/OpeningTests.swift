@@ -5,9 +5,9 @@ import TestSupport
 import Testing
 
 /// What opening a storage refuses.
-@Suite(.liveKernel, .serialized) struct OpeningTests {
+@Suite(.liveKernel) struct OpeningTests {
   @Test(arguments: [(8, 0, 0), (-8, 0, 0), (0, 8, 0), (0, 0, 8), (1 << 40, 0, 0), (0, 1 << 30, 0)])
-  func wrongPlacesAreNoticed(_ shift: (word: Int, bindings: Int, tag: Int)) async throws {
+  func wrongOffsetsAreNoticed(_ shift: (word: Int, bindings: Int, tag: Int)) async throws {
     let program = try RequestProgram()
     let error = await #expect(throws: BPFError.self) {
       try await SwiftTaskStorage<Request>(

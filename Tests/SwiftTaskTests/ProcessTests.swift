@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// One loaded program, several processes.
-@Suite(.liveKernel, .serialized) struct ProcessTests {
+@Suite(.liveKernel) struct ProcessTests {
   @Test func eachProcessHasItsOwnSlots() async throws {
     let program = try RequestProgram(allProcesses: true)
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
@@ -118,7 +118,7 @@ import Testing
 }
 
 /// What a process can do that says something false about itself, and has false bindings.
-@Suite(.liveKernel, .serialized) struct HostileProcessTests {
+@Suite(.liveKernel) struct HostileProcessTests {
   @Test func forgedBindingsReachNobodysSlots() async throws {
     let program = try RequestProgram()
     try await withPins(of: program.object, ["requests"]) { directory in
@@ -162,7 +162,7 @@ import Testing
     }
   }
 
-  @Test func aWalkWithoutAnEndEnds() async throws {
+  @Test func aCyclicListOfBindingsEnds() async throws {
     let program = try RequestProgram()
     try await withPins(of: program.object, ["requests"]) { directory in
       let control = try openProgram(directory.appending("requests_control"))
@@ -191,7 +191,7 @@ import Testing
     }
   }
 
-  @Test func anyPlacesAreHarmless() async throws {
+  @Test func randomOffsetsAreHarmless() async throws {
     let program = try RequestProgram()
     let seed = UInt64.random(in: .min ... .max)
     try await withPins(of: program.object, ["requests"]) { directory in

@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// What a scope's value is, and how long.
-@Suite(.liveKernel, .serialized) struct ScopeTests {
+@Suite(.liveKernel) struct ScopeTests {
   let program: RequestProgram
   init() throws { program = try RequestProgram() }
 
@@ -101,7 +101,7 @@ import Testing
     #expect(values.withLock { $0 } == [Request(id: 4, calls: 1)])
   }
 
-  @Test func withoutASlotTheOperationRunsAndProgramsSeeNone() async throws {
+  @Test func anOperationWithoutASlotRunsWithoutAValue() async throws {
     let few = try await open("few")
     await few.withValue({ $0.id = 1 }) {
       await few.withValue({ $0.id = 2 }) {
@@ -186,7 +186,7 @@ import Testing
     }
   }
 
-  @Test func twoStoragesOverOneMapAreTheSame() async throws {
+  @Test func twoStoragesOverOneMapShareTheirSlots() async throws {
     let first = try await open()
     do {
       let second = try await open()
@@ -263,7 +263,7 @@ import Testing
 }
 
 /// Scopes outside of Swift tasks.
-@Suite(.liveKernel, .serialized) struct SynchronousScopeTests {
+@Suite(.liveKernel) struct SynchronousScopeTests {
   @Test func aThreadHasScopesOfItsOwn() async throws {
     let program = try RequestProgram()
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
@@ -320,26 +320,28 @@ import Testing
     #expect(try program.seen()[1] == Seen(none: 1))
   }
 
-  @Test func aChildOfForkWritesNobodysSlots() async throws {
-    let program = try RequestProgram(allProcesses: true)
-    let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
-    try TestThread {
-      requests.withValue({ $0.id = 5 }) {
-        let child = test_fork()
-        if child == 0 {
-          requests.withCurrent { $0.id = 99 }
-          program.call(5, row: 1)
-          requests.withValue({ $0.id = 98 }) { program.call(98, row: 1) }
-          _exit(requests.withCurrent { $0.id } == 99 ? 0 : 1)
+  @Test func aChildOfForkWritesNobodysSlots() async {
+    await #expect(processExitsWith: .success) {
+      let program = try RequestProgram(allProcesses: true)
+      let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+      try TestThread {
+        requests.withValue({ $0.id = 5 }) {
+          let child = test_fork()
+          if child == 0 {
+            requests.withCurrent { $0.id = 99 }
+            program.call(5, row: 1)
+            requests.withValue({ $0.id = 98 }) { program.call(98, row: 1) }
+            _exit(requests.withCurrent { $0.id } == 99 ? 0 : 1)
+          }
+          var status: Int32 = 0
+          waitpid(child, &status, 0)
+          #expect(status == 0)
+          #expect(requests.withCurrent { $0.load() } == Request(id: 5))
+          program.call(5, row: 2)
         }
-        var status: Int32 = 0
-        waitpid(child, &status, 0)
-        #expect(status == 0)
-        #expect(requests.withCurrent { $0.load() } == Request(id: 5))
-        program.call(5, row: 2)
-      }
-    }.join()
-    #expect(try program.seen()[1] == Seen(none: 2))
-    #expect(try program.seen()[2] == Seen(own: 1))
+      }.join()
+      #expect(try program.seen()[1] == Seen(none: 2))
+      #expect(try program.seen()[2] == Seen(own: 1))
+    }
   }
 }

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Each row of the table in the documentation, with the calls counted by a BPF program.
-@Suite(.liveKernel, .serialized) struct SemanticsTests {
+@Suite(.liveKernel) struct SemanticsTests {
   /// Requests at once.
   private static let requests = 16
   /// Each request does what a row says so often: 1,000,000 calls take 215.

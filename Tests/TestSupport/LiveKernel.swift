@@ -16,7 +16,7 @@ package enum LiveKernel {
     }
   }()
 
-  /// True where BPF works, and where someone insists that it must.
+  /// True where BPF works, and where `MMAPSTORAGE_REQUIRE` requires it.
   package static let mayRun: Bool = {
     obstacle == nil || isRequired("live")
   }()
@@ -35,7 +35,7 @@ package enum LiveKernel {
     }
   }()
 
-  /// True where task storage can be mapped, and where someone insists that it must.
+  /// True where task storage can be mapped, and where `MMAPSTORAGE_REQUIRE` requires it.
   package static let mayMap = mappingObstacle == nil || isRequired("vm")
 
   /// Why there is no `.userPage` backend here, or nil.
@@ -50,7 +50,7 @@ package enum LiveKernel {
     }
   }()
 
-  /// True where user pages can be shared with the kernel, and where someone insists that it must.
+  /// True where user pages can be shared with the kernel, and where `MMAPSTORAGE_REQUIRE` requires it.
   package static let mayShareUserPages = userPageObstacle == nil || isRequired("userpage")
 
   /// Why there are no pidfds of threads that do not lead their process here, or nil.
@@ -61,7 +61,7 @@ package enum LiveKernel {
     return nil
   }()
 
-  /// True where there are such pidfds, and where someone insists that there must be.
+  /// True where there are such pidfds, and where `MMAPSTORAGE_REQUIRE` requires them.
   package static let mayOpenThreadPidfds = threadPidfdObstacle == nil || isRequired("pidfd")
 
   /// The backends that work here, best first.
@@ -78,14 +78,33 @@ package enum LiveKernel {
   }
 }
 
-extension Trait where Self == ConditionTrait {
-  /// Skips the test, and says why, where BPF does not work and nobody insists on it.
+extension Trait where Self == LiveKernelTrait {
+  /// Skips the test with the reason where BPF does not work and is not required.
   package static var liveKernel: Self {
-    .enabled(if: LiveKernel.mayRun, "no BPF here: \(LiveKernel.obstacle ?? "")")
+    LiveKernelTrait(if: LiveKernel.mayRun, "no BPF here: \(LiveKernel.obstacle ?? "")")
   }
 
-  /// Skips the test, and says why, where there are no pidfds of all threads and nobody says that
-  /// there are: tests that look at other threads' values, or have no other road to their own.
+  /// Skips the test with the reason where the kernel has no user pages and they are not required.
+  package static var userPages: Self {
+    LiveKernelTrait(
+      if: LiveKernel.mayShareUserPages,
+      "no user pages here: \(LiveKernel.userPageObstacle ?? "")"
+    )
+  }
+
+  /// Skips the test with the reason where the kernel has no mappable task storage and it is not
+  /// required.
+  package static var mmapableTaskStorage: Self {
+    LiveKernelTrait(
+      if: LiveKernel.mayMap,
+      "no mappable task storage here: \(LiveKernel.mappingObstacle ?? "")"
+    )
+  }
+}
+
+extension Trait where Self == ConditionTrait {
+  /// Skips the test with the reason where there are no pidfds of all threads and they are not required:
+  /// for tests that access values by pidfd.
   package static var threadPidfds: Self {
     .enabled(
       if: LiveKernel.mayOpenThreadPidfds,
@@ -96,23 +115,6 @@ extension Trait where Self == ConditionTrait {
   /// Skips the test where processors are emulated, and it would take minutes.
   package static var atHardwareSpeed: Self {
     .disabled(if: LiveKernel.isEmulated, "takes minutes on an emulated processor")
-  }
-
-  /// Skips the test, and says why, where the kernel has no user pages and nobody says that it has.
-  package static var userPages: Self {
-    .enabled(
-      if: LiveKernel.mayShareUserPages,
-      "no user pages here: \(LiveKernel.userPageObstacle ?? "")"
-    )
-  }
-
-  /// Skips the test, and says why, where the kernel has no mappable task storage and nobody says
-  /// that it is the patched one.
-  package static var mmapableTaskStorage: Self {
-    .enabled(
-      if: LiveKernel.mayMap,
-      "no mappable task storage here: \(LiveKernel.mappingObstacle ?? "")"
-    )
   }
 }
 

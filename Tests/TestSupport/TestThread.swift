@@ -48,7 +48,7 @@ package final class TestThread: Sendable {
 
   package func join() throws {
     pthread_join(thread, nil)
-    // The kernel lets the joining thread go on before the other one's id and storages are gone.
+    // The joining thread may continue before the kernel has freed the other one's id and storages.
     let id = outcome.id.get()
     while access("/proc/self/task/\(id)", F_OK) == 0 { sched_yield() }
     if let error = outcome.error.get() { throw error }

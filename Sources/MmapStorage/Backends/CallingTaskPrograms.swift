@@ -4,6 +4,9 @@ internal import Glibc
 internal import LibBPF
 internal import SystemPackage
 
+// Invariant: buffers have the sizes that calling-task.bpf.c declares, and ranges were compared with
+// the value.
+
 /// The programs of calling-task.bpf.c, loaded for one map: each reads or writes the value of the
 /// thread that runs it, or of another thread, with one system call and no descriptor of the thread.
 ///
@@ -42,8 +45,7 @@ final class CallingTaskPrograms: Sendable {
     case loaded(Programs)
   }
 
-  /// Guarded by `lock`.
-  private nonisolated(unsafe) var others = Others.notLoaded
+  private let others: ForkSafeMutex<Others>
 
   private init(_ map: BPFMap, valueSize: Int) throws(BPFError) {
     self.valueSize = valueSize
@@ -51,6 +53,7 @@ final class CallingTaskPrograms: Sendable {
     let object = try Self.loadedObject(map, valueSize, suffix: "")
     defer { object.close() }
     own = try Programs(object, suffix: "")
+    others = ForkSafeMutex(.notLoaded, sharing: Self.lock)
   }
 
   /// Uses programs that a broker loaded. There are none for other threads then.
@@ -58,21 +61,21 @@ final class CallingTaskPrograms: Sendable {
     self.valueSize = valueSize
     self.map = map
     own = Programs(load: programs[0], store: programs[1], delete: programs[2])
-    unsafe others = .unavailable
+    others = ForkSafeMutex(.unavailable, sharing: Self.lock)
   }
 
   /// The programs for the calling thread, to hand them to another process.
   var descriptorsForOthers: [BPFProgram] { [own.load, own.store, own.delete] }
 
   private func programsForOthers() -> Programs? {
-    Self.lock.withLock {
-      if case .notLoaded = unsafe others {
+    others.withLock { others in
+      if case .notLoaded = others {
         let object = try? Self.loadedObject(map, valueSize, suffix: "_of")
         defer { object?.close() }
         let programs = object.flatMap { try? Programs($0, suffix: "_of") }
-        unsafe others = programs.map(Others.loaded) ?? .unavailable
+        others = programs.map(Others.loaded) ?? .unavailable
       }
-      return if case .loaded(let programs) = unsafe others { programs } else { nil }
+      return if case .loaded(let programs) = others { programs } else { nil }
     }
   }
 
@@ -105,17 +108,18 @@ final class CallingTaskPrograms: Sendable {
   }
 
   private static let lock = ForkSafeLock(rank: .programs)
-  private nonisolated(unsafe) static var byMap: [UInt32: Loaded] = [:]
+  private static let byMap = ForkSafeMutex<[UInt32: Loaded]>([:], sharing: lock)
+
   /// Returns the programs for a map. The first use loads them, which takes some milliseconds and the
   /// right to load programs. Each call is balanced by one of ``release(map:)``.
   static func acquire(for map: BPFMap, _ info: BPFMapInfo) throws(BPFError) -> CallingTaskPrograms {
-    return try lock.withLock { () throws(BPFError) in
-      if let programs = unsafe byMap[info.id]?.programs {
-        unsafe byMap[info.id]?.users += 1
+    try byMap.withLock { (byMap) throws(BPFError) in
+      if let programs = byMap[info.id]?.programs {
+        byMap[info.id]?.users += 1
         return programs
       }
       let programs = try CallingTaskPrograms(map, valueSize: info.valueSize)
-      unsafe byMap[info.id] = Loaded(programs: programs, users: 1)
+      byMap[info.id] = Loaded(programs: programs, users: 1)
       return programs
     }
   }
@@ -123,21 +127,21 @@ final class CallingTaskPrograms: Sendable {
   /// Has all storages over a map use these three programs, unless it has programs already. Balanced by one
   /// call of ``release(map:)``.
   static func adopt(_ programs: [BPFProgram], for map: BPFMap, _ info: BPFMapInfo) {
-    lock.withLock {
-      if unsafe byMap[info.id] != nil {
-        unsafe byMap[info.id]?.users += 1
+    byMap.withLock { byMap in
+      if byMap[info.id] != nil {
+        byMap[info.id]?.users += 1
       } else {
         let adopted = CallingTaskPrograms(map, valueSize: info.valueSize, adopting: programs)
-        unsafe byMap[info.id] = Loaded(programs: adopted, users: 1)
+        byMap[info.id] = Loaded(programs: adopted, users: 1)
       }
     }
   }
 
   /// Ends one use of the programs for the map with this id. The last one closes them.
   static func release(map id: UInt32) {
-    lock.withLock {
-      unsafe byMap[id]?.users -= 1
-      if unsafe byMap[id]?.users == 0 { unsafe byMap[id] = nil }
+    byMap.withLock { byMap in
+      byMap[id]?.users -= 1
+      if byMap[id]?.users == 0 { byMap[id] = nil }
     }
   }
 

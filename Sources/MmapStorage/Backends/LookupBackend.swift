@@ -2,6 +2,9 @@
 package import LibBPF
 internal import SystemPackage
 
+// Invariant: buffers have at least the bytes of a value, and ranges lie in it; both are compared
+// first.
+
 /// Copies values in and out with system calls: works on every kernel that has task storage.
 ///
 /// There are two access paths. The calling thread's own value is read and written by small BPF programs
@@ -256,5 +259,25 @@ package final class LookupBackend: CopyingBackend {
 
   private func error(_ errno: Errno, _ attempt: String, _ task: TaskReference) -> BPFError {
     elementError(errno, attempt: attempt, on: describedMap, of: task)
+  }
+}
+
+extension StorageBackend {
+  /// Where a buffer for a value begins.
+  ///
+  /// - Throws: ``BPFError/Kind/invalidArgument`` if it is too small.
+  func address(
+    of bytes: UnsafeMutableRawBufferPointer,
+    for attempt: String
+  ) throws(BPFError) -> UnsafeMutableRawPointer {
+    guard bytes.count >= valueSize, let address = bytes.baseAddress else {
+      throw BPFError(
+        .invalidArgument,
+        attempt: attempt,
+        on: describedMap,
+        advice: "the buffer has \(bytes.count) bytes and a value \(valueSize)"
+      )
+    }
+    return unsafe address
   }
 }

@@ -2,6 +2,8 @@
 package import LibBPF
 internal import SystemPackage
 
+// Invariant: an attached address stays mapped, for the bytes of a value, until `detach`.
+
 /// Each thread maps its own page of a map that was created with `BPF_F_MMAPABLE`: an access is a
 /// load or a store, and the first touch is one `mmap` (this project's kernel patch).
 ///

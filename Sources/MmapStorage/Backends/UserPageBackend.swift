@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CLibBPFShim
 internal import Glibc
 package import LibBPF
 internal import SystemPackage
+
+// Invariant: a page stays mapped while its thread's pages are locked or the thread is attached.
+// Ranges were compared with the value, which fits into a page.
 
 /// Each thread registers a page of its own with the kernel, which pins it: an access is a load or a
 /// store, on a stock kernel (Linux 6.13, `__uptr` in task storage).
@@ -300,5 +304,35 @@ package final class UserPageBackend: DirectBackend {
 
   private func error(_ errno: Errno, _ attempt: String, _ task: TaskReference) -> BPFError {
     elementError(errno, attempt: attempt, on: describedMap, of: task)
+  }
+}
+
+/// Returns the size of the largest aligned access that begins at `offset` and needs at most `rest`
+/// bytes: 8, 4, 2 or 1. A copy in such pieces tears no aligned field.
+func widestAccess(_ offset: Int, _ rest: Int) -> Int {
+  if offset & 7 == 0, rest >= 8 { return 8 }
+  if offset & 3 == 0, rest >= 4 { return 4 }
+  return offset & 1 == 0 && rest >= 2 ? 2 : 1
+}
+
+/// Copies bytes that another thread or a program may write at the same time. Tears no aligned field.
+private func copyWords(
+  from source: UnsafeRawPointer,
+  to target: UnsafeMutableRawPointer,
+  count: Int
+) {
+  let misalignment = Int(bitPattern: source) | Int(bitPattern: target)
+  var at = 0
+  while at < count {
+    let from = unsafe UnsafeMutableRawPointer(mutating: source + at)
+    let to = unsafe target + at
+    let width = widestAccess(misalignment | at, count - at)
+    switch width {
+    case 8: unsafe mms_store64(to, mms_load64(from))
+    case 4: unsafe mms_store32(to, mms_load32(from))
+    case 2: unsafe mms_store16(to, mms_load16(from))
+    default: unsafe mms_store8(to, mms_load8(from))
+    }
+    at += width
   }
 }

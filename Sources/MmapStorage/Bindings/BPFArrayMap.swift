@@ -102,10 +102,9 @@ public struct BPFPerCPUArrayMap<Value: MapField>: Sendable {
 /// accesses are not atomic; see ``StorageView``.
 ///
 /// - Precondition: Every index is in `0..<count`. Other indices trap.
-@safe
 public final class BPFMappedArray<Value: MapField>: Sendable {
   private let elements: MapElements<UInt32, Value>
-  private nonisolated(unsafe) let base: UnsafeMutableRawPointer
+  private let memory: MemoryMapping
   private let stride: Int
 
   /// The number of elements.
@@ -129,13 +128,12 @@ public final class BPFMappedArray<Value: MapField>: Sendable {
     count = elements.maxEntries
     // The kernel rounds each value up to eight bytes.
     stride = (MemoryLayout<Value>.stride + 7) & ~7
-    switch unsafe elements.handle.mapShared(size: stride * count) {
-    case .success(let address): unsafe base = unsafe address
-    case .failure(let errno): throw BPFError(errno: errno, attempt: attempt, on: map.describedName)
+    do throws(Errno) {
+      memory = try elements.handle.mapMemory(size: stride * count)
+    } catch {
+      throw BPFError(errno: error, attempt: attempt, on: map.describedName)
     }
   }
-
-  deinit { unsafe elements.handle.unmap(base, size: stride * count) }
 
   /// The indices of all elements.
   public var indices: Range<Int> { 0..<count }
@@ -161,7 +159,7 @@ public final class BPFMappedArray<Value: MapField>: Sendable {
   }
 
   private func address(of index: Int) -> FieldAddress {
-    unsafe FieldAddress(base + Int(checked(index, count)) * stride)
+    memory.field(Value.self, at: Int(checked(index, count)) * stride)
   }
 }
 

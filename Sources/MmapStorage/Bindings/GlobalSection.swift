@@ -6,7 +6,7 @@ public import LibBPF
 /// The section's map is mapped (Linux 5.5), so programs see writes at once and an access costs no
 /// system call. May be used from any thread, also after the object was closed.
 public final class GlobalSection: Sendable {
-  private let memory: MappedSection
+  private let memory: MemoryMapping
 
   /// Maps a section.
   ///
@@ -24,7 +24,7 @@ public final class GlobalSection: Sendable {
   ///
   /// - Precondition: The variable is in the section.
   public func load<Field: MapField>(_ type: Field.Type, at offset: Int) -> Field {
-    unsafe FieldAddress(address(of: type, at: offset)).loadWhole(as: type)
+    memory.field(type, at: offset).loadWhole(as: type)
   }
 
   /// Writes the variable at an offset. A scalar is written with a single store; a larger value is
@@ -33,15 +33,6 @@ public final class GlobalSection: Sendable {
   /// - Precondition: The variable is in the section, which is not constant.
   public func store<Field: MapField>(_ value: Field, at offset: Int) {
     precondition(memory.isWritable, "the section is constant")
-    unsafe FieldAddress(address(of: Field.self, at: offset)).storeWhole(value)
-  }
-
-  private func address<Field>(of type: Field.Type, at offset: Int) -> UnsafeMutableRawPointer {
-    unsafe precondition(
-      offset >= 0 && offset + MemoryLayout<Field>.size <= memory.bytes.count,
-      "the variable is outside of its section"
-    )
-    // A section that was mapped has an address.
-    return unsafe memory.bytes.baseAddress.unsafelyUnwrapped + offset
+    memory.field(Field.self, at: offset).storeWhole(value)
   }
 }

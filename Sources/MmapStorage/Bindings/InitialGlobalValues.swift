@@ -13,20 +13,12 @@ public struct InitialGlobalValues: ~Copyable {
 
   /// Reads a variable; zero after an error.
   public func load<Field: MapField>(_ type: Field.Type, _ name: String) -> Field {
-    var bytes = [UInt8](repeating: 0, count: MemoryLayout<Field>.size)
+    var value: Field?
     try? object.withGlobal(name, attempt: "read global '\(name)'", forWriting: false) { variable in
-      if unsafe variable.bytes.count == bytes.count { bytes = unsafe Array(variable.bytes) }
+      if variable.size == MemoryLayout<Field>.size { value = variable.load(as: type) }
     }
-    return unsafe bytes.withUnsafeBytes { bytes in
-      unsafe withUnsafeTemporaryAllocation(
-        byteCount: max(1, bytes.count),
-        alignment: max(16, MemoryLayout<Field>.alignment)
-      ) { copy in
-        unsafe copy.copyMemory(from: bytes)
-        let start = unsafe copy.baseAddress.unsafelyUnwrapped
-        return unsafe FieldAddress(start).loadWhole(as: type)
-      }
-    }
+    return value
+      ?? loadWhole(type, from: Array(repeating: 0, count: MemoryLayout<Field>.size))
   }
 
   /// Sets a variable.
@@ -35,17 +27,17 @@ public struct InitialGlobalValues: ~Copyable {
     do throws(BPFError) {
       try object.withGlobal(name, attempt: attempt, forWriting: true) {
         (variable) throws(BPFError) in
-        guard unsafe variable.bytes.count == MemoryLayout<Field>.size else {
+        guard variable.size == MemoryLayout<Field>.size else {
           throw BPFError(
             .layoutMismatch,
             attempt: attempt,
             on: "object '\(object.name)'",
             advice:
-              unsafe "it has \(variable.bytes.count) bytes, and Swift type '\(Field.self)' has "
+              "it has \(variable.size) bytes, and Swift type '\(Field.self)' has "
               + "\(MemoryLayout<Field>.size)"
           )
         }
-        unsafe withUnsafeBytes(of: value) { unsafe variable.bytes.copyMemory(from: $0) }
+        variable.store(value)
       }
     } catch {
       if failure == nil { failure = error }

@@ -8,6 +8,7 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
   let maxEntries: Int
   /// The values of an element: the number of possible processors for a per-CPU map.
   let copies: Int
+  private let elements: MapBytes
   private let keyFields: [Range<Int>]
   private let subject: String
 
@@ -33,10 +34,10 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
     try Self.check(Key.self, key, of: "the key", map, size: info.keySize, attempt: attempt)
     try Self.check(Value.self, value, of: "the value", map, size: info.valueSize, attempt: attempt)
     keyFields = scalarRanges(of: try Key.fieldType())
-    let isPerCPU = [.perCPUHash, .perCPUArray, .lruPerCPUHash].contains(info.type)
-    copies = isPerCPU ? try possibleProcessors() : 1
+    copies = info.type.isPerCPU ? try possibleProcessors() : 1
     maxEntries = info.maxEntries
     handle = try MapHandle(map, for: attempt)
+    elements = try MapBytes(handle, for: attempt)
   }
 
   private static func check<Field: MapField>(
@@ -68,19 +69,17 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
 
   // MARK: Elements
 
-  /// The kernel rounds each value of a per-CPU map up to eight bytes.
-  private var stride: Int { (MemoryLayout<Value>.stride + 7) & ~7 }
+  /// From one value of an element to the next.
+  private var stride: Int { elements.valueSize / copies }
 
   func values(of key: Key, _ attempt: @autoclosure () -> String) throws(BPFError) -> [Value]? {
-    var bytes = [UInt8](repeating: 0, count: stride * copies)
-    let error = unsafe withKey(key) { key in
-      unsafe bytes.withUnsafeMutableBytes { bytes in
-        unsafe bytes.baseAddress.flatMap { unsafe handle.lookup(key, into: $0) } ?? nil
-      }
+    do throws(Errno) {
+      let bytes = try elements.value(of: encode(key))
+      return (0..<copies).map { loadWhole(Value.self, from: bytes, at: $0 * stride) }
+    } catch {
+      if error == .noSuchFileOrDirectory { return nil }
+      throw failure(error, attempt())
     }
-    if error == .noSuchFileOrDirectory { return nil }
-    if let error { throw failure(error, attempt()) }
-    return (0..<copies).map { decode(bytes, at: $0 * stride) }
   }
 
   /// - Returns: Whether the condition held.
@@ -91,71 +90,49 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
     _ attempt: @autoclosure () -> String
   ) throws(BPFError) -> Bool {
     precondition(values.count == copies, "a per-CPU map has a value for each possible processor")
-    var bytes = [UInt8](repeating: 0, count: stride * copies)
-    for (index, value) in values.enumerated() {
-      unsafe withUnsafeBytes(of: value) { value in
-        for offset in value.indices { unsafe bytes[index * stride + offset] = value[offset] }
+    let whole = [0..<MemoryLayout<Value>.size]
+    let bytes = values.flatMap { copyBytes(of: $0, whole, count: stride) }
+    do throws(Errno) {
+      try elements.set(bytes, of: encode(key), condition)
+      return true
+    } catch {
+      switch (error, condition) {
+      case (.fileExists, .isAbsent), (.noSuchFileOrDirectory, .exists): return false
+      default: throw failure(error, attempt())
       }
-    }
-    let error = unsafe withKey(key) { key in
-      unsafe bytes.withUnsafeBytes { bytes in
-        unsafe bytes.baseAddress.flatMap { unsafe handle.update(key, value: $0, condition) } ?? nil
-      }
-    }
-    switch (error, condition) {
-    case (nil, _): return true
-    case (.fileExists?, .isAbsent), (.noSuchFileOrDirectory?, .exists): return false
-    case (let error?, _): throw failure(error, attempt())
     }
   }
 
   func remove(_ key: Key, _ attempt: @autoclosure () -> String) throws(BPFError) -> Bool {
-    let error = unsafe withKey(key) { unsafe handle.delete($0) }
-    if error == .noSuchFileOrDirectory { return false }
-    if let error { throw failure(error, attempt()) }
-    return true
+    do throws(Errno) {
+      try elements.remove(encode(key))
+      return true
+    } catch {
+      if error == .noSuchFileOrDirectory { return false }
+      throw failure(error, attempt())
+    }
   }
 
   /// All keys. Ends after as many as the map may have, for a map whose keys change meanwhile.
   func keys() throws(BPFError) -> [Key] {
     var keys: [Key] = []
-    var current = [UInt8](repeating: 0, count: MemoryLayout<Key>.stride)
-    var isFirst = true
+    var current: [UInt8]?
     while keys.count < maxEntries {
-      var next = current
-      let error: Errno? = unsafe next.withUnsafeMutableBytes { next in
-        unsafe current.withUnsafeBytes { current in
-          guard let target = next.baseAddress else { return nil }
-          return unsafe handle.nextKey(after: isFirst ? nil : current.baseAddress, into: target)
-        }
+      do throws(Errno) {
+        let next = try elements.key(after: current)
+        keys.append(loadWhole(Key.self, from: next))
+        current = next
+      } catch {
+        if error == .noSuchFileOrDirectory { break }
+        throw failure(error, "find the keys")
       }
-      if error == .noSuchFileOrDirectory { break }
-      if let error { throw failure(error, "find the keys") }
-      keys.append(decode(next, at: 0))
-      current = next
-      isFirst = false
     }
     return keys
   }
 
-  /// Lends the bytes of a key, with zeroes for its padding: the kernel compares all bytes.
-  private func withKey<Result>(_ key: Key, _ body: (UnsafeRawPointer) -> Result) -> Result {
-    unsafe withUnsafeTemporaryAllocation(byteCount: MemoryLayout<Key>.stride, alignment: 16) {
-      copy in
-      unsafe withUnsafeBytes(of: key) { key in
-        unsafe copy.initializeMemory(as: UInt8.self, repeating: 0)
-        for field in keyFields { for byte in field { unsafe copy[byte] = unsafe key[byte] } }
-      }
-      // An allocation has an address, as a key has at least a byte.
-      return unsafe body(UnsafeRawPointer(copy.baseAddress.unsafelyUnwrapped))
-    }
-  }
-
-  private func decode<Field: MapField>(_ bytes: [UInt8], at offset: Int) -> Field {
-    unsafe bytes.withUnsafeBytes { bytes in
-      let start = unsafe UnsafeMutableRawPointer(mutating: bytes.baseAddress.unsafelyUnwrapped)
-      return unsafe FieldAddress(start + offset).loadWhole(as: Field.self)
-    }
+  /// The bytes of a key, with zeroes for its padding: the kernel compares all bytes.
+  private func encode(_ key: Key) -> [UInt8] {
+    copyBytes(of: key, keyFields, count: MemoryLayout<Key>.stride)
   }
 
   private func failure(_ error: Errno, _ attempt: String) -> BPFError {

@@ -40,10 +40,7 @@ public struct RingBuffer<Record: MapField>: Sendable {
         advice: "it has \(bytes.count) bytes; use BPFRingBuffer for records of several types"
       )
     }
-    return unsafe bytes.withUnsafeBytes { bytes in
-      let start = unsafe UnsafeMutableRawPointer(mutating: bytes.baseAddress.unsafelyUnwrapped)
-      return unsafe FieldAddress(start).loadWhole(as: Record.self)
-    }
+    return loadWhole(Record.self, from: bytes)
   }
 }
 

@@ -7,27 +7,26 @@ internal import SystemPackage
 package final class InspectedMap: Sendable {
   fileprivate static let lock = ForkSafeLock(rank: .programs)
 
-  /// Programs from a broker, by map id. Guarded by `lock`.
-  fileprivate nonisolated(unsafe) static var adopted: [UInt32: BPFProgram] = [:]
+  /// Programs from a broker, by map id.
+  fileprivate static let adopted = ForkSafeMutex<[UInt32: BPFProgram]>([:], sharing: lock)
   private static let comparisonName = "compare_page"
 
   private let handle: MapHandle
   private let layout: ValueLayout
-  /// Guarded by `lock`.
-  private nonisolated(unsafe) var reader: TaskStorageReader?
-  private nonisolated(unsafe) var comparison: BPFProgram?
+  private let reader = ForkSafeMutex<TaskStorageReader?>(nil, sharing: lock)
+  private let comparison: ForkSafeMutex<BPFProgram?>
 
   init(_ handle: MapHandle, id: UInt32, layout: ValueLayout) {
     self.handle = handle
-    unsafe comparison = Self.lock.withLock { unsafe Self.adopted[id] }
+    comparison = ForkSafeMutex(Self.adopted.withLock { $0[id] }, sharing: Self.lock)
     self.layout = layout
   }
 
   func values() throws(BPFError) -> [UntypedTaskValue] {
-    let reader = try Self.lock.withLock { () throws(BPFError) in
-      if let loaded = unsafe self.reader { return loaded }
+    let reader = try reader.withLock { (loaded) throws(BPFError) in
+      if let loaded { return loaded }
       let new = try TaskStorageReader(map: handle.duplicate(), layout: layout)
-      unsafe self.reader = new
+      loaded = new
       return new
     }
     return try reader.values()
@@ -36,17 +35,15 @@ package final class InspectedMap: Sendable {
   /// Compares the calling thread's user page with the memory at an address.
   func mappingState(of address: UnsafeMutableRawPointer) throws(BPFError) -> MappingState {
     let attempt = "verify the calling thread's page"
-    let program = try Self.lock.withLock { () throws(BPFError) in
-      if let loaded = unsafe comparison { return loaded }
+    let program = try comparison.withLock { (loaded) throws(BPFError) in
+      if let loaded { return loaded }
       let new = try Self.loadComparison(for: handle.duplicate(), layout)
-      unsafe comparison = new
+      loaded = new
       return new
     }
     // Another thread may change both pages between two reads of one.
     for _ in 0..<3 {
-      var context = UInt64(UInt(bitPattern: address))
-      let result = unsafe program.run(&context, size: MemoryLayout.size(ofValue: context))
-      switch result {
+      switch program.run(UInt64(UInt(bitPattern: address))) {
       case .success(0): return .own
       case .success(1): continue
       case .success(-Errno.noSuchFileOrDirectory.rawValue): return .removed
@@ -78,8 +75,8 @@ package final class ComparisonLease: Sendable {
 
   package init(_ mapID: UInt32, _ program: BPFProgram) {
     self.mapID = mapID
-    InspectedMap.lock.withLock { unsafe InspectedMap.adopted[mapID] = program }
+    InspectedMap.adopted.withLock { $0[mapID] = program }
   }
 
-  deinit { InspectedMap.lock.withLock { unsafe InspectedMap.adopted[mapID] = nil } }
+  deinit { InspectedMap.adopted.withLock { $0[mapID] = nil } }
 }

@@ -114,24 +114,20 @@ public final class TaskStorageReader: Sendable {
   }
 
   private func lookUp(_ thread: ThreadID, attempt: String) throws(BPFError) -> [UInt8]? {
-    let handle = try MapHandle(map, for: attempt)
-    var bytes = [UInt8](repeating: 0, count: layout.type.size)
-    let errno: Errno?
+    let elements = try MapBytes(MapHandle(map, for: attempt), for: attempt)
+    let value: Result<[UInt8], Errno>
     do throws(BPFError) {
-      errno = try TaskReference.thread(thread).withPidfd(for: attempt, isKept: false) { pidfd in
-        unsafe bytes.withUnsafeMutableBytes { bytes in
-          guard let address = bytes.baseAddress else { return .invalidArgument }
-          return unsafe handle.lookup(key: pidfd, into: address)
-        }
+      value = try TaskReference.thread(thread).withPidfd(for: attempt, isKept: false) { pidfd in
+        Result { () throws(Errno) in try elements.value(of: pidfd.memoryBytes) }
       }
     } catch {
       guard error.kind == .noSuchTask else { throw error }
       return nil
     }
-    switch errno {
-    case nil: return bytes
-    case .noSuchFileOrDirectory: return nil
-    case .some(let errno):
+    switch value {
+    case .success(let bytes): return bytes
+    case .failure(.noSuchFileOrDirectory): return nil
+    case .failure(let errno):
       throw elementError(errno, attempt: attempt, on: map.describedName, of: .thread(thread))
     }
   }
@@ -146,8 +142,8 @@ private struct TaskRecord {
 
   /// - Parameter bytes: ``size`` bytes.
   init(_ bytes: ArraySlice<UInt8>) {
-    func load<T: BitwiseCopyable>(_ at: Int, _: T.Type) -> T {
-      unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: at, as: T.self) }
+    func load<T: FixedWidthInteger>(_ at: Int, _: T.Type) -> T {
+      T(memoryBytes: bytes.dropFirst(at))
     }
     func text(_ at: Int) -> String {
       String(decoding: bytes.dropFirst(at).prefix(16).prefix { $0 != 0 }, as: UTF8.self)

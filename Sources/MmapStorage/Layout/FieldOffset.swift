@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+
+// Invariant: both buffers have the size of their type, and every byte is written before a value is
+// read. Types that are not valid for all these bytes are refused first.
 extension MemoryLayout {
   /// The offset in bytes of the field that `keyPath` names, from the start of `T`.
   ///

@@ -124,11 +124,6 @@ extension FieldType {
   }
 
   private func unsignedBits(_ bytes: [UInt8], _ offset: Int, _ size: Int) -> UInt64 {
-    // In the byte order of this machine, which is the kernel's.
-    var bits: UInt64 = 0
-    unsafe withUnsafeMutableBytes(of: &bits) {
-      unsafe $0.copyBytes(from: slice(bytes, offset, min(size, 8)))
-    }
-    return bits
+    UInt64(memoryBytes: slice(bytes, offset, min(size, 8)))
   }
 }

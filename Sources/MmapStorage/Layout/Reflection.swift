@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
+// Invariant: pointers are described and never followed. A wrapper stores its raw value and nothing
+// else.
+
 /// Describes a type that may be in a map's value: scalars, `InlineArray`, homogeneous tuples, and
 /// structures of those, whether or not the structures conform to ``MapValue``.
 ///
@@ -181,4 +184,20 @@ func naming<Result>(
     error.object = "\(field): \(error.object)"
     throw error
   }
+}
+
+/// Creates a value that `init(rawValue:)` rejects.
+///
+/// - Precondition: `Wrapper` stores its raw value and nothing else, so a Swift `enum` traps. Creating
+///   a storage rejects other types with an error.
+@usableFromInline
+func unlistedValue<Wrapper: MapScalar & RawRepresentable>(_ rawValue: Wrapper.RawValue) -> Wrapper {
+  precondition(
+    MemoryLayout<Wrapper>.size == MemoryLayout<Wrapper.RawValue>.size
+      && (try? describe(Wrapper.self)) != nil,
+    "\(Wrapper.self) has no value for \(rawValue), and does not store its raw value as it is"
+  )
+  // The description found one stored property of the raw value's size, and every bit pattern of a
+  // described scalar is valid, Bool aside, whose initializer normalized it.
+  return unsafe withUnsafeBytes(of: rawValue) { unsafe $0.load(as: Wrapper.self) }
 }

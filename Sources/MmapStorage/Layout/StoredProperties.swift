@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 @_spi(Reflection) internal import Swift
 
+// Invariant: the runtime lends the name of a field for one call.
+
 // The standard library's Mirror would have to be given a value, and reading a property out of made-up
 // bytes is not safe if the type holds an unmanaged reference. The SPI reads the metadata only.
 

@@ -2,6 +2,9 @@
 internal import CLibBPFShim
 public import LibBPF
 
+// Invariant: a variable's bytes are lent, and have the size of the Swift type, which is compared
+// first.
+
 extension BPFObject {
   /// Sets a global variable of the programs.
   ///
@@ -19,7 +22,7 @@ extension BPFObject {
     let attempt = "set global '\(name)'"
     try withGlobal(name, attempt: attempt, forWriting: true) { (variable) throws(BPFError) in
       try check(variable, named: name, as: Field.self, attempt: attempt)
-      unsafe storeGlobal(value, to: variable.bytes)
+      variable.store(value)
     }
   }
 
@@ -42,12 +45,12 @@ extension BPFObject {
     return try withGlobal(name, attempt: attempt, forWriting: false) {
       (variable) throws(BPFError) in
       try check(variable, named: name, as: type, attempt: attempt)
-      return unsafe loadGlobal(from: variable.bytes)
+      return variable.load(as: type)
     }
   }
 
   private func check<Field: MapField>(
-    _ variable: GlobalVariable,
+    _ variable: borrowing GlobalVariable,
     named name: String,
     as type: Field.Type,
     attempt: String
@@ -61,12 +64,12 @@ extension BPFObject {
       map: try reader.fieldType(variable.type),
       mapName: name
     )
-    guard comparison.isMatch, unsafe MemoryLayout<Field>.size == variable.bytes.count else {
+    guard comparison.isMatch, MemoryLayout<Field>.size == variable.size else {
       throw BPFError(
         .layoutMismatch,
         attempt: attempt,
         on: subject,
-        advice: unsafe "it has \(variable.bytes.count) bytes, and Swift type '\(Field.self)' has "
+        advice: "it has \(variable.size) bytes, and Swift type '\(Field.self)' has "
           + "\(MemoryLayout<Field>.size); rows that differ are marked '!' below",
         details: comparison.table
       )
@@ -74,37 +77,48 @@ extension BPFObject {
   }
 }
 
-private func storeGlobal<Field: MapField>(
-  _ value: Field,
-  to target: UnsafeMutableRawBufferPointer
-) {
-  guard let address = target.baseAddress else { return }
-  unsafe withUnsafeBytes(of: value) { bytes in
-    switch unsafe accessWidth(bytes.count, at: address) {
-    case 1: unsafe mms_store8(address, bytes.loadUnaligned(as: UInt8.self))
-    case 2: unsafe mms_store16(address, bytes.loadUnaligned(as: UInt16.self))
-    case 4: unsafe mms_store32(address, bytes.loadUnaligned(as: UInt32.self))
-    case 8: unsafe mms_store64(address, bytes.loadUnaligned(as: UInt64.self))
-    default: unsafe target.copyMemory(from: bytes)
-    }
-  }
-}
-
-private func loadGlobal<Field: MapField>(from source: UnsafeMutableRawBufferPointer) -> Field {
-  unsafe withUnsafeTemporaryAllocation(
-    byteCount: max(1, MemoryLayout<Field>.size),
-    alignment: MemoryLayout<Field>.alignment
-  ) { bytes in
-    if let address = source.baseAddress {
-      switch unsafe accessWidth(source.count, at: address) {
-      case 1: unsafe bytes.storeBytes(of: mms_load8(address), as: UInt8.self)
-      case 2: unsafe bytes.storeBytes(of: mms_load16(address), as: UInt16.self)
-      case 4: unsafe bytes.storeBytes(of: mms_load32(address), as: UInt32.self)
-      case 8: unsafe bytes.storeBytes(of: mms_load64(address), as: UInt64.self)
-      default: unsafe bytes.copyMemory(from: UnsafeRawBufferPointer(source))
+extension GlobalVariable {
+  /// Writes the variable, with a single store if there is one of its size.
+  ///
+  /// - Precondition: It has the size of `Field`, and was lent for writing.
+  func store<Field: MapField>(_ value: Field) {
+    precondition(isWritable && size == MemoryLayout<Field>.size)
+    guard let address = unsafe bytes.baseAddress else { return }
+    unsafe withUnsafeBytes(of: value) { value in
+      switch unsafe accessWidth(size, at: address) {
+      case 1: unsafe mms_store8(address, value.loadUnaligned(as: UInt8.self))
+      case 2: unsafe mms_store16(address, value.loadUnaligned(as: UInt16.self))
+      case 4: unsafe mms_store32(address, value.loadUnaligned(as: UInt32.self))
+      case 8: unsafe mms_store64(address, value.loadUnaligned(as: UInt64.self))
+      default: unsafe bytes.copyMemory(from: value)
       }
     }
-    return unsafe bytes.loadUnaligned(as: Field.self)
+  }
+
+  /// Reads the variable, with a single load if there is one of its size. Each `Bool` becomes 0 or 1.
+  ///
+  /// - Precondition: It has the size of `Field`, which has a description.
+  func load<Field: MapField>(as type: Field.Type) -> Field {
+    precondition(size == MemoryLayout<Field>.size)
+    return unsafe withUnsafeTemporaryAllocation(
+      byteCount: max(1, size),
+      alignment: max(8, MemoryLayout<Field>.alignment)
+    ) { copy in
+      if let address = unsafe bytes.baseAddress {
+        switch unsafe accessWidth(size, at: address) {
+        case 1: unsafe copy.storeBytes(of: mms_load8(address), as: UInt8.self)
+        case 2: unsafe copy.storeBytes(of: mms_load16(address), as: UInt16.self)
+        case 4: unsafe copy.storeBytes(of: mms_load32(address), as: UInt32.self)
+        case 8: unsafe copy.storeBytes(of: mms_load64(address), as: UInt64.self)
+        default: unsafe copy.copyMemory(from: UnsafeRawBufferPointer(bytes))
+        }
+      }
+      for offset in (try? booleanOffsets(of: type.fieldType())) ?? []
+      where unsafe copy[offset] > 1 {
+        unsafe copy[offset] = 1
+      }
+      return unsafe copy.loadUnaligned(as: type)
+    }
   }
 }
 

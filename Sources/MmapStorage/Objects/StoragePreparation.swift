@@ -108,7 +108,7 @@ final class StoragePreparation: BPFObjectPreparation {
       StorageDeclaration.placementVariable(of: map),
       attempt: "place the values of map '\(map)' in user pages",
       forWriting: true
-    ) { unsafe $0.bytes[0] = 1 }
+    ) { $0.setFirstByte(1) }
     outcome.withLock { _ = $0.mapsInUserPages.insert(map) }
   }
 

@@ -15,12 +15,7 @@ public struct SwiftRuntime: Sendable, Hashable {
   /// The runtime of this process.
   public static let current: SwiftRuntime = {
     let version = mms_swift_layout_version()
-    let path = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { path in
-      guard let start = path.baseAddress else { return "" }
-      unsafe mms_swift_runtime_path(start, path.count)
-      return unsafe String(cString: start)
-    }
-    return SwiftRuntime(layoutVersion: UInt32(exactly: version), path: path)
+    return SwiftRuntime(layoutVersion: UInt32(exactly: version), path: findPath())
   }()
 
   static func unsupported(

@@ -3,6 +3,8 @@ internal import CLibBPFShim
 internal import LibBPF
 internal import SystemPackage
 
+// Invariant: buffers are lent for one call, with their sizes. Only what the call has written is read.
+
 /// Where the Swift runtime of this process keeps its current Swift task and that task's bindings.
 ///
 /// Nothing here is assumed. Random values are bound, and searched for in the runtime's thread-local
@@ -108,5 +110,15 @@ private struct SearchResult: Sendable {
       throw SwiftRuntime.unsupported(attempt, step: "reading a Swift task", errno: errno)
     }
     return (foundWords, foundPlaces)
+  }
+}
+
+extension SwiftRuntime {
+  static func findPath() -> String {
+    unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { path in
+      guard let start = path.baseAddress else { return "" }
+      unsafe mms_swift_runtime_path(start, path.count)
+      return unsafe String(cString: start)
+    }
   }
 }

@@ -109,22 +109,17 @@ final class SwiftTaskControl: Sendable {
     var words = [operation.rawValue] + arguments
     // The program may read any of them, so the kernel wants all.
     words += Array(repeating: 0, count: 6 - words.count)
-    var result: UInt32 = 0
-    let code = unsafe words.withUnsafeMutableBufferPointer { words in
-      unsafe words.baseAddress.map {
-        unsafe mms_raw_program_run(program.descriptor, $0, UInt32(words.count), &result)
-      } ?? 0
-    }
-    guard code == 0 else {
+    switch program.runRaw(words) {
+    case .success(let result): return result
+    case .failure(let errno):
       throw BPFError(
-        code: code,
+        errno: errno,
         attempt: attempt,
         on: object,
-        advice: code == -Errno.invalidArgument.rawValue
+        advice: errno == .invalidArgument
           ? "the descriptor is not that of the program that SWIFT_TASK_STORAGE() declares" : nil
       )
     }
-    return result
   }
 
   private func unexpected(_ attempt: String) -> BPFError {

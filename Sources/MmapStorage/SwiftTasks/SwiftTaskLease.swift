@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 
+// Invariant: whoever may reach a slot holds its lease, which keeps the slots and so their memory.
+
 /// What a scope binds as a task-local. The BPF program reads the tag from the runtime's memory, so it
 /// is the first word.
 @usableFromInline

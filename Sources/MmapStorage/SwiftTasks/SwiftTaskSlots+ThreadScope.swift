@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CLibBPFShim
 
+// Invariant: a scope is on the stack of the function that enters and leaves it, and keeps its lease.
+
 extension SwiftTaskSlots {
   /// Binds synchronously. In a Swift task that is a task-local like any other. Elsewhere the runtime
   /// keeps task-locals in another place, and the program finds the thread's own list.
@@ -19,6 +21,18 @@ extension SwiftTaskSlots {
       defer { unsafe leaveThread(scope) }
       return try operation()
     }
+  }
+
+  /// The same with the lease of a binding, which keeps it.
+  func withThreadScope<Result>(_ binding: SwiftTaskBinding, _ operation: () -> Result) -> Result {
+    unsafe withThreadScope(binding.lease.map { unsafe .passUnretained($0) }, operation)
+  }
+
+  /// Runs `body` with a binding of a slot of its own; with one of no slot if all are in use.
+  func withBinding<Result>(_ body: (SwiftTaskBinding) async -> Result) async -> Result {
+    let lease = unsafe enter(onEnd: nil)
+    defer { unsafe leave(lease) }
+    return await body(unsafe SwiftTaskBinding(lease))
   }
 
   @usableFromInline

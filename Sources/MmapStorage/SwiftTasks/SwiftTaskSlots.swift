@@ -4,6 +4,9 @@ internal import Glibc
 internal import LibBPF
 internal import Synchronization
 
+// Invariant: `memory` has `count` slots of `stride` bytes, and there is a state for each. The tag in
+// a slot's state says who may use the slot.
+
 /// The slots of one map that this process uses, and the task-local that leads a program to them.
 ///
 /// A slot is `{ owner, holder, task, binding, value }`. The owner is a process, and stays; the holder is

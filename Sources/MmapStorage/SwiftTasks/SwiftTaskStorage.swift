@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Synchronization
 
+// Invariant: a scope holds its lease, and so the slot, until `leave`.
+
 /// Storage of a Swift task, shared with BPF programs.
 ///
 /// A *Swift task* is what Swift's `Task` is, and not a task of the kernel, which is a thread. For
@@ -118,7 +120,7 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   ) throws(Failure) -> Result? {
     guard let lease = slots.local.get().lease else { return nil }
     defer { withExtendedLifetime(lease) {} }
-    return unsafe try body(StorageView(lease.address, copy: nil))
+    return unsafe try body(StorageView(at: FieldAddress(lease.address), copy: nil))
   }
 
   // MARK: Parts of the above
@@ -142,12 +144,19 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   ) -> Unmanaged<SwiftTaskLease>? {
     let lease =
       if let onEnd {
-        unsafe slots.enter { unsafe onEnd(StorageView<Value>($0, copy: nil).load()) }
+        unsafe slots.enter {
+          unsafe onEnd(StorageView<Value>(at: FieldAddress($0), copy: nil).load())
+        }
       } else {
         unsafe slots.enter(onEnd: nil)
       }
     if let lease = unsafe lease {
-      unsafe prepare(StorageView(lease._withUnsafeGuaranteedRef { unsafe $0.address }, copy: nil))
+      unsafe prepare(
+        StorageView(
+          at: FieldAddress(lease._withUnsafeGuaranteedRef { unsafe $0.address }),
+          copy: nil
+        )
+      )
     } else {
       prepareNothing(prepare)
     }
@@ -163,7 +172,7 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
     ) { bytes in
       guard let start = bytes.baseAddress else { return }
       unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
-      unsafe prepare(StorageView(start, copy: nil))
+      unsafe prepare(StorageView(at: FieldAddress(start), copy: nil))
     }
   }
 
@@ -171,6 +180,6 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   func snapshot(_ lease: Unmanaged<SwiftTaskLease>?) -> Value? {
     guard let lease = unsafe lease else { return nil }
     let address = unsafe lease._withUnsafeGuaranteedRef { unsafe $0.address }
-    return unsafe StorageView<Value>(address, copy: nil).load()
+    return unsafe StorageView<Value>(at: FieldAddress(address), copy: nil).load()
   }
 }

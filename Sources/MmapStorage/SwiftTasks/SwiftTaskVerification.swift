@@ -16,9 +16,20 @@ struct SwiftTaskVerification: Sendable {
   }
 
   private func verify() async -> Result<Void, BPFError> {
+    let outside = check(0, "in a Swift task outside of any scope")
+    guard case .success = outside else { return outside }
+    return await slots.withBinding { outer in
+      // Without a second slot the inner scope has none, and the program must not see the outer.
+      await slots.withBinding { inner in await verify(outer, inner) }
+    }
+  }
+
+  private func verify(
+    _ outer: SwiftTaskBinding,
+    _ inner: SwiftTaskBinding
+  ) async -> Result<Void, BPFError> {
     do throws(BPFError) {
-      try expect(0, "in a Swift task outside of any scope")
-      guard let first = unsafe slots.enter(onEnd: nil) else {
+      guard outer.lease != nil else {
         throw BPFError(
           .outOfResources,
           attempt: attempt,
@@ -26,12 +37,6 @@ struct SwiftTaskVerification: Sendable {
           advice: "all \(slots.count) are in use, so there is none to try; declare more"
         )
       }
-      defer { unsafe slots.leave(first) }
-      // Without a second slot the inner scope has none, and the program must not see the outer.
-      let second = unsafe slots.enter(onEnd: nil)
-      defer { unsafe slots.leave(second) }
-      let outer = unsafe SwiftTaskBinding(first)
-      let inner = unsafe SwiftTaskBinding(second)
       try await slots.local.withValue(outer) { () -> Result<Void, BPFError> in
         await steps(outer.tag, inner)
       }.get()
@@ -71,7 +76,7 @@ struct SwiftTaskVerification: Sendable {
     let outcome = try onNewThread(attempt: attempt) { () -> Result<Void, BPFError> in
       do throws(BPFError) {
         try expect(0, "on a second thread outside of any Swift task")
-        try unsafe slots.withThreadScope(binding.lease.map { unsafe .passUnretained($0) }) {
+        try slots.withThreadScope(binding) {
           check(binding.tag, "in a synchronous scope of a second thread")
         }.get()
         try expect(0, "on a second thread after a synchronous scope")

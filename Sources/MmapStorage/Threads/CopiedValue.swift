@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
-internal import LibBPF
+public import LibBPF
+
+// Invariant: both buffers have the bytes of a value from `init` to `deinit`, and fields lie in them.
+// The thread's attachment keeps the copy while a view of it exists.
 
 /// One thread's copy of its value, for a backend that copies in and out. Only its thread uses it.
 @safe
@@ -107,4 +110,28 @@ final class CopiedValue {
       unsafe changes.append(field)
     }
   }
+}
+
+/// Reloads the value of a view that is a copy.
+///
+/// It holds no reference: the thread's attachment keeps the copy alive while the view exists.
+@usableFromInline
+@safe
+struct ViewedCopy {
+  private let value: Unmanaged<CopiedValue>
+
+  init(_ value: Unmanaged<CopiedValue>) { unsafe self.value = value }
+
+  /// Begins the view, and returns the address of the value.
+  func begin() throws(BPFError) -> UnsafeMutableRawPointer {
+    try unsafe value.takeUnretainedValue().begin()
+  }
+
+  /// Loads the value again and keeps the view's changes.
+  @usableFromInline
+  func reload() throws(BPFError) { try unsafe value.takeUnretainedValue().reload() }
+
+  /// Ends the view. The outermost one writes the changes back.
+  @usableFromInline
+  func end() throws(BPFError) { try unsafe value.takeUnretainedValue().end() }
 }

@@ -126,24 +126,6 @@ extension CopyingBackend {
 extension StorageBackend {
   package var observer: (any AttachmentObserver)? { nil }
 
-  /// Where a buffer for a value begins.
-  ///
-  /// - Throws: ``BPFError/Kind/invalidArgument`` if it is too small.
-  func address(
-    of bytes: UnsafeMutableRawBufferPointer,
-    for attempt: String
-  ) throws(BPFError) -> UnsafeMutableRawPointer {
-    guard bytes.count >= valueSize, let address = bytes.baseAddress else {
-      throw BPFError(
-        .invalidArgument,
-        attempt: attempt,
-        on: describedMap,
-        advice: "the buffer has \(bytes.count) bytes and a value \(valueSize)"
-      )
-    }
-    return unsafe address
-  }
-
   /// - Throws: ``BPFError/Kind/invalidArgument`` if a range is not within both the bytes given and
   ///   a value.
   package func check(

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import LibBPF
 package import SystemPackage
 
 extension ThreadID {
@@ -10,12 +11,7 @@ extension ThreadID {
       return nil
     }
     defer { try? file.close() }
-    var text: [UInt8] = []
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 512, alignment: 1)
-    defer { unsafe buffer.deallocate() }
-    while let count = try? unsafe file.read(into: buffer), count > 0 {
-      unsafe text += buffer.prefix(count)
-    }
+    guard let text = try? file.readToEnd() else { return nil }
     for line in String(decoding: text, as: UTF8.self).split(separator: "\n")
     where line.hasPrefix("Pid:") {
       let number = line.dropFirst("Pid:".count).drop { $0 == " " || $0 == "\t" }

@@ -2,6 +2,8 @@
 internal import CLibBPFShim
 internal import Glibc
 
+// Invariant: the tables are this record's until `deinit`. The block exists as long as the thread.
+
 /// What the library keeps about one thread, from its first touch of any storage to its end.
 @safe
 package final class ThreadRecord: Sendable {

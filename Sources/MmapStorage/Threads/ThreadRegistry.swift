@@ -4,6 +4,9 @@ internal import Glibc
 package import LibBPF
 internal import SystemPackage
 
+// Invariant: `state`, and tables and attachments of records, are accessed with the lock held. Each
+// table has `state.capacity` slots, and each index of a storage is smaller.
+
 /// Which thread is attached to which storage.
 ///
 /// An attachment ends with its thread or with its storage, whichever is first. The registry also

@@ -3,6 +3,8 @@ internal import CLibBPFShim
 internal import LibBPF
 internal import SystemPackage
 
+// Invariant: the page is mapped from `init` to `unmap()`, which is called once.
+
 /// A page of memory that a thread shares with the kernel. It contains nothing else.
 ///
 /// The kernel pins the page when it is registered, for writing and for long. `fork` copies pinned pages

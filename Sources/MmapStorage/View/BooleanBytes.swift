@@ -2,6 +2,9 @@
 public import CLibBPFShim
 internal import Synchronization
 
+// Invariant: an entry is complete before it is published, and is neither changed nor freed
+// afterwards.
+
 /// The places of the `Bool` properties in values of one type.
 ///
 /// A C program may store any byte in a `bool`, but a Swift `Bool` whose byte is not 0 or 1 is

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CLibBPFShim
+import LibBPF
 
 /// The address of a field in a task's storage, with the accesses that the views are made of.
 ///
@@ -274,4 +275,70 @@ extension FieldAddress {
       unsafe mms_copy_once(pointer, $0, MemoryLayout<Value>.size)
     }
   }
+}
+
+// MARK: Other memory
+
+extension StorageView {
+  /// A view for the test library's simulated BPF programs. The caller keeps the memory alive.
+  @_lifetime(immortal)
+  package init(storageAt address: UnsafeMutableRawPointer) {
+    unsafe self.init(at: FieldAddress(address), copy: nil)
+  }
+}
+
+extension MemoryMapping {
+  /// The address of a field. Traps if the field is not in the memory, which the caller keeps.
+  func field<Field>(_ type: Field.Type, at offset: Int) -> FieldAddress {
+    unsafe precondition(
+      offset >= 0 && offset + MemoryLayout<Field>.size <= bytes.count,
+      "the field is outside of the mapped memory"
+    )
+    // Memory that was mapped has an address.
+    return unsafe FieldAddress(bytes.baseAddress.unsafelyUnwrapped + offset)
+  }
+}
+
+/// Lends the address of a copy, for the bytes `range` of it. Traps if the copy does not have them.
+func withAddress<Value, R>(
+  of value: inout Value,
+  _ range: Range<Int>,
+  _ body: (FieldAddress) -> R
+) -> R {
+  precondition(
+    range.lowerBound >= 0 && range.upperBound <= MemoryLayout<Value>.size,
+    "the place is outside of the value"
+  )
+  return unsafe withUnsafeMutableBytes(of: &value) {
+    unsafe body(FieldAddress($0.baseAddress.unsafelyUnwrapped))
+  }
+}
+
+/// Reads a value from bytes. Traps if there are too few, or if `Value` has no description.
+func loadWhole<Value: MapField>(
+  _ type: Value.Type,
+  from bytes: [UInt8],
+  at offset: Int = 0
+) -> Value {
+  let size = MemoryLayout<Value>.size
+  return unsafe withUnsafeTemporaryAllocation(
+    byteCount: max(1, size),
+    alignment: max(16, MemoryLayout<Value>.alignment)
+  ) { copy in
+    unsafe copy.copyBytes(from: bytes[offset..<offset + size])
+    return unsafe FieldAddress(copy.baseAddress.unsafelyUnwrapped).loadWhole(as: type)
+  }
+}
+
+/// Copies `ranges` of a value into `count` bytes that are zero elsewhere. Traps if a range is in the
+/// value or in the bytes only.
+func copyBytes<Value: MapField>(of value: Value, _ ranges: [Range<Int>], count: Int) -> [UInt8] {
+  var bytes = [UInt8](repeating: 0, count: count)
+  unsafe withUnsafeBytes(of: value) { value in
+    for range in ranges {
+      precondition(range.lowerBound >= 0 && range.upperBound <= MemoryLayout<Value>.size)
+      for index in range { bytes[index] = unsafe value[index] }
+    }
+  }
+  return bytes
 }

@@ -85,20 +85,13 @@ public struct BitField<Field: MapScalar>: Sendable {
 
   /// Reads the bit-field of a copy.
   public func load<Value: PlacedMapValue>(from value: Value) -> Field {
-    checkPlace(firstByte..<lastByte + 1, in: Value.self)
-    return unsafe withUnsafeBytes(of: value) { bytes in
-      guard let start = bytes.baseAddress else { return Field(mapBits: 0) }
-      return load(at: unsafe FieldAddress(UnsafeMutableRawPointer(mutating: start)))
-    }
+    var copy = value
+    return withAddress(of: &copy, firstByte..<lastByte + 1) { load(at: $0) }
   }
 
   /// Changes the bit-field of a copy. Bits that do not fit are dropped, as in C.
   public func store<Value: PlacedMapValue>(_ field: Field, to value: inout Value) {
-    checkPlace(firstByte..<lastByte + 1, in: Value.self)
-    unsafe withUnsafeMutableBytes(of: &value) { bytes in
-      guard let start = bytes.baseAddress else { return }
-      store(field, at: unsafe FieldAddress(start))
-    }
+    withAddress(of: &value, firstByte..<lastByte + 1) { store(field, at: $0) }
   }
 
   @usableFromInline
@@ -177,24 +170,15 @@ public struct BitField<Field: MapScalar>: Sendable {
 
 // MARK: Copies
 
-private func checkPlace<Value>(_ bytes: Range<Int>, in type: Value.Type) {
-  precondition(
-    bytes.lowerBound >= 0 && bytes.upperBound <= MemoryLayout<Value>.size,
-    "the place is outside of the value"
-  )
-}
-
 func loadMember<Field: MapField, Value>(at offset: Int, of value: Value) -> Field {
-  checkPlace(offset..<offset + MemoryLayout<Field>.size, in: Value.self)
-  return unsafe withUnsafeBytes(of: value) { bytes in
-    let start = unsafe UnsafeMutableRawPointer(mutating: bytes.baseAddress.unsafelyUnwrapped)
-    return unsafe FieldAddress(start + offset).loadWhole(as: Field.self)
+  var copy = value
+  return withAddress(of: &copy, offset..<offset + MemoryLayout<Field>.size) {
+    $0.advanced(by: offset).loadWhole(as: Field.self)
   }
 }
 
 func storeMember<Field: MapField, Value>(_ field: Field, at offset: Int, of value: inout Value) {
-  checkPlace(offset..<offset + MemoryLayout<Field>.size, in: Value.self)
-  unsafe withUnsafeMutableBytes(of: &value) { bytes in
-    unsafe FieldAddress(bytes.baseAddress.unsafelyUnwrapped + offset).storeWhole(field)
+  withAddress(of: &value, offset..<offset + MemoryLayout<Field>.size) {
+    $0.advanced(by: offset).storeWhole(field)
   }
 }

@@ -8,7 +8,7 @@
 /// name, pass it to a function that takes a `borrowing` parameter.
 ///
 /// Use a view only during the closure in which it was borrowed, and only on its own thread. The
-/// compiler cannot enforce this for code that takes an unsafe pointer apart or that suspends the
+/// compiler cannot enforce this for code that takes a pointer apart or that suspends the
 /// thread's stack by other means, such as `makecontext`.
 ///
 /// Fields have the names of the value's properties. Each read or write of a scalar field is one
@@ -35,14 +35,6 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
   /// The copy that the view shows, with a backend that copies; for reloading.
   @usableFromInline
   let copy: ViewedCopy?
-
-  @inlinable
-  @inline(__always)
-  @_lifetime(immortal)
-  init(_ address: UnsafeMutableRawPointer, copy: ViewedCopy?) {
-    self.address = unsafe FieldAddress(address)
-    self.copy = copy
-  }
 
   @inlinable
   @inline(__always)
@@ -202,13 +194,5 @@ extension StorageView where Value: MapScalar {
   public var value: Value {
     @inline(__always) get { address.load(as: Value.self) }
     @inline(__always) nonmutating set { address.store(newValue) }
-  }
-}
-
-extension StorageView {
-  /// A view for the test library's simulated BPF programs. The caller keeps the memory alive.
-  @_lifetime(immortal)
-  package init(storageAt address: UnsafeMutableRawPointer) {
-    unsafe self.init(address, copy: nil)
   }
 }

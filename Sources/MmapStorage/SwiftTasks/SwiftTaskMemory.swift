@@ -4,6 +4,8 @@ internal import Glibc
 internal import LibBPF
 internal import SystemPackage
 
+// Invariant: `base` is the address of `size` bytes from `init` to `deinit`.
+
 /// Slots in a map of the kernel's, mapped into the process, and the registration of the process.
 @safe
 final class MappedSwiftTaskMemory: SwiftTaskMemory {
@@ -58,55 +60,17 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
   }
 }
 
-/// A process's registrations: one for each map, shared by all storages over the map.
-struct SwiftTaskRegistration: Sendable {
-  private struct Key: Hashable {
-    var process: pid_t
-    var map: UInt32
+/// Slots in the memory of the process, which no program sees: for unit tests.
+@safe
+final class HeapSwiftTaskMemory: SwiftTaskMemory {
+  nonisolated(unsafe) let base: UnsafeMutableRawPointer
+
+  init(size: Int) {
+    unsafe base = .allocate(byteCount: size, alignment: 64)
+    unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: size)
   }
 
-  private struct Entry {
-    weak var slots: SwiftTaskSlots?
-    var serial: Int
-  }
+  deinit { unsafe base.deallocate() }
 
-  private static let lock = ForkSafeLock()
-  private nonisolated(unsafe) static var entries: [Key: Entry] = [:]
-  private nonisolated(unsafe) static var lastSerial = 0
-  private static let forkHandlers: Void = {
-    pthread_atfork(
-      { SwiftTaskRegistration.lock.lock() },
-      { SwiftTaskRegistration.lock.unlock() },
-      { SwiftTaskRegistration.lock.unlock() }
-    )
-  }()
-
-  private let key: Key
-  private let serial: Int
-
-  /// The slots of this process in the map, made by `make` if there are none.
-  static func slots(
-    ofMap id: UInt32,
-    _ make: (SwiftTaskRegistration) throws(BPFError) -> SwiftTaskSlots
-  ) throws(BPFError) -> SwiftTaskSlots {
-    _ = forkHandlers
-    let key = Key(process: getpid(), map: id)
-    return try lock.withLock { () throws(BPFError) in
-      if let slots = unsafe entries[key]?.slots { return slots }
-      unsafe lastSerial += 1
-      let slots = try unsafe make(SwiftTaskRegistration(key: key, serial: lastSerial))
-      unsafe entries[key] = Entry(slots: slots, serial: lastSerial)
-      return slots
-    }
-  }
-
-  /// Ends the registration, unless a later one took its place or this is the child of a fork.
-  func end(_ control: SwiftTaskControl) {
-    Self.lock.withLock {
-      let current = unsafe Self.entries[key]?.serial ?? serial
-      guard current == serial, key.process == getpid() else { return }
-      unsafe Self.entries[key] = nil
-      control.unregister()
-    }
-  }
+  func hasExited(_ owner: UInt64) -> Bool { false }
 }

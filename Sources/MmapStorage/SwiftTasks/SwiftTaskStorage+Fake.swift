@@ -1,21 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package import LibBPF
 
-/// Slots in the memory of the process, which no program sees: for unit tests.
-@safe
-final class HeapSwiftTaskMemory: SwiftTaskMemory {
-  nonisolated(unsafe) let base: UnsafeMutableRawPointer
-
-  init(size: Int) {
-    unsafe base = .allocate(byteCount: size, alignment: 64)
-    unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: size)
-  }
-
-  deinit { unsafe base.deallocate() }
-
-  func hasExited(_ owner: UInt64) -> Bool { false }
-}
-
 extension SwiftTaskStorage {
   /// A storage without a map, for the test library.
   package convenience init(fakeWith count: Int) {

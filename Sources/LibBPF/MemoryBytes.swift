@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension FixedWidthInteger {
+  /// The bytes in the order of this machine, which is the kernel's.
+  package var memoryBytes: [UInt8] {
+    let bytes = stride(from: 0, to: Self.bitWidth, by: 8).map {
+      UInt8(truncatingIfNeeded: self >> Self($0))
+    }
+    return Self(1).littleEndian == 1 ? bytes : bytes.reversed()
+  }
+
+  /// Reads bytes in the order of this machine. Bytes that are missing at the end read as zero.
+  package init(memoryBytes bytes: some Collection<UInt8>) {
+    var number: Self = 0
+    for (index, byte) in bytes.prefix(Self.bitWidth / 8).enumerated() {
+      number |= Self(truncatingIfNeeded: byte) << Self(8 * index)
+    }
+    self.init(littleEndian: number)
+  }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+internal import LibBPF
+
+/// A process's registrations: one for each map, shared by all storages over the map.
+struct SwiftTaskRegistration: Sendable {
+  private struct Key: Hashable {
+    var process: pid_t
+    var map: UInt32
+  }
+
+  private struct Entry {
+    weak var slots: SwiftTaskSlots?
+    var serial: Int
+  }
+
+  private struct State {
+    var entries: [Key: Entry] = [:]
+    var lastSerial = 0
+  }
+
+  private static let lock = ForkSafeLock()
+  private static let state = ForkSafeMutex(State(), sharing: lock)
+  private static let forkHandlers: Void = {
+    pthread_atfork(
+      { SwiftTaskRegistration.lock.lock() },
+      { SwiftTaskRegistration.lock.unlock() },
+      { SwiftTaskRegistration.lock.unlock() }
+    )
+  }()
+
+  private let key: Key
+  private let serial: Int
+
+  /// The slots of this process in the map, made by `make` if there are none.
+  static func slots(
+    ofMap id: UInt32,
+    _ make: (SwiftTaskRegistration) throws(BPFError) -> SwiftTaskSlots
+  ) throws(BPFError) -> SwiftTaskSlots {
+    _ = forkHandlers
+    let key = Key(process: getpid(), map: id)
+    return try state.withLock { (state) throws(BPFError) in
+      if let slots = state.entries[key]?.slots { return slots }
+      state.lastSerial += 1
+      let slots = try make(SwiftTaskRegistration(key: key, serial: state.lastSerial))
+      state.entries[key] = Entry(slots: slots, serial: state.lastSerial)
+      return slots
+    }
+  }
+
+  /// Ends the registration, unless a later one took its place or this is the child of a fork.
+  func end(_ control: SwiftTaskControl) {
+    Self.state.withLock { state in
+      let current = state.entries[key]?.serial ?? serial
+      guard current == serial, key.process == getpid() else { return }
+      state.entries[key] = nil
+      control.unregister()
+    }
+  }
+}

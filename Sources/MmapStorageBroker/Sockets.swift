@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLibBPFShim
+internal import Glibc
+internal import SystemPackage
+
+// Calls of sockets, with Swift types. Invariant: pointers are lent for one call, with the number of bytes
+// or elements that they point to. On failure each returns a negative error number.
+
+/// Connects. Calls that wait do so for at most `timeout` milliseconds.
+func connectSocket(to path: FilePath, timeout: UInt32) -> CInt {
+  unsafe path.withPlatformString { unsafe mms_unix_connect($0, timeout) }
+}
+
+/// Creates a socket of type `SOCK_SEQPACKET`, and listens.
+func listenOnSocket(at path: FilePath, _ permissions: FilePermissions) -> CInt {
+  unsafe path.withPlatformString { unsafe mms_unix_listen($0, permissions.rawValue) }
+}
+
+/// Sends a message, and returns its size.
+func sendMessage(
+  _ socket: CInt,
+  _ bytes: [UInt8],
+  descriptors: [CInt] = [],
+  waiting: Bool
+) -> Int {
+  unsafe mms_send_message(
+    socket,
+    bytes,
+    bytes.count,
+    descriptors,
+    descriptors.count,
+    waiting ? 1 : 0
+  )
+}
+
+/// Receives a message of at most `limit` bytes, and returns its size. The caller closes the descriptors,
+/// which there may also be without bytes; they are refused unless `takingDescriptors`.
+func receiveMessage(
+  _ socket: CInt,
+  atMost limit: Int,
+  takingDescriptors: Bool,
+  waiting: Bool
+) -> (size: Int, bytes: [UInt8], descriptors: [CInt]) {
+  var bytes = [UInt8](repeating: 0, count: limit)
+  var descriptors = [CInt](
+    repeating: -1,
+    count: takingDescriptors ? Int(MMS_MAX_DESCRIPTORS) : 0
+  )
+  var count = descriptors.count
+  let size = unsafe mms_receive_message(
+    socket,
+    &bytes,
+    bytes.count,
+    &descriptors,
+    &count,
+    waiting ? 1 : 0
+  )
+  return (size, Array(bytes.prefix(max(size, 0))), Array(descriptors.prefix(count)))
+}
+
+extension BrokerPeer {
+  /// The process at the other end; `nil` if it is gone.
+  init?(of socket: CInt) {
+    self.init(user: .max, group: .max, supplementaryGroups: [], process: 0)
+    guard unsafe mms_peer(socket, &user, &group, &process) == 0 else { return nil }
+    var groups = [UInt32](repeating: 0, count: 65_536)
+    var count = groups.count
+    if unsafe mms_peer_groups(socket, &groups, &count) == 0 {
+      supplementaryGroups = Array(groups.prefix(count))
+    }
+  }
+}
+
+/// Milliseconds of the monotonic clock.
+func milliseconds() -> Int {
+  var time = timespec()
+  unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+  return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+}
