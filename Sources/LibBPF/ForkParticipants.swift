@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-// Invariant: `state` is accessed with `lock` held only, from `prepare` on by the forking thread.
-
 /// Something whose lock must be free and whose state must be consistent in the child of a `fork`.
 package protocol ForkParticipant: AnyObject, Sendable {
   /// Acquires the lock. Runs on the forking thread, before `fork`.
@@ -48,8 +46,7 @@ package enum ForkParticipants {
 
   /// No other lock is acquired while this one is held, so a participant may be added and removed
   /// under any of the others.
-  private static let lock = ForkSafeLock()
-  private nonisolated(unsafe) static var state = State()
+  private static let state = ForkSafeMutex(State())
 
   /// Adds a participant. The caller removes it before it is deallocated.
   ///
@@ -57,10 +54,10 @@ package enum ForkParticipants {
   ///   next call tries again.
   @discardableResult
   package static func add(_ participant: any ForkParticipant, rank: ForkRank) -> Bool {
-    let (isFirst, isInstalled) = lock.withLock {
-      unsafe state.participants[rank.rawValue].append(participant)
-      unsafe state.additions += 1
-      return unsafe (state.additions == 1, install())
+    let (isFirst, isInstalled) = state.withLock { state in
+      state.participants[rank.rawValue].append(participant)
+      state.additions += 1
+      return (state.additions == 1, install(&state))
     }
     // The caller holds no lock of a participant: there was none.
     if isFirst { rehearse() }
@@ -69,50 +66,47 @@ package enum ForkParticipants {
 
   /// Removes a participant.
   package static func remove(_ participant: any ForkParticipant, rank: ForkRank) {
-    lock.withLock {
-      let last = unsafe state.participants[rank.rawValue].endIndex - 1
-      guard
-        let index = unsafe state.participants[rank.rawValue].lastIndex(where: { $0 === participant }
-        )
+    state.withLock { state in
+      let last = state.participants[rank.rawValue].endIndex - 1
+      guard let index = state.participants[rank.rawValue].lastIndex(where: { $0 === participant })
       else { return }
-      unsafe state.participants[rank.rawValue].swapAt(index, last)
-      unsafe state.participants[rank.rawValue].removeLast()
+      state.participants[rank.rawValue].swapAt(index, last)
+      state.participants[rank.rawValue].removeLast()
     }
   }
 
   /// Whether the handlers are installed. Tries again if they are not.
-  package static var isInstalled: Bool { lock.withLock { install() } }
+  package static var isInstalled: Bool { state.withLock { install(&$0) } }
 
-  /// Only with the lock held.
-  private static func install() -> Bool {
-    if unsafe state.installation != 0 {
-      unsafe state.installation = pthread_atfork(
+  private static func install(_ state: inout State) -> Bool {
+    if state.installation != 0 {
+      state.installation = pthread_atfork(
         { ForkParticipants.prepare() },
         { ForkParticipants.resumeInParent() },
         { ForkParticipants.resumeInChild() }
       )
     }
-    return unsafe state.installation == 0
+    return state.installation == 0
   }
 
   private static func prepare() {
     while true {
-      let additions = lock.withLock { unsafe state.additions }
+      let additions = state.withLock { $0.additions }
       var held: [any ForkParticipant] = []
       for rank in ForkRank.allCases {
-        let participants = lock.withLock { unsafe state.participants[rank.rawValue] }
+        let participants = state.withLock { $0.participants[rank.rawValue] }
         for participant in participants {
           participant.prepareForFork()
           held.append(participant)
         }
       }
-      lock.lock()
       // Nobody can add one from here on.
-      if unsafe state.additions == additions {
-        unsafe state.held = held
-        return
-      }
-      lock.unlock()
+      let isComplete = state.lock(if: { state in
+        guard state.additions == additions else { return false }
+        state.held = held
+        return true
+      })
+      if isComplete { return }
       for participant in held.reversed() { participant.resumeInParent() }
     }
   }
@@ -126,10 +120,10 @@ package enum ForkParticipants {
   }
 
   private static func heldParticipants() -> [any ForkParticipant] {
-    let held = unsafe state.held
-    unsafe state.held = []
-    lock.unlock()
-    return held
+    state.unlock { state in
+      defer { state.held = [] }
+      return state.held
+    }
   }
 
   /// Runs the parent's half once. In debug builds the Swift runtime creates metadata on first use,

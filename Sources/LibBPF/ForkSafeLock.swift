@@ -71,6 +71,20 @@ package final class ForkSafeMutex<Value>: @unchecked Sendable {
     defer { lock.unlock() }
     return try body(&value)
   }
+
+  /// Acquires the lock, and keeps it if `body` returns true.
+  func lock(if body: (inout Value) -> Bool) -> Bool {
+    lock.lock()
+    let isKept = body(&value)
+    if !isKept { lock.unlock() }
+    return isKept
+  }
+
+  /// Releases the lock, which the caller holds, after `body`.
+  func unlock<R>(_ body: (inout Value) -> R) -> R {
+    defer { lock.unlock() }
+    return body(&value)
+  }
 }
 
 /// A condition variable for a ``ForkSafeLock``.
