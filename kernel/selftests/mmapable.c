@@ -94,10 +94,9 @@ static void test_create(void)
 	munmap(value, page_size);
 }
 
-/* Let pages that are freed too early, on any CPU, become those of somebody else */
+/* Let pages that are freed too early, on any CPU, become those of another map */
 static void reuse_free_pages(void)
 {
-	const size_t size = 500 * page_size; /* less than a huge page */
 	cpu_set_t before, cpus;
 	int i;
 
@@ -108,7 +107,7 @@ static void reuse_free_pages(void)
 		CPU_ZERO(&cpus);
 		CPU_SET(i % libbpf_num_possible_cpus(), &cpus);
 		sched_setaffinity(0, sizeof(cpus), &cpus);
-		munmap(mmap(NULL, size, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0), size);
+		close(bpf_map_create(BPF_MAP_TYPE_ARRAY, "reuse", 4, 2 << 20, 1, NULL));
 	}
 	sched_setaffinity(0, sizeof(before), &before);
 }

@@ -8,7 +8,7 @@
 #include <linux/bpf.h>
 #include <linux/btf.h>
 
-#define READS 20000000
+#define READS 200000000
 #define FIRST 0x1111111111111111ULL
 #define SECOND 0x2222222222222222ULL
 
