@@ -45,7 +45,8 @@ struct LoaderState: MapValue, BitwiseCopyable, Sendable {
   }
 }
 
-/// What kernels may lack: programs, and the trace events for some of them. The raw values are those of `enum optional` in C.
+/// What kernels may lack: programs, and the trace events for some of them. The raw values are those of
+/// `enum optional` in C.
 enum OptionalProgram: UInt64, CaseIterable, Sendable {
   case pageFault
   case sent
