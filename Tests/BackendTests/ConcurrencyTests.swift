@@ -62,7 +62,7 @@ import Testing
   @Test(.liveKernel, .threadPidfds) func manyThreadsShareOneReservedDescriptor() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookupByPidfd.fixture(Tag.self, map: "tags").storage
-      // From here on the library has its reserve.
+      // From here on the library has its reserved descriptor.
       try storage.withCurrent { $0.requestID = 1 }
       let mine = try takeAllDescriptors()
       let threads = try (0..<8).map { number in
@@ -101,7 +101,7 @@ import Testing
       defer { isOver.set(true) }
       for round in 1...20_000 {
         try storage.withCurrent { $0.hits = UInt64(round) }
-        // Written back with an old value of it, "hits" would go back.
+        // If a view wrote an old value back, "hits" would decrease.
         let hits = try storage.withCurrent { $0.hits }
         try #require(hits == UInt64(round))
         rounds += 1

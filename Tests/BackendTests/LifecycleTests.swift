@@ -142,8 +142,8 @@ import Testing
         try BackendUnderTest.mapped.fixture(Tag.self, map: "tags").storage
       }
 
-      // Each processor puts some memory by for the cgroup, and what the kernel frees late comes to
-      // that. Other threads take it, until none is left for this one.
+      // Each processor caches some memory of the cgroup, and memory that the kernel frees late is
+      // added to that. Other threads use it up, until none is left for this one.
       try #require(test_stay_on_first_processor() == 0)
       try storage.withCurrent { tag in
         try cgroup.allowNoMore()
@@ -187,7 +187,7 @@ import Testing
       }
       try storage.withCurrent { $0.hits = 1 }
       try cgroup.allowNoMore()
-      // Each processor has put some elements by.
+      // Each processor has cached some elements.
       let isOver = Gate()
       var threads: [TestThread] = []
       let failure = Box<BPFError?>(nil)
@@ -227,7 +227,7 @@ import Testing
   @Test(.liveKernel, .threadPidfds) func aThreadAttachesWithoutFreeDescriptors() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookupByPidfd.fixture(Tag.self, map: "tags").storage
-      // From here on the library has its reserve.
+      // From here on the library has its reserved descriptor.
       try storage.withCurrent { $0.requestID = 1 }
       let mine = try takeAllDescriptors()
       try TestThread {
@@ -400,7 +400,7 @@ private func comeAndGo(_ count: Int, _ make: () throws -> TaskLocalStorage<Tag>)
   try run(count)
   let after = try (libraryDescriptors(), heapBytes())
   #expect(after.0 == before.0)
-  // Some 17 kB are taken once, however many rounds there are.
+  // About 17 kB are allocated once, whatever the number of rounds.
   #expect(after.1 - before.1 < 32 * 1024, "\(after.1 - before.1) bytes")
 }
 

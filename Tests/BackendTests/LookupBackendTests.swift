@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// How the two ways of ``LookupBackend`` differ, and that they do not in what they read and write.
+/// The two access paths of ``LookupBackend``: how they differ, and that they read and write the same.
 @Suite(.liveKernel) struct LookupBackendTests {
   @Test(arguments: [1, 2, 7, 24, 1008, 1015, 1016, 2023, 8001])
   func bothAccessPathsReachTheSameBytes(_ size: Int) throws {

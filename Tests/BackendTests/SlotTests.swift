@@ -179,11 +179,11 @@ import Testing
         while !isOver.get() {
           let before = handled.count.load(ordering: .relaxed)
           pthread_kill(target.value, SIGUSR1)
-          // One at a time, so that the thread gets on.
+          // One at a time, so that the thread makes progress.
           while handled.count.load(ordering: .relaxed) == before, !isOver.get() { sched_yield() }
         }
       }
-      // The index of each is given out again, and the tables grow.
+      // Each index is used again, and the tables grow.
       var round = 0
       while round < 200 || handled.count.load(ordering: .relaxed) < 10 {
         let others = try (0..<(round % 40)).map { _ in try fakeStorage() }

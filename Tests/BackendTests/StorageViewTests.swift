@@ -202,7 +202,7 @@ private struct Pair: MapValue {
     #expect(seen.points[1].x == 4)
   }
 
-  /// In release mode the compiler would like to load a field of the copy from the storage again.
+  /// In release mode the compiler could load a field of the copy from the storage again.
   @Test func aCopyHasOneValueForEachField() throws {
     let fake = try FakeBackend(layoutOf: Pair.self)
     let storage = try TaskLocalStorage<Pair>(backend: fake)

@@ -9,7 +9,7 @@ import Testing
 @Suite(.liveKernel) struct HeaderTests {
   private typealias Stat = Header.Stat
 
-  /// Which numbers a program compares with has nothing to do with where the values are.
+  /// The constants that a program compares with are the same with each backend.
   @Test(arguments: LiveKernel.backends)
   func theProgramsOwnComparisonsStay(backend: BackendKind) throws {
     // Without the generated class, which would open the other map with this backend as well.

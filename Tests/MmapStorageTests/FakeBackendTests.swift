@@ -71,7 +71,7 @@ private struct Oops: Error {}
     #expect(fake.attachedThreads == 1)
     only = nil
     #expect(fake.attachedThreads == 0)
-    // The thread's storage in the map is the kernel's to end.
+    // The kernel ends the thread's storage in the map.
     #expect(fake.storageCount == 1)
     done.open()
     try thread.join()
@@ -92,7 +92,7 @@ private struct Oops: Error {}
   }
 
   @Test func aStorageThatIsGoneIsNeverReachedThroughAStaleSlot() throws {
-    // Many more than there are slots, each with its own value, created where the last one stood.
+    // Many more than there are slots, one after the other, each with its own value.
     for round in 0..<200 {
       let (storage, _) = try make(.direct)
       try storage.withCurrent { tag in
@@ -265,7 +265,7 @@ private struct Oops: Error {}
   @Test func readingWritesNothing() throws {
     let (storage, fake) = try make(.copying)
     _ = try storage.withCurrent { $0.requestID }
-    // A write of what stands there already is no change.
+    // Writing an equal value is no change.
     try storage.withCurrent { $0.requestID = 0 }
     #expect(!fake.calls.contains { $0.operation == .update })
     #expect(fake.storageCount == 0)

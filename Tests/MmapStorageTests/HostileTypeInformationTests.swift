@@ -161,7 +161,7 @@ import Testing
   }
 }
 
-/// The bytes of a ".BTF" section, with whatever one likes to put into it.
+/// The bytes of a ".BTF" section, with arbitrary contents.
 private struct RawTypes {
   private var types: [UInt32] = []
   private var names: [UInt8] = [0]

@@ -14,7 +14,7 @@ import Testing
 
   static let point = FieldType.structure("point", 8, [member("x", 0, .s32), member("y", 4, .s32)])
 
-  /// A structure around one field, so that a case may say only what is in it.
+  /// A structure around one field, so that a case lists only the field's type.
   static func one(_ type: FieldType, _ name: String = "f", size: Int? = nil) -> FieldType {
     .structure("one", size ?? type.size, [member(name, 0, type)])
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 
-/// Short words for layouts, so that a test shows what differs and not how to spell it.
+/// Short functions that make layouts, so that a test shows little more than what differs.
 extension FieldType {
   static let u8 = integer(size: 1, signed: false)
   static let u16 = integer(size: 2, signed: false)

@@ -42,7 +42,7 @@ func signals(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
     while !clock.isOver {
       let before = signalCount.load(ordering: .acquiring)
       target.get()?.interrupt(with: SIGUSR1)
-      // One at a time: the thread gets on between them.
+      // One at a time, so that the thread makes progress between them.
       while signalCount.load(ordering: .acquiring) == before, !clock.isOver { sched_yield() }
     }
     isOver.set(true)

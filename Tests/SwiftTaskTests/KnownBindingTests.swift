@@ -182,7 +182,7 @@ import Testing
     // No process has that id.
     let gone: UInt64 = (1 << 62) | 5
     for index in 0..<256 {
-      // As of one that exited while it took them.
+      // As if a process had exited while it acquired them.
       slots[index] = .init(owner: gone | 1 << 63, holder: 9, task: 8, binding: 8, id: 77)
     }
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")

@@ -21,7 +21,7 @@ import Testing
     #expect(error?.kind == .unsupported)
     #expect(error?.advice.contains("verifying what the program finds in a scope") == true)
     #expect(error?.object.contains("Swift runtime with layout version") == true)
-    // And nothing of it is left.
+    // Nothing of it is left.
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
     requests.withValue({ $0.id = 1 }) { program.call(1, row: 0) }
     #expect(try program.seen()[0] == Seen(own: 1))

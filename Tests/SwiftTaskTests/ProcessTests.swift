@@ -93,7 +93,7 @@ import Testing
     let program = try RequestProgram()
     let few = try await SwiftTaskStorage<Request>(program.object, "requests")
     try await withPins(of: program.object, ["requests"]) { directory in
-      // All that the map has, but those of this process.
+      // All slots of the map except those of this process.
       let other = try OtherProcess([directory.string, "requests", "hold", "1", "192"])
       #expect(try other.read() == "holds\n")
       let held = await hold(few, 65)
@@ -117,7 +117,7 @@ import Testing
   }
 }
 
-/// What a process can do that says something false about itself, and has false bindings.
+/// What a process can do that registers false offsets and has false bindings.
 @Suite(.liveKernel) struct HostileProcessTests {
   @Test func forgedBindingsReachNobodysSlots() async throws {
     let program = try RequestProgram()
@@ -150,7 +150,7 @@ import Testing
           bindings.bind(.random(in: .min ... .max))
           program.call(1000, row: 1)
         }
-        // Its own slot it does reach: the bindings were read.
+        // It reaches its own slot, so the bindings were read.
         slots[255] = .init(owner: MappedSlots.owner(control), holder: 7 << 24 | 255, id: 77)
         bindings.bind(7 << 24 | 255)
         program.call(77, row: 2)

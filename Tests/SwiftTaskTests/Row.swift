@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 
-/// One way in which Swift code goes on: what a request does, and how many calls it makes.
+/// One way in which Swift code continues: what a request does, and how many calls it makes.
 struct Row: Sendable {
   let name: String
   /// Calls in one run of `body`.

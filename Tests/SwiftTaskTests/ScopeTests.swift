@@ -7,7 +7,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// What a scope's value is, and how long.
+/// The value of a scope, and its lifetime.
 @Suite(.liveKernel) struct ScopeTests {
   let program: RequestProgram
   init() throws { program = try RequestProgram() }

@@ -24,7 +24,7 @@ import Testing
   }
 
   /// The same with the request of the thread instead of the Swift task, as a storage of threads has
-  /// it. All requests have entered before the first goes on, and are more than there are threads, so
+  /// it. All requests have entered before the first continues, and are more than there are threads, so
   /// that most of their calls find another request's.
   @Test(arguments: rows.indices.filter { !rows[$0].isOnForeignThreads })
   func rowWithAValueOfTheThread(_ index: Int) async throws {
@@ -60,7 +60,7 @@ import Testing
   }
 }
 
-/// Lets Swift tasks wait until all have come.
+/// Has Swift tasks wait until all of them have arrived.
 private actor Meeting {
   private var missing: Int
   private var waiting: [CheckedContinuation<Void, Never>] = []
