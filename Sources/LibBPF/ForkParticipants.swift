@@ -16,6 +16,8 @@ package protocol ForkParticipant: AnyObject, Sendable {
 /// The order in which `fork` acquires the locks of participants. It is also the lock order: a thread
 /// that holds a lock may acquire only locks of a later rank. Locks of one rank are never nested.
 package enum ForkRank: Int, CaseIterable, Sendable {
+  /// The registrations of the process for its Swift tasks. Runs programs.
+  case swiftTasks
   /// The programs that are loaded once for each map. Loads objects.
   case programs
   /// One BPF object.

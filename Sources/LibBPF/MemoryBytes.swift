@@ -2,6 +2,7 @@
 
 extension FixedWidthInteger {
   /// The bytes in the order of this machine, which is the kernel's.
+  @inlinable
   package var memoryBytes: [UInt8] {
     let bytes = stride(from: 0, to: Self.bitWidth, by: 8).map {
       UInt8(truncatingIfNeeded: self >> Self($0))
@@ -10,6 +11,7 @@ extension FixedWidthInteger {
   }
 
   /// Reads bytes in the order of this machine. Bytes that are missing at the end read as zero.
+  @inlinable
   package init(memoryBytes bytes: some Collection<UInt8>) {
     var number: Self = 0
     for (index, byte) in bytes.prefix(Self.bitWidth / 8).enumerated() {

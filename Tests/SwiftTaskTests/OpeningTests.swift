@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 import MmapStorage
 import SystemPackage
 import TestSupport
@@ -107,6 +108,30 @@ import Testing
         try await SwiftTaskStorage<Request>(map: try program.object.map("requests"), control: map)
       }
       #expect(other?.kind == .wrongType)
+    }
+  }
+
+  /// In a process of its own: a lock that stays held would stop all other tests.
+  @Test func aProgramThatRegistersNobody() async {
+    await #expect(processExitsWith: .success) {
+      alarm(60)
+      let program = try RequestProgram()
+      try await withPins(of: program.object, ["requests"]) { directory in
+        let path = directory.appending("refusing_control")
+        try program.object.program("refusing_control").pin(at: path)
+        let refusing = try openProgram(path)
+        defer { try? refusing.close() }
+        let error = await #expect(throws: BPFError.self) {
+          try await SwiftTaskStorage<Request>(
+            map: try program.object.map("requests"),
+            control: refusing
+          )
+        }
+        #expect(error?.kind == .outOfResources)
+      }
+      let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+      requests.withValue({ $0.id = 1 }) { program.call(1, row: 0) }
+      #expect(try program.seen()[0] == Seen(own: 1))
     }
   }
 

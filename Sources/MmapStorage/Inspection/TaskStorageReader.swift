@@ -88,11 +88,26 @@ public final class TaskStorageReader: Sendable {
     let size = layout.type.size
     var found: [UntypedTaskValue] = []
     var offset = 0
+    var elements: MapBytes?
     while bytes.count - offset >= TaskRecord.size {
       let record = TaskRecord(bytes[offset..<offset + TaskRecord.size])
       offset += TaskRecord.size
       if record.valueSize == 0 {
-        if let value = try lookUp(record.task.thread, attempt: attempt) {
+        // A lookup copies the pointer to a user page, and not the page.
+        guard !layout.isInUserPage else {
+          throw BPFError(
+            .unsupported,
+            attempt: attempt,
+            on: map.describedName,
+            advice: "its values are in user pages and have more than 28 KiB"
+          )
+        }
+        let known =
+          if let elements { elements } else {
+            try MapBytes(MapHandle(map, for: attempt), for: attempt)
+          }
+        elements = known
+        if let value = try lookUp(record.task.thread, in: known, attempt: attempt) {
           found.append(UntypedTaskValue(task: record.task, bytes: value))
         }
         continue
@@ -113,8 +128,11 @@ public final class TaskStorageReader: Sendable {
     return found
   }
 
-  private func lookUp(_ thread: ThreadID, attempt: String) throws(BPFError) -> [UInt8]? {
-    let elements = try MapBytes(MapHandle(map, for: attempt), for: attempt)
+  private func lookUp(
+    _ thread: ThreadID,
+    in elements: MapBytes,
+    attempt: String
+  ) throws(BPFError) -> [UInt8]? {
     let value: Result<[UInt8], Errno>
     do throws(BPFError) {
       value = try TaskReference.thread(thread).withPidfd(for: attempt, isKept: false) { pidfd in

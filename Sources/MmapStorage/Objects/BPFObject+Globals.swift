@@ -100,6 +100,12 @@ extension GlobalVariable {
   /// - Precondition: It has the size of `Field`, which has a description.
   func load<Field: MapField>(as type: Field.Type) -> Field {
     precondition(size == MemoryLayout<Field>.size)
+    let booleans: [Int]
+    do {
+      booleans = booleanOffsets(of: try type.fieldType())
+    } catch {
+      preconditionFailure("\(type) cannot be read as a whole: \(error)")
+    }
     return unsafe withUnsafeTemporaryAllocation(
       byteCount: max(1, size),
       alignment: max(8, MemoryLayout<Field>.alignment)
@@ -113,10 +119,7 @@ extension GlobalVariable {
         default: unsafe copy.copyMemory(from: UnsafeRawBufferPointer(bytes))
         }
       }
-      for offset in (try? booleanOffsets(of: type.fieldType())) ?? []
-      where unsafe copy[offset] > 1 {
-        unsafe copy[offset] = 1
-      }
+      for offset in booleans where unsafe copy[offset] > 1 { unsafe copy[offset] = 1 }
       return unsafe copy.loadUnaligned(as: type)
     }
   }

@@ -19,30 +19,28 @@ struct SwiftTaskRegistration: Sendable {
     var lastSerial = 0
   }
 
-  private static let lock = ForkSafeLock()
-  private static let state = ForkSafeMutex(State(), sharing: lock)
-  private static let forkHandlers: Void = {
-    pthread_atfork(
-      { SwiftTaskRegistration.lock.lock() },
-      { SwiftTaskRegistration.lock.unlock() },
-      { SwiftTaskRegistration.lock.unlock() }
-    )
-  }()
+  private static let state = ForkSafeMutex(State(), rank: .swiftTasks)
 
   private let key: Key
   private let serial: Int
 
-  /// The slots of this process in the map, made by `make` if there are none.
+  /// The slots of this process in the map. If there are none, they are made by `make` and registered by
+  /// `register`.
   static func slots(
     ofMap id: UInt32,
-    _ make: (SwiftTaskRegistration) throws(BPFError) -> SwiftTaskSlots
+    make: (SwiftTaskRegistration) throws(BPFError) -> SwiftTaskSlots,
+    register: (SwiftTaskSlots) throws(BPFError) -> Void
   ) throws(BPFError) -> SwiftTaskSlots {
-    _ = forkHandlers
     let key = Key(process: getpid(), map: id)
+    // Released without the lock, as the end of slots acquires it.
+    var made: SwiftTaskSlots?
+    defer { withExtendedLifetime(made) {} }
     return try state.withLock { (state) throws(BPFError) in
       if let slots = state.entries[key]?.slots { return slots }
       state.lastSerial += 1
       let slots = try make(SwiftTaskRegistration(key: key, serial: state.lastSerial))
+      made = slots
+      try register(slots)
       state.entries[key] = Entry(slots: slots, serial: state.lastSerial)
       return slots
     }

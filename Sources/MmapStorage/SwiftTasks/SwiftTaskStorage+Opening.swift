@@ -45,27 +45,28 @@ extension SwiftTaskStorage {
     try Self.checkLayout(value, map: map.name, policy: policy)
     try control.check(uses: info.id)
     let places = if let places { places } else { try await SwiftRuntimePlaces.find(for: attempt) }
-    let slots = try SwiftTaskRegistration.slots(ofMap: info.id) {
-      (registration) throws(BPFError) -> SwiftTaskSlots in
-      let owner = try control.owner()
-      let memory = try MappedSwiftTaskMemory(
-        map,
-        size: stride * count,
-        control: control,
-        owner: owner,
-        registration: registration,
-        attempt: attempt
-      )
-      let slots = SwiftTaskSlots(
-        memory,
-        stride: stride,
-        count: count,
-        valueSize: value.size,
-        owner: owner
-      )
-      try control.register(places, key: slots.key)
-      return slots
-    }
+    let slots = try SwiftTaskRegistration.slots(
+      ofMap: info.id,
+      make: { (registration) throws(BPFError) in
+        let owner = try control.owner()
+        let memory = try MappedSwiftTaskMemory(
+          map,
+          size: stride * count,
+          control: control,
+          owner: owner,
+          registration: registration,
+          attempt: attempt
+        )
+        return SwiftTaskSlots(
+          memory,
+          stride: stride,
+          count: count,
+          valueSize: value.size,
+          owner: owner
+        )
+      },
+      register: { (slots) throws(BPFError) in try control.register(places, key: slots.key) }
+    )
     try await SwiftTaskVerification(slots: slots, control: control, attempt: attempt).run()
     self.init(slots)
   }

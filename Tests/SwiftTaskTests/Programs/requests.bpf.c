@@ -130,4 +130,15 @@ int BPF_PROG(look, struct pt_regs *registers, long number)
 	return 0;
 }
 
+/* Answers as requests_control does, but does not register processes. */
+SEC("raw_tp")
+int refusing_control(struct bpf_raw_tracepoint_args *arguments)
+{
+	__u32 first = 0;
+
+	if (!bpf_map_lookup_elem(&requests, &first))
+		return 0;
+	return arguments->args[0] < __SWIFT_TASK_REGISTER;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
