@@ -33,14 +33,6 @@ package final class ForkSafeLock: Sendable {
     return try body()
   }
 
-  /// Runs `body` if no thread holds the lock, and returns nil otherwise. For a lock that is no
-  /// participant: in the child of a `fork` it may stay held.
-  package func withLockIfFree<R>(_ body: () -> R) -> R? {
-    guard unsafe pthread_mutex_trylock(mutex.pointer) == 0 else { return nil }
-    defer { unlock() }
-    return body()
-  }
-
   /// Waits until another thread calls ``ForkSafeCondition/wakeAll()``. The caller holds the lock,
   /// which is released meanwhile. May return early.
   package func wait(for condition: ForkSafeCondition) {
