@@ -51,9 +51,22 @@ let package = Package(
       swiftSettings: sourceSettings
     ),
     .target(
+      name: "MapValues",
+      dependencies: ["CLibBPFShim", "LibBPF"],
+      swiftSettings: sourceSettings
+    ),
+    .target(
+      name: "BPFMaps",
+      dependencies: [
+        "CLibBPFShim", "LibBPF", "MapValues",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: sourceSettings
+    ),
+    .target(
       name: "MmapStorage",
       dependencies: [
-        "BPFHeaders", "CLibBPFShim", "LibBPF",
+        "BPFHeaders", "BPFMaps", "CLibBPFShim", "LibBPF", "MapValues",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Backends/calling-task.bpf.c", "Inspection/task-values.bpf.c"],

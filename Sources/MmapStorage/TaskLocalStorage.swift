@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CLibBPFShim
 public import LibBPF
+public import MapValues
 public import SystemPackage
 
 // Invariant: an address from a slot or an attachment is that of a value of the map's size, which the

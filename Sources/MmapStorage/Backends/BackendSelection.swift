@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
+internal import MapValues
 
 /// Creates the best backend that the map, its descriptor and the kernel allow.
 func selectBackend(

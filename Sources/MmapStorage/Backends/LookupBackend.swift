@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package import LibBPF
+package import MapValues
 internal import SystemPackage
 
 // Invariant: buffers have at least the bytes of a value, and ranges lie in it; both are compared

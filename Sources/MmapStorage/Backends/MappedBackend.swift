@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package import LibBPF
+package import MapValues
 internal import SystemPackage
 
 // Invariant: an attached address stays mapped, for the bytes of a value, until `detach`.

@@ -2,6 +2,7 @@
 internal import CLibBPFShim
 internal import Glibc
 package import LibBPF
+package import MapValues
 internal import SystemPackage
 
 // Invariant: a page stays mapped while its thread's pages are locked or the thread is attached.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 internal import LibBPF
+internal import MapValues
 internal import SystemPackage
 
 /// A feature of the kernel that was tried, for `mmapstorage doctor`.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package import LibBPF
+package import MapValues
 internal import SystemPackage
 
 /// What backends use to read all values of their map, and to check a thread's page. Programs are loaded

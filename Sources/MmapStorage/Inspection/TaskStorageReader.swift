@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 public import LibBPF
+public import MapValues
 internal import SystemPackage
 
 /// Reads the values of all tasks in a map, also of those in other processes, without the Swift type of

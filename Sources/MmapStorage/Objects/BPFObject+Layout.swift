@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LibBPF
+public import MapValues
 
 extension BPFObject {
   /// The layout of a map's value, from the object's type information.

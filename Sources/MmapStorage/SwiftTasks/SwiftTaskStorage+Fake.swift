@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package import LibBPF
+package import MapValues
 
 extension SwiftTaskStorage {
   /// A storage without a map, for the test library.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LibBPF
+public import MapValues
 public import SystemPackage
 
 extension BPFObject {

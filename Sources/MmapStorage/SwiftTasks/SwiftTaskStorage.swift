@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MapValues
 internal import Synchronization
 
 // Invariant: a scope holds its lease, and so the slot, until `leave`.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package import LibBPF
+package import MapValues
 
 /// Makes the values of one map reachable.
 ///
@@ -80,13 +81,7 @@ package protocol DirectBackend: StorageBackend {
 }
 
 /// A backend with which a thread works on a copy of its value.
-package protocol CopyingBackend: StorageBackend {
-  /// Copies the calling thread's value into `bytes`, as ``StorageBackend/load(_:into:)``.
-  func loadOwn(into bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Bool
-
-  /// Writes byte ranges into the calling thread's value, as ``StorageBackend/store(_:_:of:)``.
-  func storeOwn(_ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer) throws(BPFError)
-}
+package protocol CopyingBackend: StorageBackend, CopySource {}
 
 /// How a thread reaches its own value.
 package enum ValueAccess: Sendable {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MapValues
 
 /// A task of any process, as ``TaskLocalStorage/values()`` found it.
 public struct TaskInfo: Sendable, Hashable {

@@ -2,6 +2,7 @@
 internal import CLibBPFShim
 internal import Glibc
 package import LibBPF
+internal import MapValues
 internal import SystemPackage
 
 // Invariant: `state`, and tables and attachments of records, are accessed with the lock held. Each
@@ -348,7 +349,9 @@ package final class ThreadRegistry: Sendable {
     let record = try currentOrNewRecord()
     try backend.observer?.willAttach()
     let value = unsafe Unmanaged.passRetained(
-      CopiedValue(backend: backend, registry: self, fields: fields)
+      CopiedValue(backend, fields: fields) { body throws(BPFError) in
+        try self.withSlowPath(body)
+      }
     )
     lock.withLock { unsafe mms_slot_set_attachment(record.slots + index, value.toOpaque()) }
     return unsafe value

@@ -2,33 +2,56 @@
 internal import Glibc
 public import LibBPF
 
+/// Where a ``CopiedValue`` is loaded from and stored to: the calling thread's own value.
+package protocol CopySource: AnyObject {
+  /// Bytes of the value.
+  var valueSize: Int { get }
+
+  /// Copies the value into `bytes`, which are ``valueSize`` bytes.
+  ///
+  /// - Returns: False if there is no value; `bytes` are then unspecified.
+  /// - Throws: ``BPFError``; `bytes` are then untouched.
+  func loadOwn(into bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Bool
+
+  /// Writes those byte ranges of `bytes` into the value and leaves its other bytes as they are.
+  /// Creates the value, zero elsewhere, if there is none.
+  func storeOwn(_ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer) throws(BPFError)
+}
+
 // Invariant: both buffers have the bytes of a value from `init` to `deinit`, and fields lie in them.
 // The thread's attachment keeps the copy while a view of it exists.
 
 /// One thread's copy of its value, for a backend that copies in and out. Only its thread uses it.
 @safe
-final class CopiedValue {
+package final class CopiedValue {
+  /// Runs a closure so that neither a signal handler nor cancellation of the thread interferes.
+  package typealias SlowPath = (() throws(BPFError) -> Void) throws(BPFError) -> Void
+
   /// What the views of the thread read and write.
   private let bytes: UnsafeMutableRawPointer
   /// The value as it was in the map when it was last loaded.
   private let loaded: UnsafeMutableRawPointer
   private let size: Int
-  private let backend: any CopyingBackend
-  private let registry: ThreadRegistry
+  private let source: any CopySource
+  private let slowPath: SlowPath
   private let fields: [Range<Int>]
   private var depth = 0
   /// Kept for its capacity. Only ``collectChanges()`` changes it, and calls nothing meanwhile.
   @exclusivity(unchecked) private var changes: [Range<Int>] = []
 
   /// - Parameters:
-  ///   - backend: Loads and stores the value.
-  ///   - registry: The registry of the thread that uses the copy.
+  ///   - source: Loads and stores the value.
   ///   - fields: The byte ranges of the value's scalar fields. Each is written back as a whole.
-  init(backend: any CopyingBackend, registry: ThreadRegistry, fields: [Range<Int>]) {
-    self.backend = backend
-    self.registry = registry
+  ///   - slowPath: Runs what loads and stores the value.
+  package init(
+    _ source: any CopySource,
+    fields: [Range<Int>],
+    slowPath: @escaping SlowPath
+  ) {
+    self.source = source
+    self.slowPath = slowPath
     self.fields = fields
-    size = backend.valueSize
+    size = source.valueSize
     unsafe bytes = .allocate(byteCount: size, alignment: 64)
     unsafe loaded = .allocate(byteCount: size, alignment: 64)
   }
@@ -52,19 +75,19 @@ final class CopiedValue {
 
   /// Leaves a view. The outermost one writes back the fields that changed, and only those.
   func end() throws(BPFError) {
-    try registry.withSlowPath { () throws(BPFError) in
+    try slowPath { () throws(BPFError) in
       depth -= 1
       guard depth == 0 else { return }
       collectChanges()
       if unsafe !changes.isEmpty {
-        try unsafe backend.storeOwn(changes, of: UnsafeRawBufferPointer(start: bytes, count: size))
+        try unsafe source.storeOwn(changes, of: UnsafeRawBufferPointer(start: bytes, count: size))
       }
     }
   }
 
   /// Loads the value again and keeps what the views changed meanwhile.
   func reload() throws(BPFError) {
-    try registry.withSlowPath { () throws(BPFError) in try reloadInSlowPath() }
+    try slowPath { () throws(BPFError) in try reloadInSlowPath() }
   }
 
   private func reloadInSlowPath() throws(BPFError) {
@@ -97,7 +120,7 @@ final class CopiedValue {
 
   private func load() throws(BPFError) {
     let buffer = unsafe UnsafeMutableRawBufferPointer(start: loaded, count: size)
-    if try unsafe !backend.loadOwn(into: buffer) {
+    if try unsafe !source.loadOwn(into: buffer) {
       unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
     }
   }
@@ -117,21 +140,21 @@ final class CopiedValue {
 /// It holds no reference: the thread's attachment keeps the copy alive while the view exists.
 @usableFromInline
 @safe
-struct ViewedCopy {
+package struct ViewedCopy {
   private let value: Unmanaged<CopiedValue>
 
-  init(_ value: Unmanaged<CopiedValue>) { unsafe self.value = value }
+  package init(_ value: Unmanaged<CopiedValue>) { unsafe self.value = value }
 
   /// Begins the view, and returns the address of the value.
-  func begin() throws(BPFError) -> UnsafeMutableRawPointer {
+  package func begin() throws(BPFError) -> UnsafeMutableRawPointer {
     try unsafe value.takeUnretainedValue().begin()
   }
 
   /// Loads the value again and keeps the view's changes.
   @usableFromInline
-  func reload() throws(BPFError) { try unsafe value.takeUnretainedValue().reload() }
+  package func reload() throws(BPFError) { try unsafe value.takeUnretainedValue().reload() }
 
   /// Ends the view. The outermost one writes the changes back.
   @usableFromInline
-  func end() throws(BPFError) { try unsafe value.takeUnretainedValue().end() }
+  package func end() throws(BPFError) { try unsafe value.takeUnretainedValue().end() }
 }

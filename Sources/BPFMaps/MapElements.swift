@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
+internal import MapValues
 internal import SystemPackage
 
 /// The elements of a map with typed keys and values.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LibBPF
+package import LibBPF
 
 /// Reads the descriptions of types from BTF.
 ///
 /// The BTF may be damaged or hostile. libbpf 1.1 checks the section's header and the strings, but not
 /// whether sizes fit or whether references form cycles.
-struct BTFReader {
+package struct BTFReader {
   let btf: BTF
   let attempt: String
   let subject: String
@@ -20,7 +20,7 @@ struct BTFReader {
   /// The types that enclose the current one.
   private var enclosing: Set<UInt32> = []
 
-  init(btf: BTF, attempt: String, subject: String) {
+  package init(btf: BTF, attempt: String, subject: String) {
     self.btf = btf
     self.attempt = attempt
     self.subject = subject
@@ -28,7 +28,7 @@ struct BTFReader {
 
   /// Returns the layout of a map whose value type is `id` and whose values have `size` bytes. For a
   /// value in a user page, it is the layout of the page's contents.
-  mutating func valueLayout(ofType id: UInt32, size: Int) throws(BPFError) -> ValueLayout {
+  package mutating func valueLayout(ofType id: UInt32, size: Int) throws(BPFError) -> ValueLayout {
     let type = try fieldType(id)
     guard type.size == size else {
       throw malformed("type \(id) has \(type.size) bytes, the map's values have \(size)")
@@ -67,7 +67,7 @@ struct BTFReader {
     return (member.name, member.type)
   }
 
-  mutating func fieldType(_ id: UInt32, depth: Int = 0) throws(BPFError) -> FieldType {
+  package mutating func fieldType(_ id: UInt32, depth: Int = 0) throws(BPFError) -> FieldType {
     guard depth < Self.deepest else {
       throw malformed("type \(id) is nested more than \(Self.deepest) levels deep")
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LibBPF
+public import MapValues
 internal import SystemPackage
 
 /// An array map (`BPF_MAP_TYPE_ARRAY`) with typed values.

@@ -10,13 +10,13 @@ import LibBPF
 /// the value's type or from checked indices.
 @usableFromInline
 @safe
-struct FieldAddress {
+package struct FieldAddress {
   @usableFromInline
   let pointer: UnsafeMutableRawPointer
 
   @inlinable
   @inline(__always)
-  init(_ pointer: UnsafeMutableRawPointer) {
+  package init(_ pointer: UnsafeMutableRawPointer) {
     unsafe self.pointer = pointer
   }
 
@@ -254,7 +254,7 @@ extension FieldAddress {
   ///   `Bool` bytes are 0 or 1.
   @inlinable
   @inline(__always)
-  func loadWhole<Value: MapField>(as type: Value.Type) -> Value {
+  package func loadWhole<Value: MapField>(as type: Value.Type) -> Value {
     mms_compiler_barrier()
     return unsafe withUnsafeTemporaryAllocation(of: Value.self, capacity: 1) { copy in
       // A temporary allocation of one element has a base address.
@@ -270,7 +270,7 @@ extension FieldAddress {
   /// Copies a whole value in: each byte is stored once, and no field is torn.
   @inlinable
   @inline(__always)
-  func storeWhole<Value: MapField>(_ value: Value) {
+  package func storeWhole<Value: MapField>(_ value: Value) {
     unsafe withUnsafePointer(to: value) {
       unsafe mms_copy_once(pointer, $0, MemoryLayout<Value>.size)
     }
@@ -289,7 +289,7 @@ extension StorageView {
 
 extension MemoryMapping {
   /// The address of a field. Traps if the field is not in the memory, which the caller keeps.
-  func field<Field>(_ type: Field.Type, at offset: Int) -> FieldAddress {
+  package func field<Field>(_ type: Field.Type, at offset: Int) -> FieldAddress {
     unsafe precondition(
       offset >= 0 && offset + MemoryLayout<Field>.size <= bytes.count,
       "the field is outside of the mapped memory"
@@ -315,7 +315,7 @@ func withAddress<Value, R>(
 }
 
 /// Reads a value from bytes. Traps if there are too few, or if `Value` has no description.
-func loadWhole<Value: MapField>(
+package func loadWhole<Value: MapField>(
   _ type: Value.Type,
   from bytes: [UInt8],
   at offset: Int = 0
@@ -332,7 +332,11 @@ func loadWhole<Value: MapField>(
 
 /// Copies `ranges` of a value into `count` bytes that are zero elsewhere. Traps if a range is in the
 /// value or in the bytes only.
-func copyBytes<Value: MapField>(of value: Value, _ ranges: [Range<Int>], count: Int) -> [UInt8] {
+package func copyBytes<Value: MapField>(
+  of value: Value,
+  _ ranges: [Range<Int>],
+  count: Int
+) -> [UInt8] {
   var bytes = [UInt8](repeating: 0, count: count)
   unsafe withUnsafeBytes(of: value) { value in
     for range in ranges {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LibBPF
+public import MapValues
 
 /// The values that global variables have when an object is loaded, for code that `BPFPlugin` generates.
 ///

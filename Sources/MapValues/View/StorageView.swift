@@ -39,7 +39,7 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
   @inlinable
   @inline(__always)
   @_lifetime(immortal)
-  init(at address: FieldAddress, copy: ViewedCopy?) {
+  package init(at address: FieldAddress, copy: ViewedCopy?) {
     self.address = address
     self.copy = copy
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LibBPF
+public import MapValues
 
 /// A section of global variables of a loaded object, for code that `BPFPlugin` generates.
 ///

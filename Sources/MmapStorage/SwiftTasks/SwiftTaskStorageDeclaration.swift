@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LibBPF
+public import MapValues
 
 /// Storage of Swift tasks that a loaded object declares with `SWIFT_TASK_STORAGE`, for code that
 /// `BPFPlugin` generates.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LibBPF
+public import MapValues
 
 /// The records of a ring buffer map (`BPF_MAP_TYPE_RINGBUF`, Linux 5.8), as values of one type.
 ///
