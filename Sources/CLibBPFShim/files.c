@@ -32,13 +32,14 @@ int mms_map_user_page(void **address)
 	return *address ? 0 : -errno;
 }
 
-int mms_map_shared_over(int fd, size_t size, void *address)
+int mms_map_over(int fd, size_t size, void *address)
 {
 	void *found;
 	int error;
 
 	/* Where mmap() with MAP_FIXED fails, what was there is gone, and others may map something there. */
-	found = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	found = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		     fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
 	if (found == MAP_FAILED)
 		return -errno;
 	if (mremap(found, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, address) != MAP_FAILED)

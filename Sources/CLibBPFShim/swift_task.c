@@ -7,10 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 extern void *swift_task_getCurrent(void);
@@ -225,81 +223,4 @@ int mms_program_uses_map(int fd, uint32_t map)
 		if (maps[i] == map)
 			return 1;
 	return 0;
-}
-
-/* The mappings that a child of fork() replaces. */
-struct process_mapping {
-	struct process_mapping *next;
-	void *address;
-	size_t size;
-};
-
-static pthread_mutex_t mappings_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct process_mapping *mappings;
-
-static void before_fork(void)
-{
-	pthread_mutex_lock(&mappings_lock);
-}
-
-static void after_fork(void)
-{
-	pthread_mutex_unlock(&mappings_lock);
-}
-
-static void after_fork_in_child(void)
-{
-	for (struct process_mapping *mapping = mappings; mapping; mapping = mapping->next) {
-		void *replaced = mmap(mapping->address, mapping->size, PROT_READ | PROT_WRITE,
-				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-
-		/* Better no memory than the parent's. */
-		if (replaced == MAP_FAILED)
-			munmap(mapping->address, mapping->size);
-	}
-	pthread_mutex_unlock(&mappings_lock);
-}
-
-static void watch_forks(void)
-{
-	pthread_atfork(before_fork, after_fork, after_fork_in_child);
-}
-
-int mms_map_for_process(int fd, size_t size, void **address)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct process_mapping *mapping = malloc(sizeof(*mapping));
-	int error = 0;
-
-	if (!mapping)
-		return -ENOMEM;
-	pthread_once(&once, watch_forks);
-	pthread_mutex_lock(&mappings_lock);
-	*address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (*address == MAP_FAILED) {
-		error = -errno;
-		*address = NULL;
-		free(mapping);
-	} else {
-		*mapping = (struct process_mapping){ mappings, *address, size };
-		mappings = mapping;
-	}
-	pthread_mutex_unlock(&mappings_lock);
-	return error;
-}
-
-void mms_unmap_for_process(void *address)
-{
-	pthread_mutex_lock(&mappings_lock);
-	for (struct process_mapping **at = &mappings; *at; at = &(*at)->next) {
-		struct process_mapping *mapping = *at;
-
-		if (mapping->address != address)
-			continue;
-		*at = mapping->next;
-		munmap(mapping->address, mapping->size);
-		free(mapping);
-		break;
-	}
-	pthread_mutex_unlock(&mappings_lock);
 }

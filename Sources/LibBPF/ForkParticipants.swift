@@ -28,6 +28,8 @@ package enum ForkRank: Int, CaseIterable, Sendable {
   case pidfds
   /// One fake of the test library.
   case fake
+  /// Memory that a child does not share. Has no lock.
+  case mappings
 }
 
 /// The only `pthread_atfork` handlers of the package.

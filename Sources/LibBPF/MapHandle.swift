@@ -67,7 +67,7 @@ package final class MapHandle: Sendable {
   /// The same in the place of an earlier mapping, which stays if this fails. Two system calls:
   /// `mmap(2)` with `MAP_FIXED` would leave a hole where it fails.
   package func mapShared(size: Int, over address: UnsafeMutableRawPointer) -> Errno? {
-    unsafe outcome(mms_map_shared_over(descriptor, size, address))
+    unsafe outcome(mms_map_over(descriptor, size, address))
   }
 
   /// Removes such a mapping.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLibBPFShim
 import Glibc
 import SystemPackage
 
@@ -24,6 +25,15 @@ package final class MemoryMapping: Sendable {
     else { throw Errno(rawValue: errno) }
     unsafe bytes = UnsafeMutableRawBufferPointer(start: address, count: size)
     self.isWritable = isWritable
+  }
+
+  /// Puts zeroes that no other process shares in the place of the memory. If the kernel has no memory
+  /// for them, an access traps.
+  package func replaceWithZeroes() {
+    guard let start = unsafe bytes.baseAddress else { return }
+    if unsafe mms_map_over(-1, bytes.count, start) != 0 {
+      unsafe mprotect(start, bytes.count, PROT_NONE)
+    }
   }
 
   deinit { unsafe munmap(bytes.baseAddress, bytes.count) }

@@ -344,4 +344,34 @@ import Testing
       #expect(try program.seen()[2] == Seen(own: 1))
     }
   }
+
+  /// Opening holds a lock that the end of a storage acquires. A deadlock ends by a signal.
+  @Test func aChildOfForkEndsAStorageWhileItsParentOpensOne() async {
+    await #expect(processExitsWith: .success) {
+      alarm(180)
+      let program = try RequestProgram()
+      let isDone = Box(false)
+      let opening = Task {
+        while !isDone.get() {
+          _ = try await SwiftTaskStorage<Request>(program.object, "others")
+        }
+      }
+      for _ in 0..<500 {
+        let last = Box<SwiftTaskStorage<Request>?>(
+          try await SwiftTaskStorage(program.object, "requests")
+        )
+        let child = test_fork()
+        if child == 0 {
+          alarm(30)
+          last.set(nil)
+          _exit(0)
+        }
+        var status: Int32 = 0
+        try #require(waitpid(child, &status, 0) == child)
+        try #require(status == 0)
+      }
+      isDone.set(true)
+      try await opening.value
+    }
+  }
 }

@@ -20,8 +20,11 @@ int mms_is_on_bpffs(const char *path);
 int mms_map_user_page(void *_Nullable *_Nonnull address);
 size_t mms_page_size(void);
 
-/* Maps the descriptor from its start, shared, in the place of a mapping of the same size. */
-int mms_map_shared_over(int fd, size_t size, void *address);
+/*
+ * Maps the descriptor from its start, shared, in the place of a mapping of the same size; zeroes that no
+ * other process shares, if there is no descriptor.
+ */
+int mms_map_over(int fd, size_t size, void *address);
 
 int mms_unmap(void *address, size_t size);
 

@@ -71,13 +71,6 @@ MMS_HIDDEN int mms_raw_program_run(int fd, uint64_t *words, uint32_t count, uint
 /* Whether a program uses the map with this id: 1 or 0, or -errno; -EINVAL for no program. */
 MMS_HIDDEN int mms_program_uses_map(int fd, uint32_t map);
 
-/*
- * A shared mapping of a descriptor that a child of fork() does not share: it has zeroes in its place,
- * of its own. -ENOMEM if there is no memory to remember it.
- */
-MMS_HIDDEN int mms_map_for_process(int fd, size_t size, void *_Nullable *_Nonnull address);
-MMS_HIDDEN void mms_unmap_for_process(void *address);
-
 #pragma clang assume_nonnull end
 
 #endif

@@ -11,6 +11,7 @@ internal import SystemPackage
 final class MappedSwiftTaskMemory: SwiftTaskMemory {
   nonisolated(unsafe) let base: UnsafeMutableRawPointer
   let control: SwiftTaskControl
+  private let mapping: UnsharedMapping
   /// Keeps the object, and so its programs attached.
   private let map: BPFMap
   private let registration: SwiftTaskRegistration
@@ -25,20 +26,9 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
     registration: SwiftTaskRegistration,
     attempt: String
   ) throws(BPFError) {
-    unsafe base = try unsafe map.withDescriptor(for: attempt) { (descriptor) throws(BPFError) in
-      var address: UnsafeMutableRawPointer?
-      let code = unsafe mms_map_for_process(descriptor.rawValue, size, &address)
-      guard code == 0, let address = unsafe address else {
-        throw BPFError(
-          code: code,
-          attempt: attempt,
-          on: map.describedName,
-          advice: code == -Errno.notPermitted.rawValue || code == -Errno.permissionDenied.rawValue
-            ? "the descriptor is read-only, or the map is frozen" : nil
-        )
-      }
-      return unsafe address
-    }
+    mapping = try UnsharedMapping(map, size: size, attempt: attempt)
+    // Memory that was mapped has an address.
+    unsafe base = mapping.memory.bytes.baseAddress.unsafelyUnwrapped
     self.control = control
     self.map = map
     self.registration = registration
@@ -47,10 +37,7 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
     seesAllProcesses = owner >> 32 == UInt64(getpid())
   }
 
-  deinit {
-    registration.end(control)
-    unsafe mms_unmap_for_process(base)
-  }
+  deinit { registration.end(control) }
 
   func hasExited(_ owner: UInt64) -> Bool {
     guard seesAllProcesses, let process = pid_t(exactly: owner >> 32), process > 0 else {
