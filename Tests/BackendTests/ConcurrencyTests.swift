@@ -64,9 +64,13 @@ import Testing
       let storage = try BackendUnderTest.lookupByPidfd.fixture(Tag.self, map: "tags").storage
       // From here on the library has its reserved descriptor.
       try storage.withCurrent { $0.requestID = 1 }
-      let mine = try takeAllDescriptors()
+      let start = Gate()
       let threads = try (0..<8).map { number in
-        try TestThread {
+        // The first allocation of a thread may open a file of the C library.
+        let allocated = Box<Box<Int>?>(nil)
+        let thread = try TestThread {
+          allocated.set(Box(number))
+          start.wait()
           for round in 1...500 {
             let value = UInt64(number * 1_000 + round)
             try storage.withCurrent { $0.requestID = value }
@@ -74,7 +78,11 @@ import Testing
             try #require(read == value)
           }
         }
+        while allocated.get() == nil { sched_yield() }
+        return thread
       }
+      let mine = try takeAllDescriptors()
+      start.open()
       for thread in threads { try thread.join() }
       for descriptor in mine { try descriptor.close() }
     }
