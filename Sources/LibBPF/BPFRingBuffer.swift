@@ -9,18 +9,23 @@ import Synchronization
 /// Reads the records of a ring buffer map (`BPF_MAP_TYPE_RINGBUF`, Linux 5.8) with libbpf's
 /// `ring_buffer`.
 ///
-/// Each record is read once, by one of the readers. May be used from any thread; reads are serialized.
-/// Programs cannot reserve records while the buffer is full, so read in time.
+/// Each record is read once, by one of the readers of this process. May be used from any thread; reads
+/// of one map are serialized. Only one process at a time may read a map: the kernel has one position for
+/// all readers, which two processes overwrite, so that each reads records twice or as garbage. Programs
+/// cannot reserve records while the buffer is full, so read in time.
 @safe
 public final class BPFRingBuffer: Sendable {
   /// The map.
   public let map: BPFMap
 
   private let handle: MapHandle
-  private let lock = ForkSafeLock()
+  private let lock: ForkSafeLock
   private nonisolated(unsafe) let pointer: OpaquePointer
   private let inbox: Inbox
   private let waiter: RingBufferWaiter
+
+  /// By the map's id: readers of one map use one lock, in whichever objects they are.
+  private static let locks = (0..<64).map { _ in ForkSafeLock() }
 
   /// Maps the ring buffer.
   ///
@@ -29,7 +34,8 @@ public final class BPFRingBuffer: Sendable {
   ///   system error.
   public init(_ map: BPFMap) throws(BPFError) {
     let attempt = "read the ring buffer"
-    guard try map.info.type == .ringbuf else {
+    let info = try map.info
+    guard info.type == .ringbuf else {
       throw BPFError(
         .wrongType,
         attempt: attempt,
@@ -38,7 +44,7 @@ public final class BPFRingBuffer: Sendable {
       )
     }
     let handle = try MapHandle(map, for: attempt)
-    let inbox = Inbox()
+    let inbox = Inbox(largest: info.maxEntries)
     var warnings = ""
     var code: CInt = 0
     let pointer = unsafe capturingWarnings(&warnings) {
@@ -60,6 +66,7 @@ public final class BPFRingBuffer: Sendable {
       unsafe ring_buffer__free(pointer)
       throw error
     }
+    lock = Self.locks[Int(info.id) % Self.locks.count]
     self.map = map
     self.handle = handle
     unsafe self.pointer = pointer
@@ -75,7 +82,8 @@ public final class BPFRingBuffer: Sendable {
   ///
   /// - Parameter limit: The largest number of records to take.
   /// - Returns: The bytes of each record, oldest first; empty if there are none.
-  /// - Throws: A system error of libbpf.
+  /// - Throws: A system error of libbpf; `EBADMSG` if a record is larger than the buffer, because
+  ///   another process reads it as well.
   public func takeRecords(atMost limit: Int = .max) throws(BPFError) -> [[UInt8]] {
     try lock.withLock { () throws(BPFError) in
       inbox.begin(limit: limit)
@@ -84,7 +92,13 @@ public final class BPFRingBuffer: Sendable {
       let records = inbox.end()
       // The callback ends a call that has reached the limit with this number.
       guard code >= 0 || code == -ECANCELED else {
-        throw BPFError(code: code, attempt: "read the ring buffer", on: map.describedName)
+        throw BPFError(
+          code: code,
+          attempt: "read the ring buffer",
+          on: map.describedName,
+          advice: code == -EBADMSG
+            ? "a record is larger than the buffer: let no other process read it" : nil
+        )
       }
       return records
     }
@@ -93,7 +107,7 @@ public final class BPFRingBuffer: Sendable {
   /// Waits until the kernel says that there are records. Returns early if the Swift task is cancelled.
   ///
   /// No thread of Swift's pool is blocked: one thread of the ring buffer waits with `poll(2)`.
-  func waitForRecords() async { await waiter.wait() }
+  func waitForRecords() async throws(BPFError) { try await waiter.wait() }
 }
 
 extension BPFRingBuffer: AsyncSequence {
@@ -114,7 +128,7 @@ extension BPFRingBuffer: AsyncSequence {
     ) async throws(BPFError) -> [UInt8]? {
       while !Task.isCancelled {
         if let record = try buffer.takeRecords(atMost: 1).first { return record }
-        await buffer.waitForRecords()
+        try await buffer.waitForRecords()
       }
       return nil
     }
@@ -128,6 +142,9 @@ extension BPFRingBuffer: AsyncSequence {
 private final class Inbox: @unchecked Sendable {
   private var records: [[UInt8]] = []
   private var limit = 0
+  private let largest: Int
+
+  init(largest: Int) { self.largest = largest }
 
   func begin(limit: Int) {
     self.limit = limit
@@ -139,10 +156,13 @@ private final class Inbox: @unchecked Sendable {
     return records
   }
 
-  /// Whether there may be more.
-  func add(_ record: UnsafeRawBufferPointer) -> Bool {
+  /// Returns what the callback returns: 0 if there may be more.
+  func add(_ record: UnsafeRawBufferPointer) -> CInt {
+    // The buffer is mapped twice in succession, so up to its size each record is in the mapping.
+    guard record.count <= largest else { return -EBADMSG }
     unsafe records.append(Array(record))
-    return records.count < limit
+    // libbpf counts this record as read before it stops.
+    return records.count < limit ? 0 : -ECANCELED
   }
 }
 
@@ -153,6 +173,5 @@ private func receive(
 ) -> CInt {
   guard let context = unsafe context, let record = unsafe record else { return 0 }
   let inbox = unsafe Unmanaged<Inbox>.fromOpaque(context).takeUnretainedValue()
-  // libbpf counts this record as read before it stops.
-  return unsafe inbox.add(UnsafeRawBufferPointer(start: record, count: size)) ? 0 : -ECANCELED
+  return unsafe inbox.add(UnsafeRawBufferPointer(start: record, count: size))
 }

@@ -6,7 +6,8 @@ import CLibBPFShim
 /// Runs a libbpf call and stores the warnings that libbpf prints on this thread meanwhile.
 ///
 /// libbpf has one print function for the process. The first call installs one that captures the
-/// warnings of calls made through here and passes all other output to the previous function. A
+/// warnings of calls made through here, drops their other output, and passes the output of other calls
+/// to the previous function. A
 /// process that installs its own print function later receives all output; errors of this module
 /// then lack libbpf's warnings.
 func capturingWarnings<Result: ~Copyable>(

@@ -8,6 +8,7 @@ import SystemPackage
 /// nobody asks for cost nothing.
 final class RingBufferWaiter: @unchecked Sendable {
   private let descriptor: CInt
+  private let subject: String
   /// The ends of a pair of sockets that ends a poll.
   private let wakeUp: CInt
   private let wakeUpWriter: CInt
@@ -16,11 +17,13 @@ final class RingBufferWaiter: @unchecked Sendable {
   // Guarded by `lock`.
   private var waiting: [UInt64: CheckedContinuation<Void, Never>] = [:]
   private var nextID: UInt64 = 0
-  private var hasThread = false
+  /// The process that has the thread: a child of `fork` has none.
+  private var threadOwner: pid_t?
   private var isStopped = false
 
   init(for descriptor: CInt, on subject: String) throws(BPFError) {
     self.descriptor = descriptor
+    self.subject = subject
     do throws(Errno) {
       (wakeUp, wakeUpWriter) = try createSocketPair()
     } catch {
@@ -42,15 +45,17 @@ final class RingBufferWaiter: @unchecked Sendable {
     wake()
   }
 
-  func wait() async {
-    let id = lock.withLock {
+  /// - Throws: A system error if the thread cannot be started.
+  func wait() async throws(BPFError) {
+    let id = try lock.withLock { () throws(BPFError) in
+      try startThread()
       nextID += 1
       return nextID
     }
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let canWait = lock.withLock {
-          guard !isStopped, !Task.isCancelled, startThread() else { return false }
+          guard !isStopped, !Task.isCancelled else { return false }
           waiting[id] = continuation
           changed.wakeAll()
           return true
@@ -64,15 +69,14 @@ final class RingBufferWaiter: @unchecked Sendable {
   }
 
   /// Starts the thread if there is none. The caller holds the lock.
-  private func startThread() -> Bool {
-    if hasThread { return true }
+  private func startThread() throws(BPFError) {
+    guard threadOwner != getpid() else { return }
     do throws(Errno) {
       try LibBPF.startThread { self.run() }.detach()
     } catch {
-      return false
+      throw BPFError(errno: error, attempt: "start a thread that waits", on: subject)
     }
-    hasThread = true
-    return true
+    threadOwner = getpid()
   }
 
   private func run() {

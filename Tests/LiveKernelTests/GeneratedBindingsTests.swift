@@ -2,6 +2,7 @@
 import Glibc
 import LibBPF
 import MmapStorage
+import SystemPackage
 import TestSupport
 import Testing
 
@@ -125,6 +126,69 @@ import Testing
       try run(maps.programs.addEverywhere)
     }
     #expect(try await reader.value == [6, 9, 12])
+  }
+
+  @Test func twoReadersOfOneRingBufferReadEachRecordOnce() throws {
+    let maps = try loaded()
+    let isOver = Box(false), read = Box(0), numbers = Box<[UInt64]>([])
+    let readers = try (0..<2).map { _ in
+      let events = try BPFRingBuffer(maps.object.map("events"))
+      return try TestThread {
+        while true {
+          let wasOver = isOver.get()
+          let records = try events.takeRecords(atMost: 3)
+          if records.isEmpty && wasOver { return }
+          for record in records {
+            try #require(record.count == MemoryLayout<MapsOfAllKinds.Event>.size)
+            numbers.change { $0.append(record.withUnsafeBytes { $0.load(as: UInt64.self) }) }
+          }
+          read.change { $0 += records.count }
+        }
+      }
+    }
+    for _ in 0..<60_000 {
+      try run(maps.programs.addEverywhere)
+      while read.get() + 1_000 < Int(maps.globals.runs) { sched_yield() }
+    }
+    isOver.set(true)
+    for reader in readers { try reader.join() }
+    let areComplete = numbers.get().sorted() == Array(0..<60_000)
+    #expect(areComplete)
+  }
+
+  @Test func aPositionThatAnotherReaderMovedIsAnError() throws {
+    let maps = try loaded()
+    // The number is read as the header of a record.
+    maps.globals.runs = 0x0fff_ffff
+    try run(maps.programs.addEverywhere)
+    let map = try maps.object.map("events")
+    try map.withDescriptor { descriptor in
+      let size = sysconf(CInt(_SC_PAGESIZE))
+      let page = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.rawValue, 0)
+      let position = try #require(page != MAP_FAILED ? page : nil)
+      defer { munmap(position, size) }
+      position.storeBytes(of: 8, as: Int.self)
+    }
+    let error = #expect(throws: BPFError.self) { try BPFRingBuffer(map).takeRecords() }
+    #expect(error?.errno == .badMessage && error?.advice.contains("no other process") == true)
+  }
+
+  @Test func aReaderThatCannotWaitGetsAnError() async {
+    await #expect(processExitsWith: .success) {
+      alarm(60)
+      let maps = try MapsOfAllKinds.load()
+      let events = try BPFRingBuffer(maps.object.map("events"))
+      var limit = rlimit()
+      getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
+      let error = await #expect(throws: BPFError.self) {
+        // No memory for the stack of a thread.
+        var none = rlimit(rlim_cur: 1 << 20, rlim_max: limit.rlim_max)
+        setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &none)
+        defer { setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit) }
+        for try await _ in events {}
+      }
+      #expect(error?.attempt == "start a thread that waits")
+    }
   }
 
   @Test func aCancelledReaderEnds() async throws {

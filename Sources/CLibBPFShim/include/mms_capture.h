@@ -7,7 +7,8 @@
 /*
  * libbpf has one print function for the process, which takes a va_list. Between begin and end, the
  * warnings printed on the calling thread are stored in `text` (always terminated, truncated when
- * full). All other output goes to the print function that was installed before the first capture.
+ * full), and its other output is dropped. Output of other threads, and outside of begin and end, goes to
+ * the print function that was installed before the first capture.
  */
 struct mms_capture {
 	char *_Nonnull text;
