@@ -3,9 +3,11 @@
 #include "mms_sockets.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -152,9 +154,13 @@ long mms_receive_message(int fd, void *bytes, size_t size, int *descriptors, siz
 	}
 	if (message.msg_flags & MSG_TRUNC || (room && message.msg_flags & MSG_CTRUNC) ||
 	    *count > room) {
+		/* With room left, the process could not have as many descriptors. */
+		int error = message.msg_flags & MSG_TRUNC || *count >= MMS_MAX_DESCRIPTORS || !room ?
+			    EMSGSIZE : EMFILE;
+
 		while (*count)
 			close(received[--*count]);
-		return -EMSGSIZE;
+		return -error;
 	}
 	if (*count)
 		memcpy(descriptors, received, *count * sizeof(int));
@@ -183,6 +189,13 @@ int mms_peer_groups(int fd, uint32_t *groups, size_t *count)
 		return -errno;
 	*count = size / sizeof(*groups);
 	return 0;
+}
+
+int mms_has_unread(int fd)
+{
+	int bytes;
+
+	return ioctl(fd, SIOCOUTQ, &bytes) ? -errno : bytes > 0;
 }
 
 int mms_is_hung_up(int fd)

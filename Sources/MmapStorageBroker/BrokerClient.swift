@@ -14,11 +14,14 @@ public import SystemPackage
 /// ```
 ///
 /// A map stays usable when the broker ends. Keep the connection to notice that: see ``isConnected`` and
-/// ``attachedPrograms()``. A client may be used from any thread; calls are serialized.
+/// ``attachedPrograms()``. A client may be used from any thread; calls are serialized. A child of `fork` has to
+/// connect anew.
 public final class BrokerClient: Sendable {
   /// The path of the socket.
   public let path: FilePath
   private let descriptor: CInt
+  /// A child of `fork` would take its parent's answers.
+  private let process = getpid()
   private let lock = ForkSafeLock()
   private let isOutOfStep = Atomic(false)
 
@@ -54,9 +57,10 @@ public final class BrokerClient: Sendable {
   deinit { closeDescriptor(descriptor) }
 
   /// Whether the connection can be used. `false` means that the broker has ended or has closed it, or that
-  /// an earlier answer was late or malformed. One system call.
+  /// an earlier answer was late or malformed, or that this is a child of the process that connected. Two
+  /// system calls.
   public var isConnected: Bool {
-    !isOutOfStep.load(ordering: .relaxed) && mms_is_hung_up(descriptor) == 0
+    process == getpid() && !isOutOfStep.load(ordering: .relaxed) && mms_is_hung_up(descriptor) == 0
   }
 
   /// Asks for the names of the attached programs. A name that is missing belongs to a program that runs no
@@ -91,7 +95,15 @@ public final class BrokerClient: Sendable {
   }
 
   private func ask(_ request: Request, _ attempt: String) throws(BPFError) -> (Reply, [CInt]) {
-    try lock.withLock { () throws(BPFError) in
+    guard process == getpid() else {
+      throw BPFError(
+        .wrongState,
+        attempt: attempt,
+        on: "broker '\(path)'",
+        advice: "process \(process) has connected, and this is a child of it; connect again"
+      )
+    }
+    return try lock.withLock { () throws(BPFError) in
       let bytes = request.bytes
       guard bytes.count <= Wire.largestRequest else {
         throw BPFError(
@@ -131,6 +143,8 @@ public final class BrokerClient: Sendable {
         (length, answer, received) = receive()
       }
       if length == -Int(EMSGSIZE) { throw malformed(attempt) }
+      // The answer was read, without its descriptors.
+      isAnswered = length == -Int(EMFILE)
       guard length > 0 else {
         // A message without bytes may have descriptors.
         for descriptor in received { closeDescriptor(descriptor) }

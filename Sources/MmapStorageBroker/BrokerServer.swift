@@ -236,6 +236,11 @@ public final class BrokerServer: Sendable {
       _ = send(.failure(.refused, reason), to: client.descriptor, [])
       return false
     }
+    // Descriptors that nobody has received count for the broker's limit, and could use it up.
+    guard mms_has_unread(client.descriptor) == 0 else {
+      log("disconnected \(client.peer): it sent a request before it read the last answer")
+      return false
+    }
     client.deadline = nil
     switch request {
     case .status:
@@ -261,7 +266,15 @@ public final class BrokerServer: Sendable {
 
   private func send(_ reply: Reply, to descriptor: CInt, _ descriptors: [CInt]) -> Bool {
     let bytes = reply.bytes
-    return sendMessage(descriptor, bytes, descriptors: descriptors, waiting: false) == bytes.count
+    let sent = sendMessage(descriptor, bytes, descriptors: descriptors, waiting: false)
+    if sent == -Int(ETOOMANYREFS) {
+      log("cannot send descriptors: clients have not received as many as the broker may have open")
+      return send(.failure(.failed, "too many clients open maps; try again"), to: descriptor, [])
+    }
+    if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {
+      log("cannot answer a client: \(Errno(rawValue: CInt(clamping: -sent)))")
+    }
+    return sent == bytes.count
   }
 }
 

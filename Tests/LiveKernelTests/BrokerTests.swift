@@ -256,6 +256,62 @@ import Testing
     #expect(!client.isConnected)
   }
 
+  @Test func aClientThatDoesNotReadIsDisconnected() throws {
+    let program = try EchoProgram()
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+    let connection = mms_unix_connect(broker.path, 2000)
+    defer { close(connection) }
+    let request: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 1, 6, 0] + Array("echoes".utf8)
+    for _ in 0..<2 {
+      #expect(mms_send_message(connection, request, request.count, nil, 0, 1) == request.count)
+    }
+    var end = pollfd(fd: connection, events: Int16(POLLHUP), revents: 0)
+    #expect(poll(&end, 1, 10_000) == 1)
+    #expect(broker.lines.get().last?.contains("before it read the last answer") == true)
+    let client = try BrokerClient(connectingTo: FilePath(broker.path))
+    for _ in 0..<1_000 { _ = try client.open("echoes") }
+  }
+
+  @Test func aClientWithoutFreeDescriptorsStaysConnected() async {
+    await #expect(processExitsWith: .success) {
+      let program = try EchoProgram()
+      let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+      let client = try BrokerClient(connectingTo: FilePath(broker.path))
+      _ = try client.open("echoes")
+      var limit = rlimit()
+      getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+      var few = rlimit(rlim_cur: 4, rlim_max: limit.rlim_max)
+      setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &few)
+      let error = #expect(throws: BPFError.self) { try client.open("echoes") }
+      setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+      #expect(error?.errno == .tooManyOpenFiles)
+      #expect(client.isConnected)
+      _ = try client.open("echoes")
+    }
+  }
+
+  @Test func aChildOfForkHasToConnectAnew() async {
+    await #expect(processExitsWith: .success) {
+      let program = try EchoProgram()
+      let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+      let client = try BrokerClient(connectingTo: FilePath(broker.path))
+      let child = test_fork()
+      if child == 0 {
+        alarm(30)
+        do throws(BPFError) {
+          _ = try client.open("echoes")
+        } catch {
+          _exit(error.kind == .wrongState && !client.isConnected ? 0 : 2)
+        }
+        _exit(1)
+      }
+      var status: Int32 = 0
+      waitpid(child, &status, 0)
+      #expect(status == 0)
+      _ = try client.open("echoes")
+    }
+  }
+
   @Test func aReadOnlyOffer() throws {
     let program = try EchoProgram(allowing: [.lookup])
     let broker = try RunningBroker([

@@ -39,6 +39,9 @@ int mms_peer(int fd, uint32_t *user, uint32_t *group, int32_t *process);
 /* Its supplementary groups; `count` is the room, and then their number. */
 int mms_peer_groups(int fd, uint32_t *groups, size_t *count);
 
+/* 1 if the other side has not received all that was sent to it, else 0; -errno. */
+int mms_has_unread(int fd);
+
 /* 1 if the other side has closed its end, else 0. */
 int mms_is_hung_up(int fd);
 
