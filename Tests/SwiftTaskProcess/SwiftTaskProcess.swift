@@ -23,6 +23,8 @@ struct Request: MapValue {
 /// new program makes as many calls of the next row without a storage, and then serves the row after it.
 @main struct SwiftTaskProcess {
   @TaskLocal static var other = 0
+  /// A server keeps its storage until it exits.
+  @MainActor static var kept: SwiftTaskStorage<Request>?
 
   static func main() async throws {
     let arguments = CommandLine.arguments
@@ -39,6 +41,7 @@ struct Request: MapValue {
       pinnedIn: FilePath(arguments[1]),
       name: arguments[2]
     )
+    kept = requests
     switch (arguments[3], numbers.count) {
     case ("exec", 4):
       requests.withValue({ $0.id = numbers[1] }) {

@@ -89,6 +89,21 @@ import Testing
     }
   }
 
+  @Test func slotsOfProcessesThatExitedInPIDNamespacesAreUsedAgain() async throws {
+    let program = try RequestProgram(allProcesses: true)
+    try await withPins(of: program.object, ["requests"]) { directory in
+      // The map has slots for four processes at a time.
+      for _ in 0..<6 {
+        let other = try OtherProcess(
+          [directory.string, "requests", "serve", "1", "1000", "1", "\(program.magic)"],
+          by: ["unshare", "--pid", "--fork"]
+        )
+        let (output, status) = try other.end()
+        #expect(status == 0 && output == "without a slot: 0\n")
+      }
+    }
+  }
+
   @Test func slotsOfAProcessThatWasKilledAreUsedAgain() async throws {
     let program = try RequestProgram()
     let few = try await SwiftTaskStorage<Request>(program.object, "requests")

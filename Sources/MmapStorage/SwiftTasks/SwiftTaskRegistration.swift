@@ -20,6 +20,10 @@ struct SwiftTaskRegistration: Sendable {
   }
 
   private static let state = ForkSafeMutex(State(), rank: .swiftTasks)
+  /// Servers keep storages until they exit. In a PID namespace nobody else sees that they have.
+  private static let releasesAtExit: Void = {
+    atexit { SwiftTaskRegistration.releaseFreeSlots() }
+  }()
 
   private let key: Key
   private let serial: Int
@@ -32,6 +36,7 @@ struct SwiftTaskRegistration: Sendable {
     register: (SwiftTaskSlots) throws(BPFError) -> Void
   ) throws(BPFError) -> SwiftTaskSlots {
     let key = Key(process: getpid(), map: id)
+    Self.releasesAtExit
     // Released without the lock, as the end of slots acquires it.
     var made: SwiftTaskSlots?
     defer { withExtendedLifetime(made) {} }
@@ -44,6 +49,14 @@ struct SwiftTaskRegistration: Sendable {
       state.entries[key] = Entry(slots: slots, serial: state.lastSerial)
       return slots
     }
+  }
+
+  private static func releaseFreeSlots() {
+    let process = getpid()
+    let all = state.withLock { state in
+      state.entries.compactMap { key, entry in key.process == process ? entry.slots : nil }
+    }
+    for slots in all { slots.releaseFree() }
   }
 
   /// Ends the registration, unless a later one took its place or this is the child of a fork.

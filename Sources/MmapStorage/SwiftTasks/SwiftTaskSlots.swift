@@ -184,6 +184,11 @@ final class SwiftTaskSlots: Sendable {
 
   // MARK: Claiming
 
+  /// Gives the slots that are in no scope to other processes. Threads of this one may go on.
+  func releaseFree() {
+    while let index = pop() { word(index, Self.ownerOffset).release(from: owner) }
+  }
+
   private func claim() -> Int? {
     let misses = overflows.load(ordering: .relaxed)
     guard misses % Self.patience == 0 else { return nil }
