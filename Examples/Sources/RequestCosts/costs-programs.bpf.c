@@ -216,6 +216,9 @@ static __always_inline void account(struct task_struct *task, struct process *pr
 {
 	__u64 time = now - thread->accounted;
 
+	/* Before its first time, which a sample may interrupt. */
+	if (!thread->accounted)
+		return;
 	/* A sample may have interrupted the program that calls this. */
 	if ((__s64)time <= 0)
 		return;
@@ -404,8 +407,7 @@ static __always_inline int enter(long number, __u64 argument)
 	if (!thread)
 		return 0;
 	now = bpf_ktime_get_ns();
-	if (thread->accounted)
-		account(task, process, thread, now);
+	account(task, process, thread, now);
 	thread->accounted = now;
 	thread->entered = now;
 	thread->call_kernel_time = 0;

@@ -2,6 +2,7 @@
 import Foundation
 import Glibc
 import Hummingbird
+import Logging
 import RequestCosts
 import RequestCostsDemo
 import Synchronization
@@ -250,5 +251,35 @@ struct TruthTests {
         "\(ratio) of the \(process) ns by getrusage, \(stolen) stolen"
       )
     }
+  }
+
+  /// A sample may interrupt the first system call of a thread.
+  @Test func newThreadsHaveNoTimeFromBeforeTheyBegan() async throws {
+    // Often, so that samples meet the first calls of some threads.
+    let costs = RequestCosts(
+      try await .loading(frequency: isEmulated ? 997 : 20_000),
+      logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+    )
+    defer { costs.stop() }
+    for _ in 0..<(isEmulated ? 500 : 10_000) {
+      var thread = pthread_t()
+      let code = pthread_create(
+        &thread,
+        nil,
+        { _ in
+          Work.call(times: 1)
+          return nil
+        },
+        nil
+      )
+      try #require(code == 0)
+      pthread_join(thread, nil)
+    }
+    let report = costs.report()
+    let outside = try #require(report.outside)
+    #expect(
+      outside.userNanoseconds < 2 * report.processNanoseconds,
+      "\(outside.userNanoseconds) ns of the \(report.processNanoseconds) ns by getrusage"
+    )
   }
 }
