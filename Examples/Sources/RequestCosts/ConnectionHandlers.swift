@@ -57,17 +57,17 @@ final class PartHandler: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   func flush(context: ChannelHandlerContext) {
+    let isBehind = hasBytesToWrite(context)
     var rest = takeWrites()[...]
     while let end = rest.dropLast().firstIndex(where: \.isEnd) {
       connection.write { write(rest[...end], context) }
       endResponse(rest[end])
       rest = rest[(end + 1)...]
     }
-    connection.flush {
+    connection.flush(isBehind: isBehind) {
       write(rest, context)
       context.flush()
-      let buffered = try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)
-      return buffered ?? 0 == 0
+      return !hasBytesToWrite(context)
     }
     endResponse(rest.last)
   }
@@ -75,6 +75,10 @@ final class PartHandler: ChannelDuplexHandler, RemovableChannelHandler {
   func handlerRemoved(context: ChannelHandlerContext) {
     for write in takeWrites() { write.promise?.fail(ChannelError.ioOnClosedChannel) }
     connection.close()
+  }
+
+  private func hasBytesToWrite(_ context: ChannelHandlerContext) -> Bool {
+    (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0 != 0
   }
 
   private func takeWrites() -> [Write] {

@@ -124,11 +124,16 @@ final class CountedConnection: Sendable {
     }
   }
 
-  /// Runs what is done to write parts of one response to the socket, and tells whether that has accepted
-  /// everything.
-  func flush(_ body: () -> Bool) {
+  /// Runs what is done to write parts of one response to the socket.
+  ///
+  /// - Parameters:
+  ///   - isBehind: Whether the socket still has to accept what was written before. NIO makes no system
+  ///     call then, and the programs go on with the scope that found the socket full.
+  ///   - body: Returns whether the socket has accepted everything.
+  func flush(isBehind: Bool, _ body: () -> Bool) {
     write {
       guard !body() else { return }
+      guard !isBehind || state.withLock({ $0.unflushed == nil }) else { return }
       // The rest is written later, outside of any callback. The programs know the socket, and add to
       // the value of this scope until the Swift task ends.
       let (stream, unflushed) = AsyncStream.makeStream(of: Never.self)

@@ -30,6 +30,20 @@ import Testing
     router.get("bytes/:count/:client") { _, context in
       String(repeating: "x", count: try context.parameters.require("count", as: Int.self))
     }
+    router.get("stream/:parts/:size") { _, context in
+      let parts = try context.parameters.require("parts", as: Int.self)
+      let part = ByteBuffer(
+        repeating: 120,
+        count: try context.parameters.require("size", as: Int.self)
+      )
+      return Response(
+        status: .ok,
+        body: ResponseBody(contentLength: parts * part.readableBytes) { writer in
+          for _ in 0..<parts { try await writer.write(part) }
+          try await writer.finish(nil)
+        }
+      )
+    }
     router.post("body/:client") { request, _ in
       let body = try await request.body.collect(upTo: 1 << 20)
       return "\(body.readableBytes)"
@@ -74,6 +88,26 @@ import Testing
     }
   }
 
+  /// Parts of a response are written while the socket still has to accept earlier ones.
+  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
+  func aResponseInPartsToASlowClient() async throws {
+    try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
+      try await server.warmUp()
+      let paths = ["/stream/1024/16384", "/stream/256/65536", "/stream/4/4000000"]
+      let sent = try await onThread {
+        let connection = try RawClient(server.port)
+        return try paths.map { path in
+          try connection.send("GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n")
+          return UInt64(try connection.receive(pause: 300))
+        }
+      }
+      try await wait("the requests are finished") { server.finished.all.count == paths.count }
+      let requests = server.finished.all.sorted { $0.id < $1.id }
+      #expect(requests.map(\.path) == paths)
+      #expect(requests.map(\.costs.tcpSent) == sent)
+    }
+  }
+
   @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
   func aBodyInPartsIsItsRequests() async throws {
     try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
@@ -115,6 +149,29 @@ import Testing
       #expect(requests.map(\.costs.tcpSent) == sent.map { UInt64($0) })
       // They came in one read.
       #expect(requests.map(\.costs.tcpReceived) == [UInt64(text.joined().utf8.count), 0, 0])
+    }
+  }
+
+  /// What a response that waits behind another one costs is not told apart, and not lost.
+  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
+  func responsesBehindOneThatTheSocketHasToAccept() async throws {
+    try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
+      try await server.warmUp()
+      let before = try #require(server.costs.report().outside)
+      let paths = ["/bytes/8000000/1", "/plain", "/bytes/4000000/2", "/plain"]
+      let text = paths.map { "GET \($0) HTTP/1.1\r\nHost: a\r\n\r\n" }.joined()
+      let sent = try await onThread {
+        let connection = try RawClient(server.port)
+        try connection.send(text)
+        return try paths.map { _ in UInt64(try connection.receive(pause: 300)) }
+      }
+      try await wait("the requests are finished") { server.finished.all.count == paths.count }
+      let after = try #require(server.costs.report().outside)
+      let requests = server.finished.all.sorted { $0.id < $1.id }
+      #expect(requests[0].costs.tcpSent >= sent[0])
+      let counted = requests.reduce(after.tcpSent - before.tcpSent) { $0 + $1.costs.tcpSent }
+      // The client is in the same process.
+      #expect(counted == sent.reduce(UInt64(text.utf8.count), +))
     }
   }
 

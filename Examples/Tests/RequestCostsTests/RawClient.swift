@@ -21,8 +21,10 @@ final class RawClient {
 
   /// Receives a response.
   ///
+  /// - Parameter pause: Microseconds to wait before each further read of its body.
   /// - Returns: How many bytes it had.
-  func receive() throws -> Int {
+  /// - Throws: If the server closes the connection.
+  func receive(pause: UInt32 = 0) throws -> Int {
     let end = Array("\r\n\r\n".utf8)
     var head: Int?
     while head == nil {
@@ -36,7 +38,10 @@ final class RawClient {
     )
     let body = try #require(Int(field.split(separator: " ")[1]))
     let count = (head ?? 0) + body
-    while rest.count < count { try receiveMore() }
+    while rest.count < count {
+      if pause > 0 { usleep(pause) }
+      try receiveMore()
+    }
     rest.removeFirst(count)
     return count
   }
