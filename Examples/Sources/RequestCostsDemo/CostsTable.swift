@@ -33,20 +33,18 @@ public struct CostsTable: CustomStringConvertible {
         "\(Int((Double(route.requests - before) / seconds).rounded()))",
         Self.time(route.p50Nanoseconds),
         Self.time(route.p99Nanoseconds),
-        Self.time((costs.userNanoseconds + costs.kernelNanoseconds) / UInt64(count)),
+        Self.time(Self.processorTime(costs) / UInt64(count)),
         Self.time(costs.runQueueNanoseconds / UInt64(count)),
-        Self.time(costs.blockedNanoseconds.values.reduce(0, +) / UInt64(count)),
+        Self.time(Self.sum(costs.blockedNanoseconds.values) / UInt64(count)),
         Self.causes(costs),
-        Self.decimal(Double(costs.calls.values.reduce(0, +)) / Double(count)),
+        Self.decimal(Double(Self.sum(costs.calls.values)) / Double(count)),
       ])
     }
     var lines = Self.aligned(rows)
     lines.append("")
     if let outside = report.outside {
-      let inside = report.routes.reduce(0) {
-        $0 + $1.costs.userNanoseconds + $1.costs.kernelNanoseconds
-      }
-      let rest = outside.userNanoseconds + outside.kernelNanoseconds
+      let inside = Self.sum(report.routes.map { Self.processorTime($0.costs) })
+      let rest = Self.processorTime(outside)
       lines.append(
         "CPU in requests \(Self.time(inside)), outside of requests (accepting, polling) "
           + "\(Self.time(rest)); of the process \(Self.time(report.processNanoseconds))"
@@ -58,10 +56,22 @@ public struct CostsTable: CustomStringConvertible {
 
   /// The causes that make up at least a tenth of the blocked time, the largest first.
   private static func causes(_ costs: CostsReport.Figures) -> String {
-    let total = costs.blockedNanoseconds.values.reduce(0, +)
-    let causes = costs.blockedNanoseconds.filter { $0.value * 10 >= max(total, 1) }
+    let total = sum(costs.blockedNanoseconds.values)
+    let causes = costs.blockedNanoseconds.filter { $0.value > 0 && $0.value >= total / 10 }
       .sorted { ($1.value, $0.key) < ($0.value, $1.key) }
     return causes.isEmpty ? "-" : causes.map(\.key).joined(separator: ", ")
+  }
+
+  private static func processorTime(_ costs: CostsReport.Figures) -> UInt64 {
+    sum([costs.userNanoseconds, costs.kernelNanoseconds])
+  }
+
+  /// At most the largest number: other servers that use the same pins can write any costs.
+  private static func sum(_ amounts: some Sequence<UInt64>) -> UInt64 {
+    amounts.reduce(0) { sum, amount in
+      let (sum, overflow) = sum.addingReportingOverflow(amount)
+      return overflow ? .max : sum
+    }
   }
 
   /// Three digits and a unit.
@@ -77,7 +87,7 @@ public struct CostsTable: CustomStringConvertible {
 
   static func decimal(_ number: Double) -> String {
     number >= 100
-      ? "\(Int(number.rounded()))" : "\((number * 10).rounded() / 10)"
+      ? "\(Int(min(number, 1e18).rounded()))" : "\((number * 10).rounded() / 10)"
   }
 
   private static func aligned(_ rows: [[String]]) -> [String] {

@@ -127,6 +127,40 @@ final class TestLog: Sendable {
     }
   }
 
+  /// Whoever may use the same pins can write any numbers.
+  @Test func anyNumbersAreServed() async {
+    await #expect(processExitsWith: .success) {
+      let tasks = try FakeSwiftTasks<RequestValue>()
+      try await TestServer.run(
+        .fake(tasks.storage),
+        routes: { router in
+          router.get("huge/:amount") { _, context in
+            let amount = try context.parameters.require("amount", as: UInt64.self)
+            tasks.program { value in
+              var new = value.load()
+              new.costs.userTime = amount
+              new.costs.kernelTime = amount
+              new.costs.blockedTime = InlineArray(repeating: amount)
+              new.costs.calls = InlineArray(repeating: amount)
+              new.costs.callTime = InlineArray(repeating: amount)
+              new.costs.tcpSent = amount
+              value.store(new)
+            }
+            return "done"
+          }
+        }
+      ) { server in
+        for (number, amount) in [1 << 63, UInt64.max, UInt64.max / 2, UInt64.max / 8].enumerated() {
+          _ = try await server.get("/huge/\(amount)")
+          try await wait("the request is finished") { server.finished.all.count == number + 1 }
+          #expect(CostsTable(server.costs.report()).description.contains("/huge/{amount}"))
+        }
+        let (status, _) = try await server.get("/costs.json")
+        #expect(status == 200)
+      }
+    }
+  }
+
   @Test(.enabled(if: mayLoad, "loading BPF programs needs root"))
   func countsWithoutWhatCannotBeAttached() async throws {
     let log = TestLog()

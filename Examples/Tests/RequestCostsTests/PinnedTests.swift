@@ -56,6 +56,24 @@ import Testing
     }
   }
 
+  @Test func anyNumbersOutsideOfRequestsAreServed() async {
+    await #expect(processExitsWith: .success) {
+      try await withPins { _, directory in
+        let source = try await CostsSource.pinned(in: directory)
+        try #require(seteuid(0) == 0)
+        let processes = try BPFMap(pinnedAt: directory.appending("processes"))
+        try TaskLocalStorage<ProcessContent>(map: processes)
+          .setValue(ProcessContent(), of: ThreadID(rawValue: getpid()))
+        try #require(seteuid(nobody) == 0)
+        try await TestServer.run(source) { server in
+          let (status, _) = try await server.get("/costs.json")
+          #expect(status == 200)
+          #expect(server.costs.report().outside?.tcpSent ?? 0 >= 1 << 63)
+        }
+      }
+    }
+  }
+
   @Test func anotherMapInPlaceOfTheLoadersIsNotUsed() async {
     await #expect(processExitsWith: .success) {
       try await withPins { _, directory in
@@ -75,6 +93,18 @@ import Testing
 }
 
 private let nobody: uid_t = 65534
+
+/// `struct process`, as anybody may write it who may write the map.
+private struct ProcessContent: MapValue, BitwiseCopyable {
+  var outside = huge
+
+  private static var huge: KernelCosts {
+    var costs = KernelCosts()
+    costs.kernelTime = 1 << 63
+    costs.tcpSent = 1 << 63
+    return costs
+  }
+}
 
 /// `struct loader`, as anybody may write it who may write the map.
 private struct Foreign: MapValue, BitwiseCopyable {
