@@ -31,9 +31,12 @@ public enum DemoServer {
       return "Used \(time / 1000) µs of a processor\n"
     }
     router.get("calls/:count") { _, context in
-      let count = min(context.parameters.get("count", as: Int.self) ?? 100, 10_000)
+      let count = try context.parameters.require("count", as: Int.self)
+      guard (0...10_000).contains(count) else {
+        throw HTTPError(.badRequest, message: "The number of calls must be 0 to 10000")
+      }
       Work.call(times: count)
-      tell { $0.calls[SystemCallClass.process.rawValue] += UInt64(max(0, count)) }
+      tell { $0.calls[SystemCallClass.process.rawValue] += UInt64(count) }
       return "Made \(count) system calls\n"
     }
     router.get("sleep") { _, _ in

@@ -112,6 +112,20 @@ final class TestLog: Sendable {
     }
   }
 
+  @Test func theNumberOfCallsIsChecked() async throws {
+    let tasks = try FakeSwiftTasks<RequestValue>()
+    try await TestServer.run(.fake(tasks.storage)) { server in
+      for count in ["-5", "10001", "99999999999999999999", "some"] {
+        let (status, _) = try await server.get("/calls/\(count)")
+        #expect(status == 400, "\(count)")
+      }
+      for count in ["0", "10000"] {
+        let (status, _) = try await server.get("/calls/\(count)")
+        #expect(status == 200, "\(count)")
+      }
+    }
+  }
+
   @Test func routesAreBounded() async throws {
     let tasks = try FakeSwiftTasks<RequestValue>()
     try await TestServer.run(
