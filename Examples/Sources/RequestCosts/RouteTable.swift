@@ -22,7 +22,7 @@ struct RouteTable: Sendable {
     var failures = 0
     var costs = KernelCosts()
     /// Microseconds, up to an hour, to two digits.
-    var durations = Histogram<UInt32>(
+    var durations = Histogram<UInt64>(
       highestTrackableValue: 3_600_000_000,
       numberOfSignificantValueDigits: .two
     )
