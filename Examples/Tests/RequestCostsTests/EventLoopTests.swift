@@ -108,6 +108,24 @@ import Testing
     }
   }
 
+  /// Also the first read of an event loop.
+  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
+  func theFirstRequestOfAnEventLoop() async throws {
+    try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
+      let text = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n"
+      let sent = try await onThread {
+        let connection = try RawClient(server.port)
+        try connection.send(text)
+        return try connection.receive()
+      }
+      try await wait("the request is finished") { server.finished.all.count == 1 }
+      #expect(
+        server.finished.all.map { Traffic($0) }
+          == [Traffic(received: text.utf8.count, sent: sent)]
+      )
+    }
+  }
+
   @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
   func aBodyInPartsIsItsRequests() async throws {
     try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
