@@ -76,9 +76,11 @@ let package = Package(
       dependencies: ["SyscallCounting", mmapStorage, mmapStorageTesting],
       swiftSettings: swiftSettings
     ),
+    .target(name: "CProcessControl"),
     .target(
       name: "RequestCosts",
       dependencies: [
+        "CProcessControl",
         mmapStorage,
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
@@ -133,8 +135,8 @@ let package = Package(
     .testTarget(
       name: "RequestCostsTests",
       dependencies: [
-        "RequestCosts", "RequestCostsDemo", "request-costs", "request-costs-loader", mmapStorage,
-        mmapStorageTesting,
+        "CProcessControl", "RequestCosts", "RequestCostsDemo", "request-costs",
+        "request-costs-loader", mmapStorage, mmapStorageTesting,
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "Instrumentation", package: "swift-distributed-tracing"),

@@ -67,7 +67,8 @@ public final class CostsProgram: Sendable {
     leavingOut left: inout Set<String>,
     _ reasons: inout [String: String]
   ) throws(BPFError) {
-    for program in object.programNames where hooks.use(program) && program != "requests_control" {
+    for program in object.programNames
+    where hooks.use(program) && !controlPrograms.contains(program) {
       let name = hooks.name(of: program)
       guard !left.contains(name), name != OptionalProgram.sample.name else { continue }
       do throws(BPFError) {
@@ -117,20 +118,24 @@ public final class CostsProgram: Sendable {
   /// Pins what a server needs to use the programs.
   ///
   /// - Parameter directory: A directory on a BPF file system. Whoever may open the pins may read and
-  ///   change the costs of all servers that use them.
+  ///   change the costs of all servers that use them, and have its own process counted. Whoever may write
+  ///   those of ``readOnlyPins(in:)`` may have any process counted.
   /// - Throws: `BPFError`. Nothing is pinned then.
   public func pin(in directory: FilePath) throws(BPFError) {
     try updateState()
-    var pinned: [BPFMap] = []
+    var pinned: [FilePath] = []
     do throws(BPFError) {
       for name in Self.pinnedMaps {
-        let map = try object.map(name)
-        try map.pin(at: directory.appending(name))
-        pinned.append(map)
+        let pin = directory.appending(name)
+        try object.map(name).pin(at: pin)
+        pinned.append(pin)
       }
+      let pin = directory.appending(ProcessControl.name)
+      try object.program(ProcessControl.name).pin(at: pin)
+      pinned.append(pin)
       try object.pinSwiftTaskStorage("requests", in: directory)
     } catch {
-      for map in pinned { try map.unpin(at: directory.appending(map.name)) }
+      for pin in pinned { unlink(pin.string) }
       throw error
     }
   }
@@ -146,16 +151,19 @@ public final class CostsProgram: Sendable {
     try BPFArrayMap<LoaderState>(object.map("loader")).setValue(state, at: 0)
   }
 
-  private static let pinnedMaps = ["processes", "read_calls", "loader"]
+  /// Programs that a process runs to register itself.
+  private static let controlPrograms = ["requests_control", ProcessControl.name]
+  private static let readOnlyMaps = ["processes", "loader"]
+  private static let pinnedMaps = readOnlyMaps + ["read_calls"]
 
   /// The pins that ``pin(in:)`` makes.
   public static func pins(in directory: FilePath) -> [FilePath] {
-    (pinnedMaps + ["requests", "requests_control"]).map { directory.appending($0) }
+    (pinnedMaps + ["requests"] + controlPrograms).map { directory.appending($0) }
   }
 
-  /// The pin that servers only read.
-  public static func readOnlyPin(in directory: FilePath) -> FilePath {
-    directory.appending("loader")
+  /// Those of the pins that servers only read.
+  public static func readOnlyPins(in directory: FilePath) -> [FilePath] {
+    readOnlyMaps.map { directory.appending($0) }
   }
 
   /// Runs of programs that the kernel left out (`recursion_misses`): events that are not counted.

@@ -10,6 +10,8 @@ public struct CostsSource: Sendable {
   /// Nil where it would take a system call to read it.
   let readCalls: TaskLocalStorage<ReadCall>?
   private let loader: BPFArrayMap<LoaderState>?
+  /// Where the programs are pinned.
+  private let control: ProcessControl?
   /// The programs, where this process loaded them.
   public let program: CostsProgram?
   let description: String
@@ -25,6 +27,7 @@ public struct CostsSource: Sendable {
       processes: nil,
       readCalls: nil,
       loader: nil,
+      control: nil,
       program: nil,
       description: "memory of the process, no kernel",
       missing: ["what happens outside of requests is not counted"]
@@ -61,6 +64,7 @@ public struct CostsSource: Sendable {
       processes: processes,
       readCalls: readCalls.isDirect ? readCalls : nil,
       loader: nil,
+      control: nil,
       program: program,
       description:
         "BPF programs of this process, \(program.object.attachedPrograms.count) attached",
@@ -69,7 +73,7 @@ public struct CostsSource: Sendable {
   }
 
   /// Uses the programs that `request-costs-loader` loaded, and registers this process with them. Needs
-  /// the permission to read and write the pins, and no capability.
+  /// the permissions that the loader gives to its group, and no capability.
   ///
   /// - Parameter directory: Where the loader pinned them.
   /// - Returns: The source.
@@ -77,9 +81,10 @@ public struct CostsSource: Sendable {
   public static func pinned(in directory: FilePath) async throws(BPFError) -> CostsSource {
     let object = try BPFObject(.costsPrograms)
     let processes = try TaskLocalStorage<ProcessValue>(
-      pinnedAt: directory.appending("processes"),
+      map: BPFMap(pinnedAt: directory.appending("processes"), readOnly: true),
       layout: object.layout(ofMap: "processes")
     )
+    let control = try ProcessControl(pinnedIn: directory)
     let requests = try await SwiftTaskStorage<RequestValue>(
       pinnedIn: directory,
       name: "requests",
@@ -90,16 +95,17 @@ public struct CostsSource: Sendable {
       layout: object.layout(ofMap: "read_calls")
     )
     let loader = try BPFArrayMap<LoaderState>(
-      BPFMap(pinnedAt: CostsProgram.readOnlyPin(in: directory), readOnly: true),
+      BPFMap(pinnedAt: directory.appending("loader"), readOnly: true),
       layout: object.layout(ofMap: "loader")
     )
     let state = try loader.value(at: 0)
-    try processes.setValue(ProcessValue(), of: ThreadID(rawValue: getpid()))
+    try control.register()
     return CostsSource(
       requests: requests,
       processes: processes,
       readCalls: readCalls.isDirect ? readCalls : nil,
       loader: loader,
+      control: control,
       program: nil,
       description: "BPF programs pinned in \(directory)",
       missing: state.missing + readCalls.missing
@@ -123,7 +129,11 @@ public struct CostsSource: Sendable {
   /// Ends counting for this process.
   func stop() {
     program?.detach()
-    _ = try? processes?.removeValue(of: ThreadID(rawValue: getpid()))
+    if let control {
+      control.unregister()
+    } else {
+      _ = try? processes?.removeValue(of: ThreadID(rawValue: getpid()))
+    }
   }
 }
 

@@ -134,6 +134,7 @@ public struct RequestValue: MapValue, BitwiseCopyable, Sendable {
 /// `struct process` of costs-programs.bpf.c.
 struct ProcessValue: MapValue, BitwiseCopyable, Sendable {
   var outside = KernelCosts()
+  var execID: UInt64 = 0
 }
 
 extension InlineArray where Element == UInt64 {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Adds what the kernel does for a thread to the request that the thread works on, or to the totals of
- * its process outside of any request. Only for processes that have an element in `processes`.
+ * its process outside of any request. Only for processes that have an element in `processes`, which each
+ * creates for itself.
  */
 #include <linux/bpf.h>
 #include <asm/unistd.h>
@@ -59,6 +60,13 @@ struct request {
 
 struct process {
 	struct costs outside;
+	__u64 exec_id;			/* of the program image that registered; 0 for any */
+};
+
+/* The first argument of processes_control. */
+enum {
+	PROCESS_REGISTER = 1,
+	PROCESS_UNREGISTER = 2,
 };
 
 /* What may be missing on a kernel; bits of loader.left_out. */
@@ -111,7 +119,7 @@ struct loader {
 
 SWIFT_TASK_STORAGE(requests, struct request, 4096);
 
-/* The value of a thread group's leader is that of the process. The process creates it. */
+/* The value of a thread group's leader is that of the process. Processes without rights only read it. */
 TASK_STORAGE_DIRECT(processes, struct process);
 TASK_STORAGE_DIRECT(threads, struct thread);
 
@@ -159,6 +167,7 @@ struct files_struct {
 
 struct task_struct {
 	int tgid;
+	__u64 self_exec_id;
 	struct task_struct *group_leader;
 	struct files_struct *files;
 } __attribute__((preserve_access_index));
@@ -195,6 +204,36 @@ struct trace_event_raw_sock_msg_length {
 #define EAGAIN 11
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
+
+/*
+ * The process of a task, if it is counted. A program that it executes is not: it may have other rights, and
+ * who may read the costs may not see what it does.
+ */
+static __always_inline struct process *process_of(struct task_struct *task)
+{
+	struct process *process = task_storage_get(processes, task->group_leader);
+
+	if (!process || (process->exec_id && process->exec_id != task->self_exec_id))
+		return 0;
+	return process;
+}
+
+/* Not attached. A process runs it to have itself counted, and no other. Returns 1 if it succeeds. */
+SEC("raw_tp")
+int processes_control(struct bpf_raw_tracepoint_args *arguments)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct process *process;
+
+	task_storage_delete(processes, task->group_leader);
+	if (arguments->args[0] != PROCESS_REGISTER)
+		return 1;
+	process = task_storage_get_or_create(processes, task->group_leader);
+	if (!process)
+		return 0;
+	process->exec_id = task->self_exec_id;
+	return 1;
+}
 
 static __always_inline void add(__u64 *total, __u64 amount)
 {
@@ -397,7 +436,7 @@ static __always_inline int enter(long number, __u64 argument)
 	struct costs *costs;
 	__u64 now;
 
-	process = task_storage_get(processes, task->group_leader);
+	process = process_of(task);
 	if (!process)
 		return 0;
 	/* uprobes enter the kernel as system calls that the program did not make. */
@@ -470,7 +509,7 @@ static __always_inline int leave(long result)
 	thread = task_storage_get(threads, task);
 	if (!thread || !thread->in_call)
 		return 0;
-	process = task_storage_get(processes, task->group_leader);
+	process = process_of(task);
 	if (!process)
 		return 0;
 	now = bpf_ktime_get_ns();
@@ -551,7 +590,7 @@ static __always_inline void stop(struct task_struct *task, _Bool is_runnable, __
 
 	if (!thread)
 		return;
-	process = task_storage_get(processes, task->group_leader);
+	process = process_of(task);
 	if (!process)
 		return;
 	account(task, process, thread, now);
@@ -576,7 +615,7 @@ static __always_inline void resume(struct task_struct *task, __u64 now)
 
 	if (!thread || !thread->stopped)
 		return;
-	process = task_storage_get(processes, task->group_leader);
+	process = process_of(task);
 	if (!process)
 		return;
 	costs = costs_of(task, process, thread->token);
@@ -627,7 +666,7 @@ int on_sample(void *context)
 
 	if (!thread)
 		return 0;
-	process = task_storage_get(processes, task->group_leader);
+	process = process_of(task);
 	if (!process)
 		return 0;
 	account(task, process, thread, bpf_ktime_get_ns());
@@ -646,7 +685,7 @@ static __always_inline struct costs *current_costs(struct thread *thread)
 
 	if (!thread)
 		return 0;
-	process = task_storage_get(processes, task->group_leader);
+	process = process_of(task);
 	if (!process)
 		return 0;
 	return costs_of(task, process,

@@ -20,7 +20,7 @@ struct Loader: ParsableCommand {
   @Option(help: "A directory on a BPF file system, which is created.")
   var directory = "/sys/fs/bpf/request-costs"
 
-  @Option(help: "The group whose members may use the programs; by name or number.")
+  @Option(help: "The group whose members may have themselves counted; by name or number.")
   var group: String?
 
   @Option(help: "Samples per second and processor.")
@@ -51,7 +51,7 @@ struct Loader: ParsableCommand {
         let mode: mode_t =
           switch pin {
           case path: 0o750
-          case CostsProgram.readOnlyPin(in: path): 0o640
+          case _ where CostsProgram.readOnlyPins(in: path).contains(pin): 0o640
           default: 0o660
           }
         guard chown(pin.string, uid_t.max, group) == 0, chmod(pin.string, mode) == 0

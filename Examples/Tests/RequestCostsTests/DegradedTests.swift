@@ -108,6 +108,6 @@ private func denyPerfEvents() throws {
 }
 
 /// A function of libc that Swift does not import.
-private func function<Function>(_ name: String, as type: Function.Type) throws -> Function {
+func function<Function>(_ name: String, as type: Function.Type) throws -> Function {
   unsafeBitCast(try #require(dlsym(nil, name)), to: type)
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import CProcessControl
 import Foundation
 import Glibc
 import MmapStorage
 import RequestCosts
+import RequestCostsDemo
 import SystemPackage
 import Testing
 
@@ -74,13 +76,81 @@ import Testing
     }
   }
 
+  @Test func aServerCannotHaveAnotherProcessCounted() async {
+    await #expect(processExitsWith: .success) {
+      try await withPins { _, directory in
+        for pin in CostsProgram.readOnlyPins(in: directory) {
+          let error = #expect(throws: BPFError.self) { try BPFMap(pinnedAt: pin) }
+          #expect(error?.kind == .permissionDenied)
+        }
+        let processes = try openProcesses(in: directory)
+        #expect(throws: BPFError.self) {
+          try processes.setValue(ProcessContent(), of: ThreadID(rawValue: getppid()))
+        }
+        #expect(try processes.value(of: ThreadID(rawValue: getppid())) == nil)
+      }
+    }
+  }
+
+  @Test func whatACountedProcessExecutesIsNotCounted() async {
+    await #expect(processExitsWith: .success) {
+      try await withPins { _, directory in
+        let control = process_control_open(directory.appending("processes_control").string)
+        try #require(control >= 0)
+        let fork = try function("fork", as: (@convention(c) () -> pid_t).self)
+        var (input, output) = ([CInt](repeating: -1, count: 2), [CInt](repeating: -1, count: 2))
+        try #require(pipe(&input) == 0 && pipe(&output) == 0)
+        let (stdin, stdout) = (input[0], output[1])
+        let arguments = [strdup("/bin/cat"), nil]
+        let child = arguments.withUnsafeBufferPointer { arguments in
+          let child = fork()
+          guard child == 0 else { return child }
+          dup2(stdin, STDIN_FILENO)
+          dup2(stdout, STDOUT_FILENO)
+          if process_control_run(control, 1) == 1, let list = arguments.baseAddress,
+            let name = list[0]
+          {
+            execv(name, list)
+          }
+          _exit(1)
+        }
+        try #require(child > 0)
+        // It has started when it answers.
+        var byte: UInt8 = 7
+        try #require(write(input[1], &byte, 1) == 1 && read(output[0], &byte, 1) == 1)
+        let processes = try openProcesses(in: directory)
+        let costs = try #require(try processes.value(of: ThreadID(rawValue: child))).outside
+        // execve() only.
+        #expect(costs.totalCalls == 1, "\(costs.calls)")
+        #expect(costs.bytesRead == 0 && costs.bytesWritten == 0)
+        try #require(kill(child, SIGKILL) == 0)
+        #expect(waitpid(child, nil, 0) == child)
+      }
+    }
+  }
+
+  @Test func aStoppedServerIsNotCounted() async {
+    await #expect(processExitsWith: .success) {
+      try await withPins { _, directory in
+        let log = TestLog()
+        let costs = RequestCosts(try await .pinned(in: directory), logger: log.logger)
+        Work.call(times: 100)
+        #expect(costs.report().outside?.calls["process"] ?? 0 >= 100)
+        costs.stop()
+        #expect(costs.report().outside == nil)
+        let next = RequestCosts(try await .pinned(in: directory), logger: log.logger)
+        #expect(next.report().outside?.calls["process"] ?? 0 < 100)
+      }
+    }
+  }
+
   @Test func anotherMapInPlaceOfTheLoadersIsNotUsed() async {
     await #expect(processExitsWith: .success) {
       try await withPins { _, directory in
         try #require(seteuid(0) == 0)
-        let pin = CostsProgram.readOnlyPin(in: directory)
+        let pin = directory.appending("loader")
         try #require(unlink(pin.string) == 0)
-        try BPFMap(pinnedAt: directory.appending("processes")).pin(at: pin)
+        try BPFMap(pinnedAt: directory.appending("read_calls")).pin(at: pin)
         try #require(chmod(pin.string, 0o644) == 0)
         try #require(seteuid(nobody) == 0)
         let error = try await #require(throws: BPFError.self) {
@@ -97,6 +167,7 @@ private let nobody: uid_t = 65534
 /// `struct process`, as anybody may write it who may write the map.
 private struct ProcessContent: MapValue, BitwiseCopyable {
   var outside = huge
+  var execID: UInt64 = 0
 
   private static var huge: KernelCosts {
     var costs = KernelCosts()
@@ -112,6 +183,15 @@ private struct Foreign: MapValue, BitwiseCopyable {
   var leftOut: UInt64 = 0
   var missedRuns: UInt64 = 0
   var updated = now()
+}
+
+/// The costs of processes, as a server sees them. Only root may read their layout.
+private func openProcesses(in directory: FilePath) throws -> TaskLocalStorage<ProcessContent> {
+  let map = try BPFMap(pinnedAt: directory.appending("processes"), readOnly: true)
+  try #require(seteuid(0) == 0)
+  let processes = try TaskLocalStorage<ProcessContent>(map: map)
+  try #require(seteuid(nobody) == 0)
+  return processes
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.
@@ -135,10 +215,11 @@ private func withPins(
   let path = FilePath(directory)
   try program.pin(in: path)
   for pin in CostsProgram.pins(in: path) {
-    try #require(chmod(pin.string, pin == CostsProgram.readOnlyPin(in: path) ? 0o644 : 0o666) == 0)
+    let isReadOnly = CostsProgram.readOnlyPins(in: path).contains(pin)
+    try #require(chmod(pin.string, isReadOnly ? 0o644 : 0o666) == 0)
   }
   let loader = try BPFArrayMap<Foreign>(
-    BPFMap(pinnedAt: CostsProgram.readOnlyPin(in: path))
+    BPFMap(pinnedAt: path.appending("loader"))
   )
   try #require(seteuid(nobody) == 0)
   defer {
