@@ -67,6 +67,9 @@ public final class CostsProgram: Sendable {
     leavingOut left: inout Set<String>,
     _ reasons: inout [String: String]
   ) throws(BPFError) {
+    // What the programs know of threads is from before.
+    let attachments = try object.global("attachments", as: UInt32.self)
+    try object.setGlobal("attachments", to: attachments &+ 1)
     for program in object.programNames
     where hooks.use(program) && !controlPrograms.contains(program) {
       let name = hooks.name(of: program)
@@ -176,7 +179,8 @@ public final class CostsProgram: Sendable {
   /// Detaches the programs.
   public func detach() { object.detach() }
 
-  /// Attaches the programs again after ``detach()``.
+  /// Attaches the programs again after ``detach()``. Threads are known from their next system call on; what
+  /// happened meanwhile is not counted.
   ///
   /// - Throws: `BPFError`.
   public func attach() throws(BPFError) {

@@ -135,6 +135,7 @@ public struct RequestValue: MapValue, BitwiseCopyable, Sendable {
 struct ProcessValue: MapValue, BitwiseCopyable, Sendable {
   var outside = KernelCosts()
   var execID: UInt64 = 0
+  var registered: UInt64 = 0
 }
 
 extension InlineArray where Element == UInt64 {

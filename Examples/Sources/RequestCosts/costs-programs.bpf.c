@@ -61,6 +61,7 @@ struct request {
 struct process {
 	struct costs outside;
 	__u64 exec_id;			/* of the program image that registered; 0 for any */
+	__u64 registered;		/* differs between two registrations */
 };
 
 /* The first argument of processes_control. */
@@ -80,6 +81,7 @@ enum optional {
 };
 
 struct thread {
+	__u64 registered;	/* of the process, when the state began */
 	__u64 accounted;	/* when its time on the processor was last accounted */
 	__u64 unsampled;	/* user time since the last sample */
 	__u64 token;		/* of the request, in a system call and while switched out */
@@ -89,6 +91,7 @@ struct thread {
 	__u64 stopped;		/* when it was switched out; 0 while it runs */
 	__u64 woken;		/* when it could run again; 0 while it is blocked */
 	__u64 descriptor;	/* first argument of the system call */
+	__u32 attachments;	/* when the state began */
 	__u32 call_class;
 	__u32 cause;
 	__u8 in_call;
@@ -147,6 +150,9 @@ struct {
 
 /* 0 if on_sample could not be attached: user time is credited at system calls and switches then. */
 __u32 is_sampling;
+
+/* How often the programs were attached so far, this time included. */
+__u32 attachments;
 
 struct inode {
 	unsigned short i_mode;
@@ -232,7 +238,31 @@ int processes_control(struct bpf_raw_tracepoint_args *arguments)
 	if (!process)
 		return 0;
 	process->exec_id = task->self_exec_id;
+	process->registered = bpf_ktime_get_ns();
 	return 1;
+}
+
+/*
+ * Whether what is known of a thread goes on: not before its first system call, nor since the programs were
+ * detached or the process was not registered for a while.
+ */
+static __always_inline int is_known(const struct thread *thread, const struct process *process)
+{
+	return thread->attachments == attachments && thread->registered == process->registered;
+}
+
+/* Begins at a system call. A sample may interrupt this, and must not find the thread known too early. */
+static __always_inline void begin(struct thread *thread, const struct process *process, __u64 now)
+{
+	thread->attachments = 0;
+	barrier();
+	thread->accounted = now;
+	thread->unsampled = 0;
+	thread->stopped = 0;
+	thread->in_call = 0;
+	thread->registered = process->registered;
+	barrier();
+	thread->attachments = attachments;
 }
 
 static __always_inline void add(__u64 *total, __u64 amount)
@@ -255,9 +285,6 @@ static __always_inline void account(struct task_struct *task, struct process *pr
 {
 	__u64 time = now - thread->accounted;
 
-	/* Before its first time, which a sample may interrupt. */
-	if (!thread->accounted)
-		return;
 	/* A sample may have interrupted the program that calls this. */
 	if ((__s64)time <= 0)
 		return;
@@ -446,8 +473,9 @@ static __always_inline int enter(long number, __u64 argument)
 	if (!thread)
 		return 0;
 	now = bpf_ktime_get_ns();
+	if (!is_known(thread, process))
+		begin(thread, process, now);
 	account(task, process, thread, now);
-	thread->accounted = now;
 	thread->entered = now;
 	thread->call_kernel_time = 0;
 	thread->call_tcp_received = 0;
@@ -510,7 +538,7 @@ static __always_inline int leave(long result)
 	if (!thread || !thread->in_call)
 		return 0;
 	process = process_of(task);
-	if (!process)
+	if (!process || !is_known(thread, process))
 		return 0;
 	now = bpf_ktime_get_ns();
 	account(task, process, thread, now);
@@ -591,7 +619,7 @@ static __always_inline void stop(struct task_struct *task, _Bool is_runnable, __
 	if (!thread)
 		return;
 	process = process_of(task);
-	if (!process)
+	if (!process || !is_known(thread, process))
 		return;
 	account(task, process, thread, now);
 	if (!thread->in_call) {
@@ -616,7 +644,7 @@ static __always_inline void resume(struct task_struct *task, __u64 now)
 	if (!thread || !thread->stopped)
 		return;
 	process = process_of(task);
-	if (!process)
+	if (!process || !is_known(thread, process))
 		return;
 	costs = costs_of(task, process, thread->token);
 	woken = thread->woken ? thread->woken : now;
@@ -667,7 +695,7 @@ int on_sample(void *context)
 	if (!thread)
 		return 0;
 	process = process_of(task);
-	if (!process)
+	if (!process || !is_known(thread, process))
 		return 0;
 	account(task, process, thread, bpf_ktime_get_ns());
 	token = thread->in_call ? thread->token : swift_task_storage_token(requests);
@@ -686,7 +714,7 @@ static __always_inline struct costs *current_costs(struct thread *thread)
 	if (!thread)
 		return 0;
 	process = process_of(task);
-	if (!process)
+	if (!process || !is_known(thread, process))
 		return 0;
 	return costs_of(task, process,
 			thread->in_call ? thread->token : swift_task_storage_token(requests));

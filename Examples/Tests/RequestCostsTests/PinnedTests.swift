@@ -144,6 +144,27 @@ import Testing
     }
   }
 
+  @Test func timeBetweenTwoServersIsNotCounted() async {
+    await #expect(processExitsWith: .success) {
+      try await withPins { _, directory in
+        let sleeper = Sleeper()
+        defer { sleeper.stop() }
+        let log = TestLog()
+        for _ in 0..<2 {
+          let began = Work.now()
+          let costs = RequestCosts(try await .pinned(in: directory), logger: log.logger)
+          try await wait("the thread is counted") {
+            costs.report().outside?.calls["time"] ?? 0 > 20
+          }
+          let outside = try #require(costs.report().outside)
+          Sleeper.check(outside, since: nil, within: Work.now() - began)
+          costs.stop()
+          Work.sleepBlocking(nanoseconds: 1_000_000_000)
+        }
+      }
+    }
+  }
+
   @Test func anotherMapInPlaceOfTheLoadersIsNotUsed() async {
     await #expect(processExitsWith: .success) {
       try await withPins { _, directory in
@@ -168,6 +189,7 @@ private let nobody: uid_t = 65534
 private struct ProcessContent: MapValue, BitwiseCopyable {
   var outside = huge
   var execID: UInt64 = 0
+  var registered: UInt64 = 0
 
   private static var huge: KernelCosts {
     var costs = KernelCosts()

@@ -282,4 +282,40 @@ struct TruthTests {
       "\(outside.userNanoseconds) ns of the \(report.processNanoseconds) ns by getrusage"
     )
   }
+
+  /// What happens while nothing is attached is not added later.
+  @Test func timeWithoutProgramsIsNotCounted() async throws {
+    let source = try await CostsSource.loading()
+    let costs = RequestCosts(
+      source,
+      logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+    )
+    defer { costs.stop() }
+    let program = try #require(source.program)
+    let sleeper = Sleeper()
+    defer { sleeper.stop() }
+    try await wait("the thread is known") {
+      costs.report().outside?.blockedNanoseconds["sleep"] ?? 0 > 0
+    }
+    program.detach()
+    let before = costs.report()
+    Work.sleepBlocking(nanoseconds: 1_000_000_000)
+    let began = Work.now()
+    try program.attach()
+    let outsideBefore = try #require(before.outside)
+    try await wait("the thread is counted again") {
+      costs.report().outside?.calls["time"] ?? 0 > (outsideBefore.calls["time"] ?? 0) + 20
+    }
+    let after = costs.report()
+    let outside = try #require(after.outside)
+    let time = Work.now() - began
+    Sleeper.check(outside, since: outsideBefore, within: time)
+    let processor = { (costs: CostsReport.Figures) in
+      costs.userNanoseconds + costs.kernelNanoseconds
+    }
+    #expect(
+      processor(outside) - processor(outsideBefore)
+        <= after.processNanoseconds - before.processNanoseconds + time
+    )
+  }
 }
