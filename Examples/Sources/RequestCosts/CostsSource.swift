@@ -9,6 +9,8 @@ public struct CostsSource: Sendable {
   let processes: TaskLocalStorage<ProcessValue>?
   /// Nil where it would take a system call to read it.
   let readCalls: TaskLocalStorage<ReadCall>?
+  /// Nil where there is no kernel that counts.
+  let openScopes: OpenScopes?
   private let loader: BPFArrayMap<LoaderState>?
   /// Where the programs are pinned.
   private let control: ProcessControl?
@@ -26,6 +28,7 @@ public struct CostsSource: Sendable {
       requests: requests,
       processes: nil,
       readCalls: nil,
+      openScopes: nil,
       loader: nil,
       control: nil,
       program: nil,
@@ -63,6 +66,7 @@ public struct CostsSource: Sendable {
       requests: requests,
       processes: processes,
       readCalls: readCalls.isDirect ? readCalls : nil,
+      openScopes: try OpenScopes(object.map("requests"), layout: nil, of: requests),
       loader: nil,
       control: nil,
       program: program,
@@ -98,12 +102,18 @@ public struct CostsSource: Sendable {
       BPFMap(pinnedAt: directory.appending("loader"), readOnly: true),
       layout: object.layout(ofMap: "loader")
     )
+    let openScopes = try OpenScopes(
+      BPFMap(pinnedAt: directory.appending("requests"), readOnly: true),
+      layout: object.layout(ofMap: "requests"),
+      of: requests
+    )
     let state = try loader.value(at: 0)
     try control.register()
     return CostsSource(
       requests: requests,
       processes: processes,
       readCalls: readCalls.isDirect ? readCalls : nil,
+      openScopes: openScopes,
       loader: loader,
       control: control,
       program: nil,

@@ -23,6 +23,10 @@ final class PendingRequest: Sendable {
     var moved = KernelCosts()
     /// The response is one.
     var parts = 1
+    /// Scopes of Swift tasks that are open.
+    var scopes = 0
+    /// Costs of open scopes that were added to the route.
+    var added = KernelCosts()
     var isClaimed = false
     var isFinished = false
   }
@@ -89,9 +93,39 @@ final class PendingRequest: Sendable {
     }
   }
 
-  /// Writes the value of a scope.
-  func prepare(_ value: borrowing StorageView<RequestValue>) {
-    write(to: value, state.withLock { $0.details.traceID })
+  /// Begins a scope of a Swift task, and writes its value.
+  func beginScope(_ value: borrowing StorageView<RequestValue>) {
+    let traceID = state.withLock { state in
+      state.scopes += 1
+      return state.details.traceID
+    }
+    write(to: value, traceID)
+  }
+
+  /// Ends a scope of a Swift task.
+  ///
+  /// - Parameter amount: Its costs; nil if it had no value.
+  func endScope(_ amount: KernelCosts?) {
+    var amount = amount ?? KernelCosts()
+    state.withLock { state in
+      state.scopes -= 1
+      let added = state.added
+      state.added = added.since(amount)
+      amount = amount.since(added)
+      if state.scopes == 0, state.isFinished { costs.openScopes?.remove(self) }
+    }
+    add(amount)
+  }
+
+  /// Adds the costs so far of scopes that are open after the request has ended.
+  func addOpen(_ costs: KernelCosts) {
+    let amount: KernelCosts? = state.withLock { state in
+      guard state.scopes > 0 else { return nil }
+      let amount = costs.since(state.added)
+      state.added += amount
+      return amount
+    }
+    if let amount { add(amount) }
   }
 
   /// Adds a part, and writes the value of its scope.
@@ -122,6 +156,7 @@ final class PendingRequest: Sendable {
       guard isLast(&state), !state.isFinished else { return nil }
       let now = ContinuousClock.now
       state.isFinished = true
+      if state.scopes > 0 { costs.openScopes?.insert(self) }
       return FinishedRequest(
         id: id,
         isClaimed: state.isClaimed,

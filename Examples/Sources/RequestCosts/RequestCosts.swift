@@ -21,6 +21,7 @@ public final class RequestCosts: Service, Sendable {
   /// Those of the source, as each copy of that would count references that all threads share.
   let requests: SwiftTaskStorage<RequestValue>?
   let readCalls: TaskLocalStorage<ReadCall>?
+  let openScopes: OpenScopes?
   private let obstacle: String?
   private let table: Mutex<RouteTable>
   private let lastID = Atomic<UInt64>(0)
@@ -68,6 +69,7 @@ public final class RequestCosts: Service, Sendable {
     self.source = source
     requests = source.requests
     readCalls = source.readCalls
+    openScopes = source.openScopes
     obstacle = nil
     table = Mutex(RouteTable())
     self.logger = logger
@@ -90,14 +92,15 @@ public final class RequestCosts: Service, Sendable {
     source = nil
     requests = nil
     readCalls = nil
+    openScopes = nil
     self.obstacle = obstacle
     table = Mutex(RouteTable())
     self.logger = logger
     logger.warning("Serving without kernel costs: \(obstacle)")
   }
 
-  /// Waits for a graceful shutdown, and detaches the programs. Reports the costs outside of requests as
-  /// metrics every ten seconds.
+  /// Waits for a graceful shutdown, and detaches the programs. Every ten seconds it reports the costs outside
+  /// of requests as metrics, and adds those of what goes on after its request.
   public func run() async throws {
     await cancelWhenGracefulShutdown {
       var reporter = OutsideMetrics()
@@ -107,6 +110,7 @@ public final class RequestCosts: Service, Sendable {
           isAbandoned = true
           self.logger.warning("Missing from the costs of requests: \(Self.abandoned)")
         }
+        self.openScopes?.addCosts()
         if let outside = self.outside() { reporter.report(outside) }
         try? await Task.sleep(for: .seconds(10))
       }
@@ -152,11 +156,14 @@ public final class RequestCosts: Service, Sendable {
   ) async rethrows -> Result {
     guard let requests else { return try await operation() }
     let (result, snapshot) = try await requests.withValue(
-      { request.prepare($0) },
-      onEnd: { request.add($0.costs) },
+      { request.beginScope($0) },
+      onEnd: { request.endScope($0.costs) },
       operation: operation
     )
-    if snapshot == nil { reportOverflow() }
+    if snapshot == nil {
+      request.endScope(nil)
+      reportOverflow()
+    }
     return result
   }
 
@@ -218,6 +225,7 @@ public final class RequestCosts: Service, Sendable {
 
   /// What was counted so far.
   public func report() -> CostsReport {
+    openScopes?.addCosts()
     var report = table.withLock { $0.report() }
     report.source = source?.description ?? "none"
     report.obstacle = obstacle

@@ -165,6 +165,28 @@ import Testing
     }
   }
 
+  @Test func workThatGoesOnIsTheRoutes() async {
+    await #expect(processExitsWith: .success) {
+      try await withPins { _, directory in
+        let work = EndlessWork()
+        try await TestServer.run(
+          try await .pinned(in: directory),
+          routes: { router in
+            router.get("endless") { _, _ in
+              Task { await work.run() }
+              return "started"
+            }
+          }
+        ) { server in
+          defer { work.stop() }
+          try await server.load(["/endless"], requests: 1)
+          try await wait("there are calls") { work.calls.load(ordering: .relaxed) >= 500 }
+          #expect(try server.route("GET /endless").costs.calls["process"] ?? 0 >= 500)
+        }
+      }
+    }
+  }
+
   @Test func anotherMapInPlaceOfTheLoadersIsNotUsed() async {
     await #expect(processExitsWith: .success) {
       try await withPins { _, directory in

@@ -228,6 +228,41 @@ struct TruthTests {
     }
   }
 
+  @Test func workThatGoesOnIsTheRoutes() async throws {
+    let work = EndlessWork()
+    try await TestServer.run(
+      .loading(),
+      routes: { router in
+        router.get("endless") { _, _ in
+          Task { await work.run() }
+          return "started"
+        }
+      }
+    ) { server in
+      defer { work.stop() }
+      try await server.load(["/endless"], requests: 20)
+      func counted() throws -> UInt64 {
+        try server.route("GET /endless").costs.calls["process"] ?? 0
+      }
+      for _ in 0..<3 {
+        let calls = work.calls.load(ordering: .relaxed)
+        try await wait("there are more calls") {
+          work.calls.load(ordering: .relaxed) > calls + 2000
+        }
+        let least = work.calls.load(ordering: .relaxed)
+        let counted = try counted()
+        #expect(counted >= least)
+        // Each may have made some that it did not tell.
+        #expect(counted <= work.calls.load(ordering: .relaxed) + 20 * 100)
+      }
+      work.stop()
+      try await wait("nothing goes on") { work.running.load(ordering: .relaxed) == 0 }
+      try await wait("the route has all calls") {
+        try counted() == work.calls.load(ordering: .relaxed)
+      }
+    }
+  }
+
   /// Nothing is hidden: routes and the rest are what the kernel says of the process.
   @Test func theSumIsTheProcess() async throws {
     try await TestServer.run(.loading()) { server in
