@@ -37,17 +37,29 @@ public enum BPFFileSystem {
     if path.lexicallyNormalized().starts(with: defaultMountPoint) { try mountIfAbsent() }
   }
 
-  /// Creates a directory on a BPF file system, or changes the mode, owner and group of an existing one.
+  /// Creates a directory on a BPF file system, or changes the mode and group of an existing one.
+  ///
+  /// The directory belongs to this process's user, whoever the attributes' owner is, because the owner
+  /// of a directory may remove and replace what is pinned in it.
   ///
   /// - Parameters:
   ///   - path: A new or existing directory. Its parent has to exist.
-  ///   - attributes: Attributes of the files in the directory. The directory gets execute permission for
-  ///     those who have read permission.
-  /// - Throws: ``BPFError/Kind/invalidArgument`` if it is not on a BPF file system,
-  ///   ``BPFError/Kind/notFound`` if the parent does not exist, ``BPFError/Kind/permissionDenied``.
+  ///   - attributes: Attributes of the files in the directory. Those who may read the files may list and
+  ///     enter the directory; with another owner, every user may.
+  /// - Throws: ``BPFError/Kind/invalidArgument`` if it is not on a BPF file system, is a symbolic link, or
+  ///   belongs to another user, ``BPFError/Kind/notFound`` if the parent does not exist,
+  ///   ``BPFError/Kind/permissionDenied``.
   public static func createDirectory(
     _ path: FilePath,
     attributes: BPFPinAttributes = BPFPinAttributes()
+  ) throws(BPFError) {
+    try createDirectory(path, attributes.directoryPermissions, group: attributes.group)
+  }
+
+  static func createDirectory(
+    _ path: FilePath,
+    _ permissions: FilePermissions,
+    group: UInt32?
   ) throws(BPFError) {
     let attempt = "create a directory for pins"
     try mountIfNeeded(for: path)
@@ -64,10 +76,52 @@ public enum BPFFileSystem {
         advice: mountAdvice
       )
     }
-    try apply(attributes, attributes.directoryPermissions, to: path, attempt: attempt)
+    let directory = try openDirectory(path, attempt: attempt)
+    defer { closeDescriptor(directory) }
+    var result: CInt = 0
+    if let group { result = changeGroup(of: directory, to: group) }
+    if result == 0 { result = changeMode(of: directory, to: permissions.rawValue) }
+    guard result == 0 else { throw refusedAttributes(result, path, attempt) }
   }
 
-  /// Sets the attributes of a pin.
+  /// Opens a directory that only this user and root may replace. The caller closes the descriptor.
+  static func openDirectory(_ path: FilePath, attempt: String) throws(BPFError) -> CInt {
+    let directory: FileDescriptor
+    do {
+      directory = try FileDescriptor.open(
+        path,
+        .readOnly,
+        options: [.directory, .noFollow, .closeOnExec]
+      )
+    } catch {
+      throw BPFError(
+        error as? Errno == .notDirectory ? .invalidArgument : nil,
+        code: -(error as? Errno ?? .ioError).rawValue,
+        attempt: attempt,
+        on: "path '\(path)'",
+        advice: error as? Errno == .notDirectory
+          ? "it is a symbolic link or a file; remove it, or name the directory itself" : nil
+      )
+    }
+    switch owner(of: directory.rawValue) {
+    case .success(geteuid()), .success(0): return directory.rawValue
+    case .success(let owner):
+      closeDescriptor(directory.rawValue)
+      throw BPFError(
+        .invalidArgument,
+        attempt: attempt,
+        on: "path '\(path)'",
+        advice:
+          "the directory belongs to user \(owner), who may replace what is in it; this process "
+          + "is user \(geteuid()); remove the directory, or choose another one"
+      )
+    case .failure(let errno):
+      closeDescriptor(directory.rawValue)
+      throw BPFError(errno: errno, attempt: attempt, on: "path '\(path)'")
+    }
+  }
+
+  /// Sets the attributes of a pin: owner and group, and then the permissions.
   static func apply(
     _ attributes: BPFPinAttributes,
     toPin path: FilePath,
@@ -75,31 +129,28 @@ public enum BPFFileSystem {
   ) throws(BPFError) {
     let executable: FilePermissions = [.ownerExecute, .groupExecute, .otherExecute]
     let permissions = attributes.permissions.subtracting(executable)
-    try apply(attributes, permissions, to: path, attempt: attempt)
-  }
-
-  /// Sets owner and group and then the permissions.
-  private static func apply(
-    _ attributes: BPFPinAttributes,
-    _ permissions: FilePermissions,
-    to path: FilePath,
-    attempt: String
-  ) throws(BPFError) {
     let same = UInt32.max  // chown(2) takes -1 for "unchanged"
     var code: CInt = 0
     if attributes.owner != nil || attributes.group != nil {
       code = path.changeOwner(attributes.owner ?? same, attributes.group ?? same)
     }
     if code == 0 { code = path.changeMode(permissions.rawValue) }
-    guard code == 0 else {
-      throw BPFError(
-        code: code,
-        attempt: attempt,
-        on: "path '\(path)'",
-        advice: "to give a pin to another owner, or to a group that this process is not in, takes "
-          + "CAP_CHOWN"
-      )
-    }
+    guard code == 0 else { throw refusedAttributes(code, path, attempt) }
+  }
+
+  private static func refusedAttributes(
+    _ code: CInt,
+    _ path: FilePath,
+    _ attempt: String
+  ) -> BPFError {
+    BPFError(
+      code: code,
+      attempt: attempt,
+      on: "path '\(path)'",
+      advice: code == -EOPNOTSUPP
+        ? "it is a symbolic link; remove it"
+        : "to give a pin to another owner, or to a group that this process is not in, takes CAP_CHOWN"
+    )
   }
 
   private static func parentAdvice(_ path: FilePath) -> String {

@@ -25,8 +25,9 @@ extension BPFObject {
   /// this process. Uses what an earlier call pinned in the directory, if it fits.
   ///
   /// The directory has the subdirectories `maps`, `programs` and `links`, with a pin for each map,
-  /// program and link, which has its name. Only the maps get `attributes`; programs and links are for
-  /// the owner. Clients open `directory/maps/NAME`.
+  /// program and link, which has its name. Only the maps get `attributes`; programs, links and
+  /// directories belong to this process's user. Those who may open a map may list the subdirectories;
+  /// with another owner, every user may. Clients open `directory/maps/NAME`.
   ///
   /// A pinned map fits if type and sizes and, where this process may read it (CAP_SYS_ADMIN), the layout
   /// of the value are the same. A pinned program fits if it has the same tag (a hash of the
@@ -39,13 +40,15 @@ extension BPFObject {
   /// Calls for the same directory are serialized between processes with `flock(2)`.
   ///
   /// - Parameters:
-  ///   - directory: A directory on a BPF file system. It is created if its parent exists. The file
-  ///     system is mounted if the path is below /sys/fs/bpf and none is mounted there.
+  ///   - directory: A directory on a BPF file system. It is created if its parent exists. An existing
+  ///     one must belong to this process's user or root, and not be a symbolic link. The file system is
+  ///     mounted if the path is below /sys/fs/bpf and none is mounted there.
   ///   - attributes: Who may open the maps. The default is the owner alone.
   ///   - policy: What to do if what is pinned does not fit.
   /// - Returns: What was done.
   /// - Throws: ``BPFError/Kind/pinMismatch`` with the differences in ``BPFError/details``, and what
-  ///   ``load()``, ``attach()`` and ``BPFMap/pin(at:attributes:)`` throw. After a failure the object can
+  ///   ``load()``, ``attach()``, ``BPFMap/pin(at:attributes:)`` and
+  ///   ``BPFFileSystem/createDirectory(_:attributes:)`` throw. After a failure the object can
   ///   only be closed.
   @discardableResult
   public func loadAndAttach(

@@ -42,24 +42,22 @@ public struct BPFPinDirectory: Sendable, Hashable {
   }
 
   func create(_ attributes: BPFPinAttributes) throws(BPFError) {
-    for directory in [path, maps, programs, links] {
-      try BPFFileSystem.createDirectory(directory, attributes: attributes)
+    // Others enter it and do not open it, so they cannot take its lock.
+    let read: FilePermissions = [.groupRead, .otherRead]
+    let permissions = attributes.directoryPermissions
+    try BPFFileSystem.createDirectory(
+      path,
+      permissions.subtracting(read),
+      group: attributes.group
+    )
+    for directory in [maps, programs, links] {
+      try BPFFileSystem.createDirectory(directory, permissions, group: attributes.group)
     }
   }
 
   /// Waits for other processes that use the directory. The caller closes the descriptor.
   func lock(for attempt: String) throws(BPFError) -> CInt {
-    let directory: FileDescriptor
-    do {
-      directory = try FileDescriptor.open(path, .readOnly, options: [.directory, .closeOnExec])
-    } catch {
-      throw BPFError(
-        errno: error as? Errno ?? .ioError,
-        attempt: attempt,
-        on: "path '\(path)'"
-      )
-    }
-    let descriptor = directory.rawValue
+    let descriptor = try BPFFileSystem.openDirectory(path, attempt: attempt)
     while flock(descriptor, LOCK_EX) != 0 {
       let code = -errno
       if code == -EINTR { continue }

@@ -30,11 +30,15 @@ extension FilePath {
   @discardableResult
   func removeDirectory() -> CInt { unsafe call { unsafe rmdir($0) } }
 
+  /// Changes a symbolic link itself, not what it refers to.
   func changeOwner(_ owner: uid_t, _ group: gid_t) -> CInt {
-    unsafe call { unsafe chown($0, owner, group) }
+    unsafe call { unsafe lchown($0, owner, group) }
   }
 
-  func changeMode(_ mode: mode_t) -> CInt { unsafe call { unsafe chmod($0, mode) } }
+  /// Fails with `EOPNOTSUPP` for a symbolic link.
+  func changeMode(_ mode: mode_t) -> CInt {
+    unsafe call { unsafe fchmodat(AT_FDCWD, $0, mode, AT_SYMLINK_NOFOLLOW) }
+  }
 
   var exists: Bool { unsafe call { unsafe access($0, F_OK) } == 0 }
 
@@ -81,6 +85,21 @@ extension FilePath {
 }
 
 // MARK: Descriptors
+
+func changeGroup(of descriptor: CInt, to group: gid_t) -> CInt {
+  fchown(descriptor, uid_t.max, group) == 0 ? 0 : -errno
+}
+
+func changeMode(of descriptor: CInt, to mode: mode_t) -> CInt {
+  fchmod(descriptor, mode) == 0 ? 0 : -errno
+}
+
+/// The user who owns what a descriptor refers to.
+func owner(of descriptor: CInt) -> Result<uid_t, Errno> {
+  var info = stat()
+  guard unsafe fstat(descriptor, &info) == 0 else { return .failure(Errno(rawValue: errno)) }
+  return .success(info.st_uid)
+}
 
 /// What the descriptor refers to, such as "anon_inode:bpf-map"; `nil` without `/proc`.
 package func descriptorTarget(_ descriptor: CInt) -> String? {

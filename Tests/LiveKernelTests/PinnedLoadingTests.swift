@@ -249,7 +249,7 @@ import Testing
       let pins = BPFPinDirectory(directory)
       #expect(try mode(pins.map("echoes")) == [0o640, 0, group])
       #expect(try mode(pins.link("repeat")) == [0o600, 0, 0])
-      #expect(try mode(directory) == [0o750, 0, group])
+      #expect(try mode(directory) == [0o710, 0, group])
       let path = directory.string
       await #expect(processExitsWith: .success) { [path = path as String] in
         #expect(test_drop_rights() == 0)  // user and group 65534
@@ -320,7 +320,7 @@ import Testing
 }
 
 /// echo.bpf.c for a process, not loaded.
-private func echo(
+func echo(
   tgid: Int32 = getpid(),
   allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
 ) throws -> BPFObject {
@@ -330,7 +330,7 @@ private func echo(
 }
 
 /// Permissions, owner and group.
-private func mode(_ path: FilePath) throws -> [UInt32] {
+func mode(_ path: FilePath) throws -> [UInt32] {
   var info = stat()
   guard stat(path.string, &info) == 0 else { throw Errno(rawValue: errno) }
   return [info.st_mode & 0o7777, info.st_uid, info.st_gid]
