@@ -109,7 +109,10 @@ extension BPFObject {
       }
       try replace(pins.link(name), attempt) { (path) throws(BPFError) in try link.pin(at: path) }
     }
-    withState { $0.programsAttachedByPins = programs }
+    let pinned = try attachablePrograms()
+    withState { state in
+      for name in pinned { state.pinnedLinks[name] = pins.link(name) }
+    }
     for pin in stale {
       hasChanged = hasChanged || !pin.name.hasPrefix(Self.temporaryPrefix)
       pin.path.unlink()

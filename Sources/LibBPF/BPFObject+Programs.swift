@@ -36,11 +36,11 @@ extension BPFObject {
       // Those that this call attached end if it throws.
       var made: [String: [LibBPFLink]] = [:]
       for program in object.programs where program.autoload && program.autoattach {
-        guard state.links[program.name] == nil else { continue }
+        guard !state.isAttached(program.name) else { continue }
         made[program.name] = try attachOne(program).map { [$0] }
       }
       state.links.merge(made) { old, _ in old }
-      guard allowingNone || !state.links.isEmpty else {
+      guard allowingNone || !state.links.isEmpty || !state.pinnedLinks.isEmpty else {
         throw BPFError(
           .invalidArgument,
           attempt: attempt,
@@ -71,7 +71,7 @@ extension BPFObject {
           advice: "it was not loaded, because of setAutoload(false, program:)"
         )
       }
-      guard state.links[name] == nil else { return }
+      guard !state.isAttached(name) else { return }
       guard let link = try attachOne(program) else {
         throw BPFError(
           .invalidArgument,
@@ -86,12 +86,13 @@ extension BPFObject {
     }
   }
 
-  /// Detaches all programs. Does nothing if none is attached, or after ``close()``.
+  /// Detaches all programs. Does nothing if none is attached, or after ``close()``. Programs whose links
+  /// ``loadAndAttach(pinnedIn:attributes:ifDifferent:)`` pinned or found stay attached.
   public func detach() {
     withState { $0.links = [:] }
   }
 
-  /// Detaches one program; does nothing if it is not attached.
+  /// Detaches one program; does nothing if it is not attached, or if a pinned link keeps it attached.
   ///
   /// - Throws: ``BPFError/Kind/notFound`` if the object has no such program.
   public func detach(program name: String) throws(BPFError) {
@@ -106,7 +107,7 @@ extension BPFObject {
   /// The names of the programs that are attached, sorted. Those that stay attached because of a pinned
   /// link are included.
   public var attachedPrograms: [String] {
-    withState { $0.programsAttachedByPins.union($0.links.keys).sorted() }
+    withState { Set($0.links.keys).union($0.pinnedLinks.keys).sorted() }
   }
 
   /// A loaded program, to run it or to hand its descriptor on.

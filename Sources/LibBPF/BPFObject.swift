@@ -166,15 +166,20 @@ struct BPFObjectState {
   var phase = Phase.opened
   /// By the program's name; more than one where a program samples several processors.
   var links: [String: [LibBPFLink]] = [:]
-  /// The names of programs whose links are pinned and were attached by an earlier process.
-  var programsAttachedByPins: Set<String> = []
+  /// The pins of links that keep programs attached, by the program's name.
+  var pinnedLinks: [String: FilePath] = [:]
   /// By the section's name.
   var mappedSections: [String: MemoryMapping] = [:]
 
   init(_ object: LibBPFObject) { self.object = object }
 
+  func isAttached(_ program: String) -> Bool {
+    links[program] != nil || pinnedLinks[program] != nil
+  }
+
   mutating func close() {
     links = [:]
+    pinnedLinks = [:]
     mappedSections = [:]
     object = nil
     phase = .closed

@@ -37,6 +37,39 @@ import Testing
     }
   }
 
+  @Test func attachingWhatIsPinnedAttachesNothingTwice() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let pins = BPFPinDirectory(directory)
+      for outcome in [BPFPinOutcome.created, .reused] {
+        let object = try echo()
+        #expect(try object.loadAndAttach(pinnedIn: directory) == outcome)
+        let storage = try TaskLocalStorage<Echo>(map: object.map("echoes"))
+        let link = try BPFLink(pinnedAt: pins.link("repeat")).info.id
+        func expectOnce(_ what: String) throws {
+          let before = try storage.withCurrent { $0.calls }
+          _ = getppid()
+          #expect(try storage.withCurrent { $0.calls } == before + 1, "\(outcome): \(what)")
+          #expect(object.attachedPrograms == ["repeat"], "\(outcome): \(what)")
+          #expect(try object.link(ofProgram: "repeat").info.id == link, "\(outcome): \(what)")
+        }
+        try expectOnce("loadAndAttach")
+        try object.attach(program: "repeat")
+        try expectOnce("attach(program:)")
+        try object.attach()
+        try expectOnce("attach()")
+        try BPFObject.Program("repeat", of: object).attach()
+        try expectOnce("Program.attach()")
+        // The pinned link keeps it attached.
+        object.detach()
+        try expectOnce("detach()")
+        try object.attach()
+        try expectOnce("detach() and attach()")
+        object.close()
+      }
+    }
+  }
+
   @Test func programsSurviveALoaderThatIsKilled() async throws {
     try await withBPFFileSystem { root in
       let path = root.appending("service").string
