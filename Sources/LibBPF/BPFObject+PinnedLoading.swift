@@ -25,13 +25,17 @@ extension BPFObject {
   /// this process. Uses what an earlier call pinned in the directory, if it fits.
   ///
   /// The directory has the subdirectories `maps`, `programs` and `links`, with a pin for each map,
-  /// program and link, which has its name. Only the maps get `attributes`; programs, links and
+  /// program and link, which has its name, and `descriptions`, with what the kernel does not tell about
+  /// them. Only the maps get `attributes`; programs, links and
   /// directories belong to this process's user. Those who may open a map may list the subdirectories;
   /// with another owner, every user may. Clients open `directory/maps/NAME`.
   ///
   /// A pinned map fits if type and sizes and, where this process may read it (CAP_SYS_ADMIN), the layout
-  /// of the value are the same. A pinned program fits if it has the same tag (a hash of the
-  /// instructions), the same constants, and uses the pinned maps. Programs that fit run on without
+  /// of the value are the same. A section of global variables fits if their names, types and offsets
+  /// are the same. A pinned program fits if it has the same section, which names the hook, the same tag
+  /// (a hash of the instructions), the same constants, and uses the pinned maps and variables in the same
+  /// places. That the hook's function is another one, such as after its file was replaced or its kernel
+  /// module was loaded again, is not noticed. Programs that fit run on without
   /// interruption. A pinned program that the object does not attach is a difference, too. A program
   /// that is replaced and its successor are both attached for a moment.
   ///
@@ -91,6 +95,10 @@ extension BPFObject {
       if map.isConstant, isComplete { continue }
       hasChanged = true
       let created = try createdMap(map)
+      if map.isInternal, !map.isConstant {
+        try description(ofSection: map, id: created.info.id)
+          .write(pins.description(ofMap: map.name), attempt: attempt)
+      }
       try replace(pins.map(map.name), attempt) { (path) throws(BPFError) in
         try created.pin(at: path, attributes: map.isConstant ? BPFPinAttributes() : attributes)
       }
@@ -104,6 +112,8 @@ extension BPFObject {
       try attach(program: name)
       let program = try program(name)
       let link = try link(ofProgram: name)
+      try description(ofProgram: name)
+        .write(pins.description(ofProgram: name), attempt: attempt)
       try replace(pins.program(name), attempt) { (path) throws(BPFError) in
         try program.pin(at: path)
       }
@@ -116,6 +126,7 @@ extension BPFObject {
     for pin in stale {
       hasChanged = hasChanged || !pin.name.hasPrefix(Self.temporaryPrefix)
       pin.path.unlink()
+      pins.description(ofProgram: pin.name).unlink()
     }
     return isNew ? .created : hasChanged ? .replaced : .reused
   }
@@ -150,11 +161,24 @@ extension BPFObject {
         if let preparation, !map.isInternal {
           try preparation.difference(of: pinned, from: map, in: self)
         } else {
-          map.difference(of: try pinned.info)
+          try difference(of: pinned.info, from: map, pins)
         }
       if let difference { differences.append(difference) } else { fitting[map.name] = pinned }
     }
     return fitting
+  }
+
+  private func difference(
+    of pinned: BPFMapInfo,
+    from map: DeclaredMap,
+    _ pins: BPFPinDirectory
+  ) throws(BPFError) -> String? {
+    if let difference = map.difference(of: pinned) { return difference }
+    guard map.isInternal else { return nil }
+    let expected = try description(ofSection: map, id: pinned.id)
+    return PinDescription(pins.description(ofMap: map.name), of: pinned.id) == expected
+      ? nil
+      : "map '\(map.name)': other variables are pinned, or they are at other offsets"
   }
 
   private func fittingPrograms(
@@ -169,10 +193,26 @@ extension BPFObject {
       let new = try program(name).info
       let pinned = try BPFProgram(pinnedAt: pins.program(name)).info
       let link = try BPFLink(pinnedAt: pins.link(name)).info
-      guard link.programID == pinned.id else { continue }
+      guard link.programID == pinned.id,
+        let found = PinDescription(pins.description(ofProgram: name), of: pinned.id)
+      else { continue }
+      let expected = try description(ofProgram: name)
+      guard found.section == expected.section else {
+        differences.append(
+          "program '\(name)': section '\(found.section)' is pinned, the object's program has "
+            + "'\(expected.section)'"
+        )
+        continue
+      }
       guard new.tag == pinned.tag else {
         differences.append(
           "program '\(name)': tag \(pinned.tag) is pinned, the object's program has \(new.tag)"
+        )
+        continue
+      }
+      guard found.digest == expected.digest else {
+        differences.append(
+          "program '\(name)': the pinned program uses other maps, or global variables at other offsets"
         )
         continue
       }

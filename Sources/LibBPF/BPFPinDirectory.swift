@@ -35,6 +35,15 @@ public struct BPFPinDirectory: Sendable, Hashable {
   var maps: FilePath { path.appending("maps") }
   var programs: FilePath { path.appending("programs") }
   var links: FilePath { path.appending("links") }
+  var descriptions: FilePath { path.appending("descriptions") }
+
+  func description(ofMap name: String) -> FilePath {
+    descriptions.appending("map_" + Self.fileName(name))
+  }
+
+  func description(ofProgram name: String) -> FilePath {
+    descriptions.appending("program_" + Self.fileName(name))
+  }
 
   /// A BPF file system allows no dot in a name.
   private static func fileName(_ name: String) -> String {
@@ -53,6 +62,7 @@ public struct BPFPinDirectory: Sendable, Hashable {
     for directory in [maps, programs, links] {
       try BPFFileSystem.createDirectory(directory, permissions, group: attributes.group)
     }
+    try BPFFileSystem.createDirectory(descriptions, .ownerReadWriteExecute, group: nil)
   }
 
   /// Waits for other processes that use the directory. The caller closes the descriptor.

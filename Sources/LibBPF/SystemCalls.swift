@@ -25,6 +25,16 @@ extension FilePath {
     unsafe call { old in unsafe new.call { unsafe Glibc.rename(old, $0) } }
   }
 
+  /// Creates a symbolic link to `target`, which need not exist.
+  func createLink(to target: String) -> CInt { unsafe call { unsafe symlink(target, $0) } }
+
+  /// What a symbolic link refers to; `nil` if there is none.
+  var linkTarget: String? {
+    var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let length = unsafe withPlatformString { unsafe readlink($0, &target, target.count) }
+    return length < 0 ? nil : String(decoding: target.prefix(length), as: UTF8.self)
+  }
+
   func createDirectory(_ mode: mode_t) -> CInt { unsafe call { unsafe mkdir($0, mode) } }
 
   @discardableResult
