@@ -37,7 +37,8 @@ extension BPFObject {
   /// places. That the hook's function is another one, such as after its file was replaced or its kernel
   /// module was loaded again, is not noticed. Programs that fit run on without
   /// interruption. A pinned program that the object does not attach is a difference, too. A program
-  /// that is replaced and its successor are both attached for a moment.
+  /// that is replaced and its successor are both attached for a moment. Programs that libbpf cannot attach
+  /// by their section alone, which ``attach()`` skips, are loaded and not pinned.
   ///
   /// Global variables that are not constants are pinned as maps, and keep their values.
   ///
@@ -52,8 +53,8 @@ extension BPFObject {
   /// - Returns: What was done.
   /// - Throws: ``BPFError/Kind/pinMismatch`` with the differences in ``BPFError/details``, and what
   ///   ``load()``, ``attach()``, ``BPFMap/pin(at:attributes:)`` and
-  ///   ``BPFFileSystem/createDirectory(_:attributes:)`` throw. After a failure the object can
-  ///   only be closed.
+  ///   ``BPFFileSystem/createDirectory(_:attributes:)`` throw. What was pinned stays so then, and nothing
+  ///   else is pinned or attached. After a failure the object can only be closed.
   @discardableResult
   public func loadAndAttach(
     pinnedIn directory: FilePath,
@@ -77,8 +78,8 @@ extension BPFObject {
     let isNew = maps.isEmpty && differences.isEmpty
     try load(reusing: maps)
     var programs = try fittingPrograms(pins, maps, differences: &differences)
-    let stale = try stalePins(pins, attempt)
-    for name in stale.map(\.name) where !name.hasPrefix(Self.temporaryPrefix) {
+    let candidates = Set(try attachablePrograms())
+    for name in try stalePins(pins, except: candidates, attempt) {
       let difference = "program '\(name)': it is pinned, and the object attaches no such program"
       if !differences.contains(difference) { differences.append(difference) }
     }
@@ -86,48 +87,42 @@ extension BPFObject {
       throw mismatch(differences, pins, attempt)
     }
 
-    var hasChanged = false
-    // Programs share their constants, so all are kept or none.
-    let isComplete = try attachablePrograms().allSatisfy(programs.contains)
-    if !isComplete { programs = [] }
-    for map in try pinnedMaps() where maps[map.name] == nil {
-      // Constants go with the programs.
-      if map.isConstant, isComplete { continue }
-      hasChanged = true
-      let created = try createdMap(map)
-      if map.isInternal, !map.isConstant {
-        try description(ofSection: map, id: created.info.id)
-          .write(pins.description(ofMap: map.name), attempt: attempt)
+    var attached = try attach { !programs.contains($0) }
+    var staged = StagedPins()
+    do throws(BPFError) {
+      // Programs share their constants, so all are kept or none.
+      if !attached.isEmpty {
+        attached.formUnion(try attach(where: programs.contains))
+        programs = []
       }
-      try replace(pins.map(map.name), attempt) { (path) throws(BPFError) in
-        try created.pin(at: path, attributes: map.isConstant ? BPFPinAttributes() : attributes)
+      try stage(
+        try pinnedMaps().filter { map in
+          // Constants go with the programs.
+          maps[map.name] == nil && !(map.isConstant && attached.isEmpty)
+        },
+        attributes,
+        pins,
+        &staged
+      )
+      for name in attached { try stage(program: name, pins, &staged) }
+      // The caller may have changed the attributes.
+      for name in maps.keys {
+        try BPFFileSystem.apply(attributes, toPin: pins.map(name), attempt: attempt)
       }
+      try staged.commit(attempt)
+    } catch {
+      staged.discard()
+      for name in attached { try detach(program: name) }
+      throw error
     }
-    // The caller may have changed the attributes.
-    for name in maps.keys {
-      try BPFFileSystem.apply(attributes, toPin: pins.map(name), attempt: attempt)
-    }
-    for name in try attachablePrograms() where !programs.contains(name) {
-      hasChanged = true
-      try attach(program: name)
-      let program = try program(name)
-      let link = try link(ofProgram: name)
-      try description(ofProgram: name)
-        .write(pins.description(ofProgram: name), attempt: attempt)
-      try replace(pins.program(name), attempt) { (path) throws(BPFError) in
-        try program.pin(at: path)
-      }
-      try replace(pins.link(name), attempt) { (path) throws(BPFError) in try link.pin(at: path) }
-    }
-    let pinned = try attachablePrograms()
+    let kept = programs.union(attached)
     withState { state in
-      for name in pinned { state.pinnedLinks[name] = pins.link(name) }
+      for name in kept { state.pinnedLinks[name] = pins.link(name) }
     }
-    for pin in stale {
-      hasChanged = hasChanged || !pin.name.hasPrefix(Self.temporaryPrefix)
-      pin.path.unlink()
-      pins.description(ofProgram: pin.name).unlink()
-    }
+    let stale = try stalePins(pins, except: kept, attempt)
+    for name in stale { pins.removeProgram(name) }
+    try pins.removeTemporaryPins(attempt)
+    let hasChanged = !staged.isEmpty || !stale.isEmpty
     return isNew ? .created : hasChanged ? .replaced : .reused
   }
 
@@ -139,10 +134,12 @@ extension BPFObject {
     return try withState { (state) throws(BPFError) in
       let object = try state.existing(for: attempt, on: describedName)
       var maps: [DeclaredMap] = []
-      for map in declaredMaps where !map.name.hasSuffix(".kconfig") {
-        if try findMap(map.name, in: object, attempt: attempt).autocreate {
-          maps.append(map)
-        }
+      for var map in declaredMaps where !map.name.hasSuffix(".kconfig") {
+        let found = try findMap(map.name, in: object, attempt: attempt)
+        guard found.autocreate else { continue }
+        // It may have been set since the object was opened.
+        map.maxEntries = found.maxEntries
+        maps.append(map)
       }
       return maps
     }
@@ -277,52 +274,59 @@ extension BPFObject {
     }
   }
 
-  /// The programs that ``attach()`` attaches.
+  /// The programs that ``attach()`` tries to attach, in the order of the file.
   private func attachablePrograms() throws(BPFError) -> [String] {
     let attempt = "find the programs"
     return try withState { (state) throws(BPFError) in
       let object = try state.loaded(for: attempt, on: describedName)
-      return object.programs
-        .filter { $0.autoload && $0.autoattach && $0.section.contains("/") }
-        .map(\.name)
+      return object.programs.filter { $0.autoload && $0.autoattach }.map(\.name)
     }
   }
 
   // MARK: Changing pins
 
-  private static var temporaryPrefix: String { "~" }
-
-  /// Pins with a temporary name and renames, so that the path has the old or the new object at any
-  /// time.
-  private func replace(
-    _ path: FilePath,
-    _ attempt: String,
-    pin: (FilePath) throws(BPFError) -> Void
+  private func stage(
+    _ maps: [DeclaredMap],
+    _ attributes: BPFPinAttributes,
+    _ pins: BPFPinDirectory,
+    _ staged: inout StagedPins
   ) throws(BPFError) {
-    let temporary = path.removingLastComponent()
-      .appending(Self.temporaryPrefix + (path.lastComponent?.string ?? ""))
-    temporary.unlink()
-    try pin(temporary)
-    let code = temporary.rename(to: path)
-    guard code == 0 else {
-      temporary.unlink()
-      throw BPFError(code: code, attempt: attempt, on: "path '\(path)'")
+    for map in maps {
+      let created = try createdMap(map)
+      if map.isInternal, !map.isConstant {
+        let description = try description(ofSection: map, id: created.info.id)
+        try staged.add(pins.description(ofMap: map.name), description.write)
+      }
+      try staged.add(pins.map(map.name)) { (path) throws(BPFError) in
+        try created.pin(at: path, attributes: map.isConstant ? BPFPinAttributes() : attributes)
+      }
     }
   }
 
-  /// Pins of programs and links that the object does not have, and temporary ones that were left behind.
+  private func stage(
+    program name: String,
+    _ pins: BPFPinDirectory,
+    _ staged: inout StagedPins
+  ) throws(BPFError) {
+    let program = try program(name)
+    let link = try link(ofProgram: name)
+    let description = try description(ofProgram: name)
+    try staged.add(pins.description(ofProgram: name), description.write)
+    try staged.add(pins.program(name)) { (path) throws(BPFError) in try program.pin(at: path) }
+    try staged.add(pins.link(name)) { (path) throws(BPFError) in try link.pin(at: path) }
+  }
+
+  /// Programs other than these that have a pin of their own or of their link.
   private func stalePins(
     _ pins: BPFPinDirectory,
+    except names: Set<String>,
     _ attempt: String
-  ) throws(BPFError) -> [(name: String, path: FilePath)] {
-    let names = Set(try attachablePrograms())
-    var stale: [(name: String, path: FilePath)] = []
+  ) throws(BPFError) -> [String] {
+    var stale: Set<String> = []
     for directory in [pins.links, pins.programs] {
-      for name in try directoryEntries(directory, attempt: attempt) where !names.contains(name) {
-        stale.append((name, directory.appending(name)))
-      }
+      stale.formUnion(try directoryEntries(directory, attempt: attempt))
     }
-    return stale
+    return stale.subtracting(names).filter { !$0.hasPrefix(StagedPins.prefix) }.sorted()
   }
 
   private func mismatch(

@@ -30,27 +30,36 @@ extension BPFObject {
   /// - Parameter allowingNone: Whether it is no error that no program's section names a hook.
   /// - Throws: As ``attach()``.
   public func attach(allowingNone: Bool) throws(BPFError) {
-    let attempt = "attach the programs"
+    try attach { _ in true }
+    guard allowingNone || !attachedPrograms.isEmpty else {
+      throw BPFError(
+        .invalidArgument,
+        attempt: "attach the programs",
+        on: describedName,
+        advice: programNames.isEmpty
+          ? "the object has no program"
+          : "no loaded program has a section that names a hook, such as "
+            + "SEC(\"tp_btf/sys_enter\")"
+      )
+    }
+  }
+
+  /// Attaches each program whose section names a hook and whose name fits. If one cannot be attached,
+  /// none of those that this call attached stays so.
+  ///
+  /// - Returns: The names of those that it attached.
+  @discardableResult
+  func attach(where isWanted: (String) -> Bool) throws(BPFError) -> Set<String> {
     try withState { (state) throws(BPFError) in
-      let object = try state.loaded(for: attempt, on: describedName)
-      // Those that this call attached end if it throws.
+      let object = try state.loaded(for: "attach the programs", on: describedName)
+      // They end if this throws.
       var made: [String: [LibBPFLink]] = [:]
       for program in object.programs where program.autoload && program.autoattach {
-        guard !state.isAttached(program.name) else { continue }
+        guard !state.isAttached(program.name), isWanted(program.name) else { continue }
         made[program.name] = try attachOne(program).map { [$0] }
       }
       state.links.merge(made) { old, _ in old }
-      guard allowingNone || !state.links.isEmpty || !state.pinnedLinks.isEmpty else {
-        throw BPFError(
-          .invalidArgument,
-          attempt: attempt,
-          on: describedName,
-          advice: programNames.isEmpty
-            ? "the object has no program"
-            : "no loaded program has a section that names a hook, such as "
-              + "SEC(\"tp_btf/sys_enter\")"
-        )
-      }
+      return Set(made.keys)
     }
   }
 

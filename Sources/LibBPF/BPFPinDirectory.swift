@@ -29,7 +29,7 @@ public struct BPFPinDirectory: Sendable, Hashable {
   ///   this user may not list the directory.
   public func attachedPrograms() throws(BPFError) -> [String] {
     try directoryEntries(links, attempt: "list the attached programs")
-      .filter { !$0.hasPrefix("~") }.sorted()
+      .filter { !$0.hasPrefix(StagedPins.prefix) }.sorted()
   }
 
   var maps: FilePath { path.appending("maps") }
@@ -63,6 +63,21 @@ public struct BPFPinDirectory: Sendable, Hashable {
       try BPFFileSystem.createDirectory(directory, permissions, group: attributes.group)
     }
     try BPFFileSystem.createDirectory(descriptions, .ownerReadWriteExecute, group: nil)
+  }
+
+  /// Removes the pins of a program, which is detached if nothing else refers to the link.
+  func removeProgram(_ name: String) {
+    for path in [link(name), program(name), description(ofProgram: name)] { path.unlink() }
+  }
+
+  /// Removes what a process that was killed left behind.
+  func removeTemporaryPins(_ attempt: String) throws(BPFError) {
+    for directory in [maps, programs, links, descriptions] {
+      for name in try directoryEntries(directory, attempt: attempt)
+      where name.hasPrefix(StagedPins.prefix) {
+        directory.appending(name).unlink()
+      }
+    }
   }
 
   /// Waits for other processes that use the directory. The caller closes the descriptor.

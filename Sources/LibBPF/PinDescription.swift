@@ -28,11 +28,12 @@ struct PinDescription: Hashable {
     self.init(id: id, digest: String(parts[1]), section: String(parts[2]))
   }
 
-  /// Replaces what is recorded.
-  func write(_ path: FilePath, attempt: String) throws(BPFError) {
-    path.unlink()
+  /// Records it.
+  func write(_ path: FilePath) throws(BPFError) {
     let code = path.createLink(to: "\(id) \(digest) \(section)")
-    guard code == 0 else { throw BPFError(code: code, attempt: attempt, on: "path '\(path)'") }
+    guard code == 0 else {
+      throw BPFError(code: code, attempt: "describe a pin", on: "path '\(path)'")
+    }
   }
 }
 

@@ -93,4 +93,96 @@ import Testing
       whenReplaced: expectCounts
     )
   }
+
+  @Test func anotherNumberOfEntries() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      func resized(_ count: Int?) throws -> BPFObject {
+        let object = try echo()
+        if let count { try object.setMaxEntries(count, of: "not_task_storage") }
+        return object
+      }
+      try resized(1000).loadAndAttach(pinnedIn: directory)
+      #expect(try resized(1000).loadAndAttach(pinnedIn: directory) == .reused)
+      for count in [nil, 10] {
+        let error = try #require(throws: BPFError.self) {
+          try resized(count).loadAndAttach(pinnedIn: directory)
+        }
+        #expect(
+          error.details
+            == "map 'not_task_storage': max_entries 1000 is pinned, the object declares "
+            + "\(count ?? 1)"
+        )
+      }
+      let replacing = try resized(10)
+      #expect(
+        try replacing.loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced
+      )
+      #expect(try replacing.map("not_task_storage").info.maxEntries == 10)
+    }
+  }
+
+  @Test func onlyProgramsThatLibbpfAttachesArePinned() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      func partly() throws -> BPFObject {
+        let object = try BPFObject(.pinPartly)
+        try object.setGlobal("target_tgid", to: getpid())
+        return object
+      }
+      let first = try partly()
+      #expect(try first.loadAndAttach(pinnedIn: directory) == .created)
+      #expect(first.attachedPrograms == ["report"])
+      first.close()
+      let second = try partly()
+      #expect(try second.loadAndAttach(pinnedIn: directory) == .reused)
+      #expect(second.attachedPrograms == ["report"])
+      #expect(try BPFPinDirectory(directory).attachedPrograms() == ["report"])
+    }
+  }
+
+  @Test func nothingIsPinnedIfAProgramCannotBeAttached() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let object = try BPFObject(.unattachable)
+      let error = try #require(throws: BPFError.self) {
+        try object.loadAndAttach(pinnedIn: directory)
+      }
+      #expect(error.kind == .notFound, "\(error)")
+      #expect(object.attachedPrograms == [])
+      for name in ["maps", "programs", "links"] {
+        #expect(rmdir(directory.appending(name).string) == 0, "\(name) is not empty")
+      }
+    }
+  }
+
+  @Test func nothingChangesIfAProgramCannotBePinned() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let first = try echo()
+      try first.loadAndAttach(pinnedIn: directory)
+      first.close()
+      let pins = BPFPinDirectory(directory)
+      let before = try [
+        BPFLink(pinnedAt: pins.link("repeat")).info.id,
+        BPFLink(pinnedAt: pins.link("repeat")).info.programID,
+        BPFMap(pinnedAt: pins.map("echoes")).info.id,
+      ]
+      // A directory in the place of the link that is to be pinned.
+      #expect(mkdir(directory.appending("links").appending("~repeat").string, 0o700) == 0)
+      let other = try echo(tgid: 1)
+      #expect(throws: BPFError.self) {
+        try other.loadAndAttach(pinnedIn: directory, ifDifferent: .replace)
+      }
+      #expect(
+        try before == [
+          BPFLink(pinnedAt: pins.link("repeat")).info.id,
+          BPFProgram(pinnedAt: pins.program("repeat")).info.id,
+          BPFMap(pinnedAt: pins.map("echoes")).info.id,
+        ]
+      )
+      #expect(rmdir(directory.appending("links").appending("~repeat").string) == 0)
+      #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)
+    }
+  }
 }
