@@ -56,11 +56,14 @@ public enum BPFFileSystem {
     try createDirectory(path, attributes.directoryPermissions, group: attributes.group)
   }
 
+  /// Returns whether it created the directory. Changes an existing one only if `changesExisting` is true.
+  @discardableResult
   static func createDirectory(
     _ path: FilePath,
     _ permissions: FilePermissions,
-    group: UInt32?
-  ) throws(BPFError) {
+    group: UInt32?,
+    changesExisting: Bool = true
+  ) throws(BPFError) -> Bool {
     let attempt = "create a directory for pins"
     try mountIfNeeded(for: path)
     let code = path.createDirectory(0o700)
@@ -78,10 +81,12 @@ public enum BPFFileSystem {
     }
     let directory = try openDirectory(path, attempt: attempt)
     defer { closeDescriptor(directory) }
+    guard code == 0 || changesExisting else { return false }
     var result: CInt = 0
     if let group { result = changeGroup(of: directory, to: group) }
     if result == 0 { result = changeMode(of: directory, to: permissions.rawValue) }
     guard result == 0 else { throw refusedAttributes(result, path, attempt) }
+    return code == 0
   }
 
   /// Opens a directory that only this user and root may replace. The caller closes the descriptor.

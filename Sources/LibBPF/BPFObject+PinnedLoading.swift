@@ -46,8 +46,9 @@ extension BPFObject {
   ///
   /// - Parameters:
   ///   - directory: A directory on a BPF file system. It is created if its parent exists. An existing
-  ///     one must belong to this process's user or root, and not be a symbolic link. The file system is
-  ///     mounted if the path is below /sys/fs/bpf and none is mounted there.
+  ///     one must belong to this process's user or root, and not be a symbolic link; its mode stays, and
+  ///     clients need execute permission there. The file system is mounted if the path is below
+  ///     /sys/fs/bpf and none is mounted there.
   ///   - attributes: Who may open the maps. The default is the owner alone.
   ///   - policy: What to do if what is pinned does not fit.
   /// - Returns: What was done.
@@ -68,7 +69,7 @@ extension BPFObject {
     let pins = BPFPinDirectory(directory)
     try pins.create(attributes)
     let lock = try pins.lock(for: attempt)
-    defer { closeDescriptor(lock) }
+    defer { pins.unlock(lock) }
 
     var differences: [String] = []
     let maps = try fittingMaps(pins, differences: &differences)

@@ -54,15 +54,19 @@ public struct BPFPinDirectory: Sendable, Hashable {
     // Others enter it and do not open it, so they cannot take its lock.
     let read: FilePermissions = [.groupRead, .otherRead]
     let permissions = attributes.directoryPermissions
-    try BPFFileSystem.createDirectory(
+    // Other directories may have files of others.
+    let mark = descriptions.appending("created")
+    let isNew = try BPFFileSystem.createDirectory(
       path,
       permissions.subtracting(read),
-      group: attributes.group
+      group: attributes.group,
+      changesExisting: mark.linkTarget != nil
     )
     for directory in [maps, programs, links] {
       try BPFFileSystem.createDirectory(directory, permissions, group: attributes.group)
     }
     try BPFFileSystem.createDirectory(descriptions, .ownerReadWriteExecute, group: nil)
+    if isNew { _ = mark.createLink(to: "by this library") }
   }
 
   /// Removes the pins of a program, which is detached if nothing else refers to the link.
@@ -80,7 +84,7 @@ public struct BPFPinDirectory: Sendable, Hashable {
     }
   }
 
-  /// Waits for other processes that use the directory. The caller closes the descriptor.
+  /// Waits for other processes that use the directory. The caller passes the result to `unlock`.
   func lock(for attempt: String) throws(BPFError) -> CInt {
     let descriptor = try BPFFileSystem.openDirectory(path, attempt: attempt)
     while flock(descriptor, LOCK_EX) != 0 {
@@ -90,6 +94,12 @@ public struct BPFPinDirectory: Sendable, Hashable {
       throw BPFError(code: code, attempt: attempt, on: "path '\(path)'")
     }
     return descriptor
+  }
+
+  /// Releases the lock, also if a child of this process has the descriptor.
+  func unlock(_ descriptor: CInt) {
+    _ = flock(descriptor, LOCK_UN)
+    closeDescriptor(descriptor)
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CTestSupport
 import Glibc
+import LibBPF
 import MmapStorage
 import SystemPackage
 import TestSupport
@@ -101,6 +102,58 @@ import Testing
       }
       #expect(error.advice.contains("symbolic link"), "\(error)")
       #expect(try mode(other) == [0o600, 0, 0])
+    }
+  }
+
+  @Test func theModeOfAnExistingDirectoryStays() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      #expect(mkdir(directory.string, 0o700) == 0 && chmod(directory.string, 0o711) == 0)
+      for path in [directory, root] {
+        let before = try mode(path)
+        try echo().loadAndAttach(pinnedIn: path, attributes: .group(65534))
+        #expect(try mode(path) == before)
+        #expect(try mode(path.appending("maps")) == [0o750, 0, 65534])
+      }
+    }
+  }
+
+  @Test func aChildDoesNotKeepTheLock() async throws {
+    /// Forks while the directory is locked.
+    final class Forking: BPFObjectPreparation {
+      let child = Box<pid_t>(-1)
+
+      func willLoad(_ object: BPFObject, reusing pinned: [String: BPFMap]) throws(BPFError) {
+        let id = test_fork()
+        if id == 0 { while true { pause() } }
+        child.change { $0 = id }
+      }
+
+      func difference(
+        of pinned: BPFMap,
+        from declared: DeclaredMap,
+        in object: BPFObject
+      ) throws(BPFError) -> String? { nil }
+    }
+
+    try await withBPFFileSystem { root in
+      let path = root.appending("service").string
+      await #expect(processExitsWith: .success) { [path = path as String] in
+        let forking = Forking()
+        let object = try BPFObject(
+          bytes: BPFObjectImage.pinCounts.bytes,
+          name: "counts",
+          source: "counts",
+          preparation: forking
+        )
+        try object.loadAndAttach(pinnedIn: FilePath(path))
+        let child = forking.child.get()
+        try #require(child > 0)
+        let directory = open(path, O_RDONLY | O_DIRECTORY)
+        #expect(flock(directory, LOCK_EX | LOCK_NB) == 0, "the child has the lock")
+        kill(child, SIGKILL)
+        waitpid(child, nil, 0)
+      }
     }
   }
 }
