@@ -19,6 +19,10 @@ public enum BPFFileSystem {
   ///   sysfs is not mounted or the kernel has no BPF, or another error of `mount(2)`.
   static func mountIfAbsent() throws(BPFError) {
     guard !contains(defaultMountPoint) else { return }
+    // Otherwise one process mounts over what another one has just mounted, and hides its pins.
+    let lock = lockMountPoint()
+    defer { if let lock { releaseLock(lock) } }
+    guard !contains(defaultMountPoint) else { return }
     let code = defaultMountPoint.mountBPFFileSystem(options: "mode=0711")
     guard code == 0 else {
       throw BPFError(
@@ -30,6 +34,20 @@ public enum BPFFileSystem {
           + "mount the host's /sys/fs/bpf into it"
       )
     }
+  }
+
+  /// Locks the directory below the mount, for a second at most: every user may open it and lock it for
+  /// ever. `nil` if it cannot be locked.
+  private static func lockMountPoint() -> CInt? {
+    let options: FileDescriptor.OpenOptions = [.directory, .closeOnExec]
+    guard let directory = try? FileDescriptor.open(defaultMountPoint, .readOnly, options: options)
+    else { return nil }
+    for _ in 0..<1000 {
+      if flock(directory.rawValue, LOCK_EX | LOCK_NB) == 0 { return directory.rawValue }
+      usleep(1000)
+    }
+    closeDescriptor(directory.rawValue)
+    return nil
   }
 
   /// Mounts the default file system if the path is below its mount point.

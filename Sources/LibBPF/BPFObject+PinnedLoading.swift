@@ -69,7 +69,7 @@ extension BPFObject {
     let pins = BPFPinDirectory(directory)
     try pins.create(attributes)
     let lock = try pins.lock(for: attempt)
-    defer { pins.unlock(lock) }
+    defer { releaseLock(lock) }
 
     var differences: [String] = []
     let maps = try fittingMaps(pins, differences: &differences)

@@ -84,7 +84,7 @@ public struct BPFPinDirectory: Sendable, Hashable {
     }
   }
 
-  /// Waits for other processes that use the directory. The caller passes the result to `unlock`.
+  /// Waits for other processes that use the directory. The caller passes the result to `releaseLock`.
   func lock(for attempt: String) throws(BPFError) -> CInt {
     let descriptor = try BPFFileSystem.openDirectory(path, attempt: attempt)
     while flock(descriptor, LOCK_EX) != 0 {
@@ -94,12 +94,6 @@ public struct BPFPinDirectory: Sendable, Hashable {
       throw BPFError(code: code, attempt: attempt, on: "path '\(path)'")
     }
     return descriptor
-  }
-
-  /// Releases the lock, also if a child of this process has the descriptor.
-  func unlock(_ descriptor: CInt) {
-    _ = flock(descriptor, LOCK_UN)
-    closeDescriptor(descriptor)
   }
 }
 

@@ -335,6 +335,28 @@ import Testing
     }
   }
 
+  @Test func theFileSystemIsMountedOnce() async {
+    await #expect(processExitsWith: .success) {
+      for _ in 0..<100 {
+        try #require(test_leave_bpffs() == 0)
+        let ready = Box(0)
+        let threads = try (0..<4).map { number in
+          try TestThread {
+            ready.change { $0 += 1 }
+            while ready.get() < 4 { sched_yield() }
+            try BPFFileSystem.createDirectory(FilePath("/sys/fs/bpf/service\(number)"))
+          }
+        }
+        for thread in threads { try thread.join() }
+        let file = try FileDescriptor.open("/proc/thread-self/mountinfo", .readOnly)
+        defer { try? file.close() }
+        let lines = String(decoding: try file.readToEnd(), as: UTF8.self).split(separator: "\n")
+        #expect(lines.count { $0.split(separator: " ")[4] == "/sys/fs/bpf" } == 1)
+        for number in 0..<4 { #expect(access("/sys/fs/bpf/service\(number)", F_OK) == 0) }
+      }
+    }
+  }
+
   @Test func aLinkKeepsItsProgramAttached() throws {
     let object = try echo()
     try object.load()
