@@ -129,13 +129,13 @@ extension BPFObject {
 
   // MARK: What fits
 
-  /// The maps that ``load()`` creates, except for the kernel's configuration.
+  /// The maps that ``load()`` creates.
   private func pinnedMaps() throws(BPFError) -> [DeclaredMap] {
     let attempt = "find the maps"
     return try withState { (state) throws(BPFError) in
       let object = try state.existing(for: attempt, on: describedName)
       var maps: [DeclaredMap] = []
-      for var map in declaredMaps where !map.name.hasSuffix(".kconfig") {
+      for var map in declaredMaps {
         let found = try findMap(map.name, in: object, attempt: attempt)
         guard found.autocreate else { continue }
         // It may have been set since the object was opened.
@@ -348,6 +348,8 @@ extension BPFObject {
 }
 
 extension DeclaredMap {
-  /// Whether it has the object's constants.
-  fileprivate var isConstant: Bool { isInternal && name.contains(".rodata") }
+  /// Whether it has the object's constants or the kernel's configuration.
+  fileprivate var isConstant: Bool {
+    isInternal && (name.contains(".rodata") || name.hasSuffix(".kconfig"))
+  }
 }

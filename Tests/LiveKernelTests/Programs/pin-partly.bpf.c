@@ -10,11 +10,12 @@ struct {
 } events SEC(".maps");
 
 const volatile __s32 target_tgid;
+extern int LINUX_KERNEL_VERSION __kconfig;
 
 SEC("tp_btf/sys_enter")
 int report(void *context)
 {
-	__u32 record = 0;
+	__u32 record = LINUX_KERNEL_VERSION;
 
 	if (bpf_get_current_pid_tgid() >> 32 == (__u32)target_tgid)
 		bpf_perf_event_output(context, &events, BPF_F_CURRENT_CPU, &record, sizeof(record));
