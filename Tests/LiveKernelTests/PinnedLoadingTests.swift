@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CTestSupport
-import Glibc
+import Foundation
 import MmapStorage
 import SystemPackage
 import TestSupport
@@ -195,6 +195,41 @@ import Testing
       unlink(pins.map("echoes").string)
       #expect(try echo().loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced)
       #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)
+    }
+  }
+
+  @Test(arguments: ["", "1 0 tp_btf/sys_exit"])
+  func aProgramWithoutItsDescriptionIsMadeAgain(_ description: String) throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      try echo().loadAndAttach(pinnedIn: directory)
+      let path = directory.appending("descriptions").appending("program_repeat").string
+      #expect(unlink(path) == 0)
+      // One of another program, whose id no later one has.
+      if !description.isEmpty { #expect(symlink(description, path) == 0) }
+      #expect(try echo().loadAndAttach(pinnedIn: directory) == .replaced)
+      #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)
+    }
+  }
+
+  @Test func variablesWithoutTheirDescriptionDoNotFit() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      try BPFObject(.taskCounters).loadAndAttach(pinnedIn: directory)
+      let descriptions = directory.appending("descriptions")
+      for name in try FileManager.default.contentsOfDirectory(atPath: descriptions.string)
+      where name.hasPrefix("map_") {
+        #expect(unlink(descriptions.appending(name).string) == 0)
+      }
+      let error = try #require(throws: BPFError.self) {
+        try BPFObject(.taskCounters).loadAndAttach(pinnedIn: directory)
+      }
+      #expect(error.kind == .pinMismatch && error.details.contains("other variables"), "\(error)")
+      #expect(
+        try BPFObject(.taskCounters).loadAndAttach(pinnedIn: directory, ifDifferent: .replace)
+          == .replaced
+      )
+      #expect(try BPFObject(.taskCounters).loadAndAttach(pinnedIn: directory) == .reused)
     }
   }
 
