@@ -19,6 +19,10 @@ public enum BPFFileSystem {
   ///   sysfs is not mounted or the kernel has no BPF, or another error of `mount(2)`.
   static func mountIfAbsent() throws(BPFError) {
     guard !contains(defaultMountPoint) else { return }
+    // Otherwise one process mounts over what another one has just mounted, and hides its pins.
+    let lock = lockMountPoint()
+    defer { if let lock { releaseLock(lock) } }
+    guard !contains(defaultMountPoint) else { return }
     let code = defaultMountPoint.mountBPFFileSystem(options: "mode=0711")
     guard code == 0 else {
       throw BPFError(
@@ -32,23 +36,52 @@ public enum BPFFileSystem {
     }
   }
 
+  /// Locks the directory below the mount, for a second at most: every user may open it and lock it for
+  /// ever. `nil` if it cannot be locked.
+  private static func lockMountPoint() -> CInt? {
+    let options: FileDescriptor.OpenOptions = [.directory, .closeOnExec]
+    guard let directory = try? FileDescriptor.open(defaultMountPoint, .readOnly, options: options)
+    else { return nil }
+    for _ in 0..<1000 {
+      if flock(directory.rawValue, LOCK_EX | LOCK_NB) == 0 { return directory.rawValue }
+      usleep(1000)
+    }
+    closeDescriptor(directory.rawValue)
+    return nil
+  }
+
   /// Mounts the default file system if the path is below its mount point.
   static func mountIfNeeded(for path: FilePath) throws(BPFError) {
     if path.lexicallyNormalized().starts(with: defaultMountPoint) { try mountIfAbsent() }
   }
 
-  /// Creates a directory on a BPF file system, or changes the mode, owner and group of an existing one.
+  /// Creates a directory on a BPF file system, or changes the mode and group of an existing one.
+  ///
+  /// The directory belongs to this process's user, whoever the attributes' owner is, because the owner
+  /// of a directory may remove and replace what is pinned in it.
   ///
   /// - Parameters:
   ///   - path: A new or existing directory. Its parent has to exist.
-  ///   - attributes: Attributes of the files in the directory. The directory gets execute permission for
-  ///     those who have read permission.
-  /// - Throws: ``BPFError/Kind/invalidArgument`` if it is not on a BPF file system,
-  ///   ``BPFError/Kind/notFound`` if the parent does not exist, ``BPFError/Kind/permissionDenied``.
+  ///   - attributes: Attributes of the files in the directory. Those who may read the files may list and
+  ///     enter the directory; with another owner, every user may.
+  /// - Throws: ``BPFError/Kind/invalidArgument`` if it is not on a BPF file system, is a symbolic link, or
+  ///   belongs to another user, ``BPFError/Kind/notFound`` if the parent does not exist,
+  ///   ``BPFError/Kind/permissionDenied``.
   public static func createDirectory(
     _ path: FilePath,
     attributes: BPFPinAttributes = BPFPinAttributes()
   ) throws(BPFError) {
+    try createDirectory(path, attributes.directoryPermissions, group: attributes.group)
+  }
+
+  /// Returns whether it created the directory. Changes an existing one only if `changesExisting` is true.
+  @discardableResult
+  static func createDirectory(
+    _ path: FilePath,
+    _ permissions: FilePermissions,
+    group: UInt32?,
+    changesExisting: Bool = true
+  ) throws(BPFError) -> Bool {
     let attempt = "create a directory for pins"
     try mountIfNeeded(for: path)
     let code = path.createDirectory(0o700)
@@ -64,10 +97,54 @@ public enum BPFFileSystem {
         advice: mountAdvice
       )
     }
-    try apply(attributes, attributes.directoryPermissions, to: path, attempt: attempt)
+    let directory = try openDirectory(path, attempt: attempt)
+    defer { closeDescriptor(directory) }
+    guard code == 0 || changesExisting else { return false }
+    var result: CInt = 0
+    if let group { result = changeGroup(of: directory, to: group) }
+    if result == 0 { result = changeMode(of: directory, to: permissions.rawValue) }
+    guard result == 0 else { throw refusedAttributes(result, path, attempt) }
+    return code == 0
   }
 
-  /// Sets the attributes of a pin.
+  /// Opens a directory that only this user and root may replace. The caller closes the descriptor.
+  static func openDirectory(_ path: FilePath, attempt: String) throws(BPFError) -> CInt {
+    let directory: FileDescriptor
+    do {
+      directory = try FileDescriptor.open(
+        path,
+        .readOnly,
+        options: [.directory, .noFollow, .closeOnExec]
+      )
+    } catch {
+      throw BPFError(
+        error as? Errno == .notDirectory ? .invalidArgument : nil,
+        code: -(error as? Errno ?? .ioError).rawValue,
+        attempt: attempt,
+        on: "path '\(path)'",
+        advice: error as? Errno == .notDirectory
+          ? "it is a symbolic link or a file; remove it, or name the directory itself" : nil
+      )
+    }
+    switch owner(of: directory.rawValue) {
+    case .success(geteuid()), .success(0): return directory.rawValue
+    case .success(let owner):
+      closeDescriptor(directory.rawValue)
+      throw BPFError(
+        .invalidArgument,
+        attempt: attempt,
+        on: "path '\(path)'",
+        advice:
+          "the directory belongs to user \(owner), who may replace what is in it; this process "
+          + "is user \(geteuid()); remove the directory, or choose another one"
+      )
+    case .failure(let errno):
+      closeDescriptor(directory.rawValue)
+      throw BPFError(errno: errno, attempt: attempt, on: "path '\(path)'")
+    }
+  }
+
+  /// Sets the attributes of a pin: owner and group, and then the permissions.
   static func apply(
     _ attributes: BPFPinAttributes,
     toPin path: FilePath,
@@ -75,31 +152,28 @@ public enum BPFFileSystem {
   ) throws(BPFError) {
     let executable: FilePermissions = [.ownerExecute, .groupExecute, .otherExecute]
     let permissions = attributes.permissions.subtracting(executable)
-    try apply(attributes, permissions, to: path, attempt: attempt)
-  }
-
-  /// Sets owner and group and then the permissions.
-  private static func apply(
-    _ attributes: BPFPinAttributes,
-    _ permissions: FilePermissions,
-    to path: FilePath,
-    attempt: String
-  ) throws(BPFError) {
     let same = UInt32.max  // chown(2) takes -1 for "unchanged"
     var code: CInt = 0
     if attributes.owner != nil || attributes.group != nil {
       code = path.changeOwner(attributes.owner ?? same, attributes.group ?? same)
     }
     if code == 0 { code = path.changeMode(permissions.rawValue) }
-    guard code == 0 else {
-      throw BPFError(
-        code: code,
-        attempt: attempt,
-        on: "path '\(path)'",
-        advice: "to give a pin to another owner, or to a group that this process is not in, takes "
-          + "CAP_CHOWN"
-      )
-    }
+    guard code == 0 else { throw refusedAttributes(code, path, attempt) }
+  }
+
+  private static func refusedAttributes(
+    _ code: CInt,
+    _ path: FilePath,
+    _ attempt: String
+  ) -> BPFError {
+    BPFError(
+      code: code,
+      attempt: attempt,
+      on: "path '\(path)'",
+      advice: code == -EOPNOTSUPP
+        ? "it is a symbolic link; remove it"
+        : "to give a pin to another owner, or to a group that this process is not in, takes CAP_CHOWN"
+    )
   }
 
   private static func parentAdvice(_ path: FilePath) -> String {

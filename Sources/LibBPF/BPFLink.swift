@@ -115,16 +115,18 @@ private func inspectLink(_ descriptor: CInt, on subject: String) throws(BPFError
 }
 
 extension BPFObject {
-  /// The link of an attached program, such as to pin it.
+  /// The link of an attached program, such as to pin it. If an earlier process attached the program, its
+  /// pinned link is opened.
   ///
-  /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` if the program is not
-  ///   attached.
+  /// - Throws: ``BPFError/Kind/notFound`` if there is no such program or the pin was removed, or
+  ///   ``BPFError/Kind/wrongState`` if the program is not attached.
   public func link(ofProgram name: String) throws(BPFError) -> BPFLink {
     let attempt = "find the link of program '\(name)'"
     return try withState { (state) throws(BPFError) in
       _ = try state.loaded(for: attempt, on: describedName)
       guard programNames.contains(name) else { throw noProgram(name, attempt: attempt) }
       guard let links = state.links[name], let link = links.first else {
+        if let path = state.pinnedLinks[name] { return try BPFLink(pinnedAt: path) }
         throw BPFError(
           .wrongState,
           attempt: attempt,

@@ -26,6 +26,10 @@ public struct BPFMapType: RawRepresentable, Sendable, Hashable {
 }
 
 extension BPFMapType {
+  /// `BPF_MAP_TYPE_PERF_EVENT_ARRAY`, which has an entry for each processor if its declaration says no
+  /// number.
+  static let perfEventArray = BPFMapType(rawValue: 4)
+
   /// Whether an element has a value for each possible processor.
   package var isPerCPU: Bool {
     // 21 is BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE.

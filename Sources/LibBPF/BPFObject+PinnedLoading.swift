@@ -25,28 +25,37 @@ extension BPFObject {
   /// this process. Uses what an earlier call pinned in the directory, if it fits.
   ///
   /// The directory has the subdirectories `maps`, `programs` and `links`, with a pin for each map,
-  /// program and link, which has its name. Only the maps get `attributes`; programs and links are for
-  /// the owner. Clients open `directory/maps/NAME`.
+  /// program and link, which has its name, and `descriptions`, with what the kernel does not tell about
+  /// them. Only the maps get `attributes`; programs, links and
+  /// directories belong to this process's user. Those who may open a map may list the subdirectories;
+  /// with another owner, every user may. Clients open `directory/maps/NAME`.
   ///
   /// A pinned map fits if type and sizes and, where this process may read it (CAP_SYS_ADMIN), the layout
-  /// of the value are the same. A pinned program fits if it has the same tag (a hash of the
-  /// instructions), the same constants, and uses the pinned maps. Programs that fit run on without
+  /// of the value are the same. A section of global variables fits if their names, types and offsets
+  /// are the same. A pinned program fits if it has the same section, which names the hook, the same tag
+  /// (a hash of the instructions), the same constants, and uses the pinned maps and variables in the same
+  /// places. That the hook's function is another one, such as after its file was replaced or its kernel
+  /// module was loaded again, is not noticed. Programs that fit run on without
   /// interruption. A pinned program that the object does not attach is a difference, too. A program
-  /// that is replaced and its successor are both attached for a moment.
+  /// that is replaced and its successor are both attached for a moment. Programs that libbpf cannot attach
+  /// by their section alone, which ``attach()`` skips, are loaded and not pinned.
   ///
   /// Global variables that are not constants are pinned as maps, and keep their values.
   ///
   /// Calls for the same directory are serialized between processes with `flock(2)`.
   ///
   /// - Parameters:
-  ///   - directory: A directory on a BPF file system. It is created if its parent exists. The file
-  ///     system is mounted if the path is below /sys/fs/bpf and none is mounted there.
+  ///   - directory: A directory on a BPF file system. It is created if its parent exists. An existing
+  ///     one must belong to this process's user or root, and not be a symbolic link; its mode stays, and
+  ///     clients need execute permission there. The file system is mounted if the path is below
+  ///     /sys/fs/bpf and none is mounted there.
   ///   - attributes: Who may open the maps. The default is the owner alone.
   ///   - policy: What to do if what is pinned does not fit.
   /// - Returns: What was done.
   /// - Throws: ``BPFError/Kind/pinMismatch`` with the differences in ``BPFError/details``, and what
-  ///   ``load()``, ``attach()`` and ``BPFMap/pin(at:attributes:)`` throw. After a failure the object can
-  ///   only be closed.
+  ///   ``load()``, ``attach()``, ``BPFMap/pin(at:attributes:)`` and
+  ///   ``BPFFileSystem/createDirectory(_:attributes:)`` throw. What was pinned stays so then, and nothing
+  ///   else is pinned or attached. After a failure the object can only be closed.
   @discardableResult
   public func loadAndAttach(
     pinnedIn directory: FilePath,
@@ -60,7 +69,7 @@ extension BPFObject {
     let pins = BPFPinDirectory(directory)
     try pins.create(attributes)
     let lock = try pins.lock(for: attempt)
-    defer { closeDescriptor(lock) }
+    defer { releaseLock(lock) }
 
     var differences: [String] = []
     let maps = try fittingMaps(pins, differences: &differences)
@@ -70,8 +79,8 @@ extension BPFObject {
     let isNew = maps.isEmpty && differences.isEmpty
     try load(reusing: maps)
     var programs = try fittingPrograms(pins, maps, differences: &differences)
-    let stale = try stalePins(pins, attempt)
-    for name in stale.map(\.name) where !name.hasPrefix(Self.temporaryPrefix) {
+    let candidates = Set(try attachablePrograms())
+    for name in try stalePins(pins, except: candidates, attempt) {
       let difference = "program '\(name)': it is pinned, and the object attaches no such program"
       if !differences.contains(difference) { differences.append(difference) }
     }
@@ -79,53 +88,59 @@ extension BPFObject {
       throw mismatch(differences, pins, attempt)
     }
 
-    var hasChanged = false
-    // Programs share their constants, so all are kept or none.
-    let isComplete = try attachablePrograms().allSatisfy(programs.contains)
-    if !isComplete { programs = [] }
-    for map in try pinnedMaps() where maps[map.name] == nil {
-      // Constants go with the programs.
-      if map.isConstant, isComplete { continue }
-      hasChanged = true
-      let created = try createdMap(map)
-      try replace(pins.map(map.name), attempt) { (path) throws(BPFError) in
-        try created.pin(at: path, attributes: map.isConstant ? BPFPinAttributes() : attributes)
+    var attached = try attach { !programs.contains($0) }
+    var staged = StagedPins()
+    do throws(BPFError) {
+      // Programs share their constants, so all are kept or none.
+      if !attached.isEmpty {
+        attached.formUnion(try attach(where: programs.contains))
+        programs = []
       }
-    }
-    // The caller may have changed the attributes.
-    for name in maps.keys {
-      try BPFFileSystem.apply(attributes, toPin: pins.map(name), attempt: attempt)
-    }
-    for name in try attachablePrograms() where !programs.contains(name) {
-      hasChanged = true
-      try attach(program: name)
-      let program = try program(name)
-      let link = try link(ofProgram: name)
-      try replace(pins.program(name), attempt) { (path) throws(BPFError) in
-        try program.pin(at: path)
+      try stage(
+        try pinnedMaps().filter { map in
+          // Constants go with the programs.
+          maps[map.name] == nil && !(map.isConstant && attached.isEmpty)
+        },
+        attributes,
+        pins,
+        &staged
+      )
+      for name in attached { try stage(program: name, pins, &staged) }
+      // The caller may have changed the attributes.
+      for name in maps.keys {
+        try BPFFileSystem.apply(attributes, toPin: pins.map(name), attempt: attempt)
       }
-      try replace(pins.link(name), attempt) { (path) throws(BPFError) in try link.pin(at: path) }
+      try staged.commit(attempt)
+    } catch {
+      staged.discard()
+      for name in attached { try detach(program: name) }
+      throw error
     }
-    withState { $0.programsAttachedByPins = programs }
-    for pin in stale {
-      hasChanged = hasChanged || !pin.name.hasPrefix(Self.temporaryPrefix)
-      pin.path.unlink()
+    let kept = programs.union(attached)
+    withState { state in
+      for name in kept { state.pinnedLinks[name] = pins.link(name) }
     }
+    let stale = try stalePins(pins, except: kept, attempt)
+    for name in stale { pins.removeProgram(name) }
+    try pins.removeTemporaryPins(attempt)
+    let hasChanged = !staged.isEmpty || !stale.isEmpty
     return isNew ? .created : hasChanged ? .replaced : .reused
   }
 
   // MARK: What fits
 
-  /// The maps that ``load()`` creates, except for the kernel's configuration.
+  /// The maps that ``load()`` creates.
   private func pinnedMaps() throws(BPFError) -> [DeclaredMap] {
     let attempt = "find the maps"
     return try withState { (state) throws(BPFError) in
       let object = try state.existing(for: attempt, on: describedName)
       var maps: [DeclaredMap] = []
-      for map in declaredMaps where !map.name.hasSuffix(".kconfig") {
-        if try findMap(map.name, in: object, attempt: attempt).autocreate {
-          maps.append(map)
-        }
+      for var map in declaredMaps {
+        let found = try findMap(map.name, in: object, attempt: attempt)
+        guard found.autocreate else { continue }
+        // It may have been set since the object was opened.
+        map.maxEntries = found.maxEntries
+        maps.append(map)
       }
       return maps
     }
@@ -144,11 +159,24 @@ extension BPFObject {
         if let preparation, !map.isInternal {
           try preparation.difference(of: pinned, from: map, in: self)
         } else {
-          map.difference(of: try pinned.info)
+          try difference(of: pinned.info, from: map, pins)
         }
       if let difference { differences.append(difference) } else { fitting[map.name] = pinned }
     }
     return fitting
+  }
+
+  private func difference(
+    of pinned: BPFMapInfo,
+    from map: DeclaredMap,
+    _ pins: BPFPinDirectory
+  ) throws(BPFError) -> String? {
+    if let difference = map.difference(of: pinned) { return difference }
+    guard map.isInternal else { return nil }
+    let expected = try description(ofSection: map, id: pinned.id)
+    return PinDescription(pins.description(ofMap: map.name), of: pinned.id) == expected
+      ? nil
+      : "map '\(map.name)': other variables are pinned, or they are at other offsets"
   }
 
   private func fittingPrograms(
@@ -163,10 +191,26 @@ extension BPFObject {
       let new = try program(name).info
       let pinned = try BPFProgram(pinnedAt: pins.program(name)).info
       let link = try BPFLink(pinnedAt: pins.link(name)).info
-      guard link.programID == pinned.id else { continue }
+      guard link.programID == pinned.id,
+        let found = PinDescription(pins.description(ofProgram: name), of: pinned.id)
+      else { continue }
+      let expected = try description(ofProgram: name)
+      guard found.section == expected.section else {
+        differences.append(
+          "program '\(name)': section '\(found.section)' is pinned, the object's program has "
+            + "'\(expected.section)'"
+        )
+        continue
+      }
       guard new.tag == pinned.tag else {
         differences.append(
           "program '\(name)': tag \(pinned.tag) is pinned, the object's program has \(new.tag)"
+        )
+        continue
+      }
+      guard found.digest == expected.digest else {
+        differences.append(
+          "program '\(name)': the pinned program uses other maps, or global variables at other offsets"
         )
         continue
       }
@@ -231,52 +275,59 @@ extension BPFObject {
     }
   }
 
-  /// The programs that ``attach()`` attaches.
+  /// The programs that ``attach()`` tries to attach, in the order of the file.
   private func attachablePrograms() throws(BPFError) -> [String] {
     let attempt = "find the programs"
     return try withState { (state) throws(BPFError) in
       let object = try state.loaded(for: attempt, on: describedName)
-      return object.programs
-        .filter { $0.autoload && $0.autoattach && $0.section.contains("/") }
-        .map(\.name)
+      return object.programs.filter { $0.autoload && $0.autoattach }.map(\.name)
     }
   }
 
   // MARK: Changing pins
 
-  private static var temporaryPrefix: String { "~" }
-
-  /// Pins with a temporary name and renames, so that the path has the old or the new object at any
-  /// time.
-  private func replace(
-    _ path: FilePath,
-    _ attempt: String,
-    pin: (FilePath) throws(BPFError) -> Void
+  private func stage(
+    _ maps: [DeclaredMap],
+    _ attributes: BPFPinAttributes,
+    _ pins: BPFPinDirectory,
+    _ staged: inout StagedPins
   ) throws(BPFError) {
-    let temporary = path.removingLastComponent()
-      .appending(Self.temporaryPrefix + (path.lastComponent?.string ?? ""))
-    temporary.unlink()
-    try pin(temporary)
-    let code = temporary.rename(to: path)
-    guard code == 0 else {
-      temporary.unlink()
-      throw BPFError(code: code, attempt: attempt, on: "path '\(path)'")
+    for map in maps {
+      let created = try createdMap(map)
+      if map.isInternal, !map.isConstant {
+        let description = try description(ofSection: map, id: created.info.id)
+        try staged.add(pins.description(ofMap: map.name), description.write)
+      }
+      try staged.add(pins.map(map.name)) { (path) throws(BPFError) in
+        try created.pin(at: path, attributes: map.isConstant ? BPFPinAttributes() : attributes)
+      }
     }
   }
 
-  /// Pins of programs and links that the object does not have, and temporary ones that were left behind.
+  private func stage(
+    program name: String,
+    _ pins: BPFPinDirectory,
+    _ staged: inout StagedPins
+  ) throws(BPFError) {
+    let program = try program(name)
+    let link = try link(ofProgram: name)
+    let description = try description(ofProgram: name)
+    try staged.add(pins.description(ofProgram: name), description.write)
+    try staged.add(pins.program(name)) { (path) throws(BPFError) in try program.pin(at: path) }
+    try staged.add(pins.link(name)) { (path) throws(BPFError) in try link.pin(at: path) }
+  }
+
+  /// Programs other than these that have a pin of their own or of their link.
   private func stalePins(
     _ pins: BPFPinDirectory,
+    except names: Set<String>,
     _ attempt: String
-  ) throws(BPFError) -> [(name: String, path: FilePath)] {
-    let names = Set(try attachablePrograms())
-    var stale: [(name: String, path: FilePath)] = []
+  ) throws(BPFError) -> [String] {
+    var stale: Set<String> = []
     for directory in [pins.links, pins.programs] {
-      for name in try directoryEntries(directory, attempt: attempt) where !names.contains(name) {
-        stale.append((name, directory.appending(name)))
-      }
+      stale.formUnion(try directoryEntries(directory, attempt: attempt))
     }
-    return stale
+    return stale.subtracting(names).filter { !$0.hasPrefix(StagedPins.prefix) }.sorted()
   }
 
   private func mismatch(
@@ -297,6 +348,8 @@ extension BPFObject {
 }
 
 extension DeclaredMap {
-  /// Whether it has the object's constants.
-  fileprivate var isConstant: Bool { isInternal && name.contains(".rodata") }
+  /// Whether it has the object's constants or the kernel's configuration.
+  fileprivate var isConstant: Bool {
+    isInternal && (name.contains(".rodata") || name.hasSuffix(".kconfig"))
+  }
 }

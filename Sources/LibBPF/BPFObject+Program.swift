@@ -20,7 +20,7 @@ extension BPFObject {
     /// Attaches the program; see ``BPFObject/attach(program:)``.
     public func attach() throws(BPFError) { try object.attach(program: name) }
 
-    /// Detaches the program; does nothing if it is not attached.
+    /// Detaches the program; see ``BPFObject/detach(program:)``.
     public func detach() {
       // The only error is that there is no such program, which is then not attached.
       try? object.detach(program: name)

@@ -30,27 +30,36 @@ extension BPFObject {
   /// - Parameter allowingNone: Whether it is no error that no program's section names a hook.
   /// - Throws: As ``attach()``.
   public func attach(allowingNone: Bool) throws(BPFError) {
-    let attempt = "attach the programs"
+    try attach { _ in true }
+    guard allowingNone || !attachedPrograms.isEmpty else {
+      throw BPFError(
+        .invalidArgument,
+        attempt: "attach the programs",
+        on: describedName,
+        advice: programNames.isEmpty
+          ? "the object has no program"
+          : "no loaded program has a section that names a hook, such as "
+            + "SEC(\"tp_btf/sys_enter\")"
+      )
+    }
+  }
+
+  /// Attaches each program whose section names a hook and whose name fits. If one cannot be attached,
+  /// none of those that this call attached stays so.
+  ///
+  /// - Returns: The names of those that it attached.
+  @discardableResult
+  func attach(where isWanted: (String) -> Bool) throws(BPFError) -> Set<String> {
     try withState { (state) throws(BPFError) in
-      let object = try state.loaded(for: attempt, on: describedName)
-      // Those that this call attached end if it throws.
+      let object = try state.loaded(for: "attach the programs", on: describedName)
+      // They end if this throws.
       var made: [String: [LibBPFLink]] = [:]
       for program in object.programs where program.autoload && program.autoattach {
-        guard state.links[program.name] == nil else { continue }
+        guard !state.isAttached(program.name), isWanted(program.name) else { continue }
         made[program.name] = try attachOne(program).map { [$0] }
       }
       state.links.merge(made) { old, _ in old }
-      guard allowingNone || !state.links.isEmpty else {
-        throw BPFError(
-          .invalidArgument,
-          attempt: attempt,
-          on: describedName,
-          advice: programNames.isEmpty
-            ? "the object has no program"
-            : "no loaded program has a section that names a hook, such as "
-              + "SEC(\"tp_btf/sys_enter\")"
-        )
-      }
+      return Set(made.keys)
     }
   }
 
@@ -71,7 +80,7 @@ extension BPFObject {
           advice: "it was not loaded, because of setAutoload(false, program:)"
         )
       }
-      guard state.links[name] == nil else { return }
+      guard !state.isAttached(name) else { return }
       guard let link = try attachOne(program) else {
         throw BPFError(
           .invalidArgument,
@@ -86,12 +95,13 @@ extension BPFObject {
     }
   }
 
-  /// Detaches all programs. Does nothing if none is attached, or after ``close()``.
+  /// Detaches all programs. Does nothing if none is attached, or after ``close()``. Programs whose links
+  /// ``loadAndAttach(pinnedIn:attributes:ifDifferent:)`` pinned or found stay attached.
   public func detach() {
     withState { $0.links = [:] }
   }
 
-  /// Detaches one program; does nothing if it is not attached.
+  /// Detaches one program; does nothing if it is not attached, or if a pinned link keeps it attached.
   ///
   /// - Throws: ``BPFError/Kind/notFound`` if the object has no such program.
   public func detach(program name: String) throws(BPFError) {
@@ -106,7 +116,7 @@ extension BPFObject {
   /// The names of the programs that are attached, sorted. Those that stay attached because of a pinned
   /// link are included.
   public var attachedPrograms: [String] {
-    withState { $0.programsAttachedByPins.union($0.links.keys).sorted() }
+    withState { Set($0.links.keys).union($0.pinnedLinks.keys).sorted() }
   }
 
   /// A loaded program, to run it or to hand its descriptor on.

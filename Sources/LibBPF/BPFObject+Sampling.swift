@@ -29,7 +29,7 @@ extension BPFObject {
     try withState { (state) throws(BPFError) in
       let object = try state.loaded(for: attempt, on: describedName)
       let program = try findProgram(name, in: object, attempt: attempt)
-      guard state.links[name] == nil else { return }
+      guard !state.isAttached(name) else { return }
       // They end if this throws.
       var made: [LibBPFLink] = []
       for processor in 0..<max(1, sysconf(CInt(_SC_NPROCESSORS_CONF))) {

@@ -128,7 +128,7 @@ package struct DeclaredMap: Sendable {
   package let type: BPFMapType
   package let keySize: Int
   package let valueSize: Int
-  package let maxEntries: Int
+  package internal(set) var maxEntries: Int
   package let keyTypeID: UInt32
   package let valueTypeID: UInt32
   package let isInternal: Bool
@@ -141,7 +141,12 @@ package struct DeclaredMap: Sendable {
     }
     return differs("type", pinned.type, type) ?? differs("key size", pinned.keySize, keySize)
       ?? (comparingValueSize ? differs("value size", pinned.valueSize, valueSize) : nil)
-      ?? (type == .taskStorage ? nil : differs("max_entries", pinned.maxEntries, maxEntries))
+      ?? (isSizedByKernel ? nil : differs("max_entries", pinned.maxEntries, maxEntries))
+  }
+
+  /// Whether the kernel or libbpf says how many entries there are.
+  private var isSizedByKernel: Bool {
+    type == .taskStorage || type == .perfEventArray && maxEntries == 0
   }
 
   init(_ map: LibBPFMap) {
@@ -166,15 +171,20 @@ struct BPFObjectState {
   var phase = Phase.opened
   /// By the program's name; more than one where a program samples several processors.
   var links: [String: [LibBPFLink]] = [:]
-  /// The names of programs whose links are pinned and were attached by an earlier process.
-  var programsAttachedByPins: Set<String> = []
+  /// The pins of links that keep programs attached, by the program's name.
+  var pinnedLinks: [String: FilePath] = [:]
   /// By the section's name.
   var mappedSections: [String: MemoryMapping] = [:]
 
   init(_ object: LibBPFObject) { self.object = object }
 
+  func isAttached(_ program: String) -> Bool {
+    links[program] != nil || pinnedLinks[program] != nil
+  }
+
   mutating func close() {
     links = [:]
+    pinnedLinks = [:]
     mappedSections = [:]
     object = nil
     phase = .closed

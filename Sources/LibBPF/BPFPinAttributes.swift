@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 public import SystemPackage
 
 /// Who may open what is pinned: permissions, owner and group of a file on a BPF file system.
@@ -8,7 +9,8 @@ public import SystemPackage
 public struct BPFPinAttributes: Sendable, Hashable {
   /// The permissions. Execute permissions are ignored.
   public var permissions: FilePermissions
-  /// The user id of the owner; `nil` is the process's.
+  /// The user id of the owner; `nil` is the process's. It owns the pins, not the directories that they
+  /// are in.
   public var owner: UInt32?
   /// The group id; `nil` is the process's.
   public var group: UInt32?
@@ -40,11 +42,16 @@ public struct BPFPinAttributes: Sendable, Hashable {
   }
 
   /// The permissions of a directory whose files have these attributes: who may read a file may list
-  /// and enter it.
+  /// and enter it. The directory keeps its owner, so another owner of the files is one of the others.
   var directoryPermissions: FilePermissions {
     var result: FilePermissions = [.ownerReadWriteExecute]
-    if permissions.contains(.groupRead) { result.insert([.groupRead, .groupExecute]) }
-    if permissions.contains(.otherRead) { result.insert([.otherRead, .otherExecute]) }
+    let hasOtherOwner = owner.map { $0 != geteuid() } ?? false
+    if hasOtherOwner || permissions.contains(.groupRead) {
+      result.insert([.groupRead, .groupExecute])
+    }
+    if hasOtherOwner || permissions.contains(.otherRead) {
+      result.insert([.otherRead, .otherExecute])
+    }
     return result
   }
 }

@@ -29,12 +29,21 @@ public struct BPFPinDirectory: Sendable, Hashable {
   ///   this user may not list the directory.
   public func attachedPrograms() throws(BPFError) -> [String] {
     try directoryEntries(links, attempt: "list the attached programs")
-      .filter { !$0.hasPrefix("~") }.sorted()
+      .filter { !$0.hasPrefix(StagedPins.prefix) }.sorted()
   }
 
   var maps: FilePath { path.appending("maps") }
   var programs: FilePath { path.appending("programs") }
   var links: FilePath { path.appending("links") }
+  var descriptions: FilePath { path.appending("descriptions") }
+
+  func description(ofMap name: String) -> FilePath {
+    descriptions.appending("map_" + Self.fileName(name))
+  }
+
+  func description(ofProgram name: String) -> FilePath {
+    descriptions.appending("program_" + Self.fileName(name))
+  }
 
   /// A BPF file system allows no dot in a name.
   private static func fileName(_ name: String) -> String {
@@ -42,24 +51,42 @@ public struct BPFPinDirectory: Sendable, Hashable {
   }
 
   func create(_ attributes: BPFPinAttributes) throws(BPFError) {
-    for directory in [path, maps, programs, links] {
-      try BPFFileSystem.createDirectory(directory, attributes: attributes)
+    // Others enter it and do not open it, so they cannot take its lock.
+    let read: FilePermissions = [.groupRead, .otherRead]
+    let permissions = attributes.directoryPermissions
+    // Other directories may have files of others.
+    let mark = descriptions.appending("created")
+    let isNew = try BPFFileSystem.createDirectory(
+      path,
+      permissions.subtracting(read),
+      group: attributes.group,
+      changesExisting: mark.linkTarget != nil
+    )
+    for directory in [maps, programs, links] {
+      try BPFFileSystem.createDirectory(directory, permissions, group: attributes.group)
+    }
+    try BPFFileSystem.createDirectory(descriptions, .ownerReadWriteExecute, group: nil)
+    if isNew { _ = mark.createLink(to: "by this library") }
+  }
+
+  /// Removes the pins of a program, which is detached if nothing else refers to the link.
+  func removeProgram(_ name: String) {
+    for path in [link(name), program(name), description(ofProgram: name)] { path.unlink() }
+  }
+
+  /// Removes what a process that was killed left behind.
+  func removeTemporaryPins(_ attempt: String) throws(BPFError) {
+    for directory in [maps, programs, links, descriptions] {
+      for name in try directoryEntries(directory, attempt: attempt)
+      where name.hasPrefix(StagedPins.prefix) {
+        directory.appending(name).unlink()
+      }
     }
   }
 
-  /// Waits for other processes that use the directory. The caller closes the descriptor.
+  /// Waits for other processes that use the directory. The caller passes the result to `releaseLock`.
   func lock(for attempt: String) throws(BPFError) -> CInt {
-    let directory: FileDescriptor
-    do {
-      directory = try FileDescriptor.open(path, .readOnly, options: [.directory, .closeOnExec])
-    } catch {
-      throw BPFError(
-        errno: error as? Errno ?? .ioError,
-        attempt: attempt,
-        on: "path '\(path)'"
-      )
-    }
-    let descriptor = directory.rawValue
+    let descriptor = try BPFFileSystem.openDirectory(path, attempt: attempt)
     while flock(descriptor, LOCK_EX) != 0 {
       let code = -errno
       if code == -EINTR { continue }

@@ -18,6 +18,12 @@ package func closeDescriptor(_ descriptor: CInt) {
   _ = close(descriptor)
 }
 
+/// Releases a lock of `flock(2)`, also if a child of this process has the descriptor, and closes it.
+func releaseLock(_ descriptor: CInt) {
+  _ = flock(descriptor, LOCK_UN)
+  closeDescriptor(descriptor)
+}
+
 /// Whether the descriptor is open for writing; an error number if it is not open.
 func isWritable(_ descriptor: CInt) -> Result<Bool, Errno> {
   let flags = fcntl(descriptor, F_GETFL)

@@ -97,6 +97,29 @@ struct LibBPFProgram {
   /// Negative if it is not loaded.
   var descriptor: CInt { unsafe bpf_program__fd(pointer) }
 
+  /// What the instructions of a loaded program use of maps.
+  var mapUses: [MapUse] {
+    let instructions = unsafe UnsafeBufferPointer(
+      start: bpf_program__insns(pointer),
+      count: bpf_program__insn_cnt(pointer)
+    )
+    var uses: [MapUse] = []
+    for index in instructions.indices.dropLast() {
+      let (load, next) = unsafe (instructions[index], instructions[index + 1])
+      guard UInt32(load.code) == UInt32(BPF_LD | BPF_IMM) | UInt32(BPF_DW),
+        load.src_reg == BPF_PSEUDO_MAP_FD || load.src_reg == BPF_PSEUDO_MAP_VALUE
+      else { continue }
+      uses.append(
+        MapUse(
+          position: index,
+          descriptor: load.imm,
+          offset: load.src_reg == BPF_PSEUDO_MAP_VALUE ? next.imm : nil
+        )
+      )
+    }
+    return uses
+  }
+
   func setAutoload(_ autoload: Bool) -> CInt {
     unsafe bpf_program__set_autoload(pointer, autoload)
   }
@@ -110,6 +133,13 @@ struct LibBPFProgram {
   func attach(toEvent event: CInt, warnings: inout String, code: inout CInt) -> LibBPFLink? {
     unsafe LibBPFLink(&warnings, &code) { unsafe bpf_program__attach_perf_event(pointer, event) }
   }
+}
+
+/// An instruction that loads the address of a map, or of a byte of its value.
+struct MapUse {
+  var position: Int
+  var descriptor: CInt
+  var offset: Int32?
 }
 
 /// An attachment of a program. Ends in `deinit`.

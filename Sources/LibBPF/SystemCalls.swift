@@ -25,16 +25,30 @@ extension FilePath {
     unsafe call { old in unsafe new.call { unsafe Glibc.rename(old, $0) } }
   }
 
+  /// Creates a symbolic link to `target`, which need not exist.
+  func createLink(to target: String) -> CInt { unsafe call { unsafe symlink(target, $0) } }
+
+  /// What a symbolic link refers to; `nil` if there is none.
+  var linkTarget: String? {
+    var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let length = unsafe withPlatformString { unsafe readlink($0, &target, target.count) }
+    return length < 0 ? nil : String(decoding: target.prefix(length), as: UTF8.self)
+  }
+
   func createDirectory(_ mode: mode_t) -> CInt { unsafe call { unsafe mkdir($0, mode) } }
 
   @discardableResult
   func removeDirectory() -> CInt { unsafe call { unsafe rmdir($0) } }
 
+  /// Changes a symbolic link itself, not what it refers to.
   func changeOwner(_ owner: uid_t, _ group: gid_t) -> CInt {
-    unsafe call { unsafe chown($0, owner, group) }
+    unsafe call { unsafe lchown($0, owner, group) }
   }
 
-  func changeMode(_ mode: mode_t) -> CInt { unsafe call { unsafe chmod($0, mode) } }
+  /// Fails with `EOPNOTSUPP` for a symbolic link.
+  func changeMode(_ mode: mode_t) -> CInt {
+    unsafe call { unsafe fchmodat(AT_FDCWD, $0, mode, AT_SYMLINK_NOFOLLOW) }
+  }
 
   var exists: Bool { unsafe call { unsafe access($0, F_OK) } == 0 }
 
@@ -81,6 +95,21 @@ extension FilePath {
 }
 
 // MARK: Descriptors
+
+func changeGroup(of descriptor: CInt, to group: gid_t) -> CInt {
+  fchown(descriptor, uid_t.max, group) == 0 ? 0 : -errno
+}
+
+func changeMode(of descriptor: CInt, to mode: mode_t) -> CInt {
+  fchmod(descriptor, mode) == 0 ? 0 : -errno
+}
+
+/// The user who owns what a descriptor refers to.
+func owner(of descriptor: CInt) -> Result<uid_t, Errno> {
+  var info = stat()
+  guard unsafe fstat(descriptor, &info) == 0 else { return .failure(Errno(rawValue: errno)) }
+  return .success(info.st_uid)
+}
 
 /// What the descriptor refers to, such as "anon_inode:bpf-map"; `nil` without `/proc`.
 package func descriptorTarget(_ descriptor: CInt) -> String? {

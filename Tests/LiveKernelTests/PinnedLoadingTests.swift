@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CTestSupport
-import Glibc
+import Foundation
 import MmapStorage
 import SystemPackage
 import TestSupport
@@ -34,6 +34,39 @@ import Testing
         try again.withCurrent { [$0.calls, UInt64($0.said), UInt64($0.heard)] } == [1, 7, 7]
       )
       #expect(try pins.attachedPrograms() == ["repeat"])
+    }
+  }
+
+  @Test func attachingWhatIsPinnedAttachesNothingTwice() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let pins = BPFPinDirectory(directory)
+      for outcome in [BPFPinOutcome.created, .reused] {
+        let object = try echo()
+        #expect(try object.loadAndAttach(pinnedIn: directory) == outcome)
+        let storage = try TaskLocalStorage<Echo>(map: object.map("echoes"))
+        let link = try BPFLink(pinnedAt: pins.link("repeat")).info.id
+        func expectOnce(_ what: String) throws {
+          let before = try storage.withCurrent { $0.calls }
+          _ = getppid()
+          #expect(try storage.withCurrent { $0.calls } == before + 1, "\(outcome): \(what)")
+          #expect(object.attachedPrograms == ["repeat"], "\(outcome): \(what)")
+          #expect(try object.link(ofProgram: "repeat").info.id == link, "\(outcome): \(what)")
+        }
+        try expectOnce("loadAndAttach")
+        try object.attach(program: "repeat")
+        try expectOnce("attach(program:)")
+        try object.attach()
+        try expectOnce("attach()")
+        try BPFObject.Program("repeat", of: object).attach()
+        try expectOnce("Program.attach()")
+        // The pinned link keeps it attached.
+        object.detach()
+        try expectOnce("detach()")
+        try object.attach()
+        try expectOnce("detach() and attach()")
+        object.close()
+      }
     }
   }
 
@@ -165,6 +198,41 @@ import Testing
     }
   }
 
+  @Test(arguments: ["", "1 0 tp_btf/sys_exit"])
+  func aProgramWithoutItsDescriptionIsMadeAgain(_ description: String) throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      try echo().loadAndAttach(pinnedIn: directory)
+      let path = directory.appending("descriptions").appending("program_repeat").string
+      #expect(unlink(path) == 0)
+      // One of another program, whose id no later one has.
+      if !description.isEmpty { #expect(symlink(description, path) == 0) }
+      #expect(try echo().loadAndAttach(pinnedIn: directory) == .replaced)
+      #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)
+    }
+  }
+
+  @Test func variablesWithoutTheirDescriptionDoNotFit() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      try BPFObject(.taskCounters).loadAndAttach(pinnedIn: directory)
+      let descriptions = directory.appending("descriptions")
+      for name in try FileManager.default.contentsOfDirectory(atPath: descriptions.string)
+      where name.hasPrefix("map_") {
+        #expect(unlink(descriptions.appending(name).string) == 0)
+      }
+      let error = try #require(throws: BPFError.self) {
+        try BPFObject(.taskCounters).loadAndAttach(pinnedIn: directory)
+      }
+      #expect(error.kind == .pinMismatch && error.details.contains("other variables"), "\(error)")
+      #expect(
+        try BPFObject(.taskCounters).loadAndAttach(pinnedIn: directory, ifDifferent: .replace)
+          == .replaced
+      )
+      #expect(try BPFObject(.taskCounters).loadAndAttach(pinnedIn: directory) == .reused)
+    }
+  }
+
   @Test func aLinkOfAnotherProgramIsMadeAgain() throws {
     try withBPFFileSystem { root in
       let directory = root.appending("service")
@@ -249,7 +317,7 @@ import Testing
       let pins = BPFPinDirectory(directory)
       #expect(try mode(pins.map("echoes")) == [0o640, 0, group])
       #expect(try mode(pins.link("repeat")) == [0o600, 0, 0])
-      #expect(try mode(directory) == [0o750, 0, group])
+      #expect(try mode(directory) == [0o710, 0, group])
       let path = directory.string
       await #expect(processExitsWith: .success) { [path = path as String] in
         #expect(test_drop_rights() == 0)  // user and group 65534
@@ -302,6 +370,28 @@ import Testing
     }
   }
 
+  @Test func theFileSystemIsMountedOnce() async {
+    await #expect(processExitsWith: .success) {
+      for _ in 0..<100 {
+        try #require(test_leave_bpffs() == 0)
+        let ready = Box(0)
+        let threads = try (0..<4).map { number in
+          try TestThread {
+            ready.change { $0 += 1 }
+            while ready.get() < 4 { sched_yield() }
+            try BPFFileSystem.createDirectory(FilePath("/sys/fs/bpf/service\(number)"))
+          }
+        }
+        for thread in threads { try thread.join() }
+        let file = try FileDescriptor.open("/proc/thread-self/mountinfo", .readOnly)
+        defer { try? file.close() }
+        let lines = String(decoding: try file.readToEnd(), as: UTF8.self).split(separator: "\n")
+        #expect(lines.count { $0.split(separator: " ")[4] == "/sys/fs/bpf" } == 1)
+        for number in 0..<4 { #expect(access("/sys/fs/bpf/service\(number)", F_OK) == 0) }
+      }
+    }
+  }
+
   @Test func aLinkKeepsItsProgramAttached() throws {
     let object = try echo()
     try object.load()
@@ -320,7 +410,7 @@ import Testing
 }
 
 /// echo.bpf.c for a process, not loaded.
-private func echo(
+func echo(
   tgid: Int32 = getpid(),
   allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
 ) throws -> BPFObject {
@@ -330,7 +420,7 @@ private func echo(
 }
 
 /// Permissions, owner and group.
-private func mode(_ path: FilePath) throws -> [UInt32] {
+func mode(_ path: FilePath) throws -> [UInt32] {
   var info = stat()
   guard stat(path.string, &info) == 0 else { throw Errno(rawValue: errno) }
   return [info.st_mode & 0o7777, info.st_uid, info.st_gid]

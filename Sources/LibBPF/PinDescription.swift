@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+import SystemPackage
+
+/// What is recorded about a pinned map or program because the kernel does not tell it, or only with
+/// CAP_SYS_ADMIN. It is the target of a symbolic link below ``BPFPinDirectory/descriptions``.
+struct PinDescription: Hashable {
+  /// The kernel's id of the map or program that is described.
+  var id: UInt32
+  /// Of a program, what its instructions use of maps; of a section, its variables.
+  var digest: String
+  /// The program's section, which names its hook; empty for a map.
+  var section = ""
+
+  init(id: UInt32, digest: String, section: String = "") {
+    self.id = id
+    self.digest = digest
+    self.section = section
+  }
+
+  /// Reads what is recorded; `nil` if that is nothing, or is about another map or program than `id`.
+  init?(_ path: FilePath, of id: UInt32) {
+    let parts = path.linkTarget?.split(
+      separator: " ",
+      maxSplits: 2,
+      omittingEmptySubsequences: false
+    )
+    guard let parts, parts.count == 3, parts[0] == "\(id)" else { return nil }
+    self.init(id: id, digest: String(parts[1]), section: String(parts[2]))
+  }
+
+  /// Records it.
+  func write(_ path: FilePath) throws(BPFError) {
+    let code = path.createLink(to: "\(id) \(digest) \(section)")
+    guard code == 0 else {
+      throw BPFError(code: code, attempt: "describe a pin", on: "path '\(path)'")
+    }
+  }
+}
+
+extension BPFObject {
+  /// Describes a loaded program. The kernel's tag contains neither which maps it uses in which place, nor
+  /// the offsets of global variables, nor the hook.
+  func description(ofProgram name: String) throws(BPFError) -> PinDescription {
+    let attempt = "describe program '\(name)'"
+    let id = try program(name).info.id
+    return try withState { (state) throws(BPFError) in
+      let object = try state.loaded(for: attempt, on: describedName)
+      let program = try findProgram(name, in: object, attempt: attempt)
+      var names: [CInt: String] = [:]
+      for (map, declared) in zip(object.maps, declaredMaps) {
+        names[map.descriptor] = declared.name
+      }
+      var digest = Digest()
+      for use in program.mapUses {
+        digest.add(use.position)
+        digest.add(names[use.descriptor] ?? "")
+        digest.add(use.offset.map { Int64($0) } ?? -1)
+      }
+      return PinDescription(id: id, digest: digest.hexadecimal, section: program.section)
+    }
+  }
+
+  /// Describes the variables of a section that is the map with this id.
+  func description(ofSection map: DeclaredMap, id: UInt32) throws(BPFError) -> PinDescription {
+    var digest = Digest()
+    // The map's name is the object's followed by the section's, or the section's.
+    if let btf, let dot = map.name.firstIndex(of: ".") {
+      for variable in try btf.variables(ofSection: String(map.name[dot...])) {
+        digest.add(variable.name)
+        digest.add(variable.offset)
+        digest.add(variable.size)
+        try btf.add(variable.type, to: &digest)
+      }
+    }
+    return PinDescription(id: id, digest: digest.hexadecimal)
+  }
+}
+
+extension BTF {
+  /// Adds what the bytes of a value mean. Does not follow pointers.
+  fileprivate func add(
+    _ id: UInt32,
+    to digest: inout Digest,
+    depth: Int = 0
+  ) throws(BPFError) {
+    // The kernel's limit.
+    guard depth < 32 else { throw malformed("type \(id) is nested too deeply") }
+    let type = try strippingQualifiers(id)
+    digest.add(type.kind?.rawValue ?? .max)
+    digest.add(type.size)
+    digest.add(type.count)
+    digest.add(type.isSigned ? 1 : 0)
+    switch type.kind {
+    case .array: try add(type.referencedType, to: &digest, depth: depth + 1)
+    case .structure, .union:
+      for index in 0..<type.count {
+        let member = try member(index, of: type.id)
+        digest.add(member.name)
+        digest.add(member.bitOffset)
+        digest.add(member.bitSize)
+        try add(member.type, to: &digest, depth: depth + 1)
+      }
+    default: break
+    }
+  }
+}

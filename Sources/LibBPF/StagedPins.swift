@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+import SystemPackage
+
+/// Pins under temporary names, which are renamed when all were made. So a failure changes nothing, and
+/// a path has the old or the new object at any time.
+struct StagedPins {
+  /// What temporary names begin with.
+  static let prefix = "~"
+
+  private var paths: [(temporary: FilePath, final: FilePath)] = []
+
+  var isEmpty: Bool { paths.isEmpty }
+
+  /// Has `make` create a pin or a symbolic link, to be renamed to `path`.
+  mutating func add(
+    _ path: FilePath,
+    _ make: (FilePath) throws(BPFError) -> Void
+  ) throws(BPFError) {
+    let temporary = path.removingLastComponent()
+      .appending(Self.prefix + (path.lastComponent?.string ?? ""))
+    // A process that was killed may have left it.
+    temporary.unlink()
+    try make(temporary)
+    paths.append((temporary, path))
+  }
+
+  /// Renames all, in the order in which they were made.
+  func commit(_ attempt: String) throws(BPFError) {
+    for path in paths {
+      let code = path.temporary.rename(to: path.final)
+      guard code == 0 else {
+        throw BPFError(code: code, attempt: attempt, on: "path '\(path.final)'")
+      }
+    }
+  }
+
+  /// Removes what was not renamed.
+  func discard() {
+    for path in paths { path.temporary.unlink() }
+  }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import MmapStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Objects that differ from what is pinned although the kernel's tags are the same.
+@Suite(.liveKernel) struct PinDifferencesTests {
+  /// A variant of pin-counts.h, under the name that all have in common.
+  private func counts(_ image: BPFObjectImage) throws -> BPFObject {
+    let object = try BPFObject(bytes: image.bytes, name: "counts")
+    try object.setGlobal("target_tgid", to: getpid())
+    return object
+  }
+
+  /// Loads a variant where another one is pinned.
+  private func expectMismatch(
+    _ image: BPFObjectImage,
+    _ differences: [String],
+    whenReplaced check: (BPFObject) throws -> Void = { _ in }
+  ) throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let first = try counts(.pinCounts)
+      #expect(try first.loadAndAttach(pinnedIn: directory) == .created)
+      _ = getppid()
+      let tags = try ["count_calls", "count_bytes"].map { try first.program($0).info.tag }
+      let pins = BPFPinDirectory(directory)
+      let link = try BPFLink(pinnedAt: pins.link("count_calls")).info.id
+      first.close()
+      let again = try counts(.pinCounts)
+      #expect(try again.loadAndAttach(pinnedIn: directory) == .reused)
+      again.close()
+
+      let error = try #require(throws: BPFError.self) {
+        try counts(image).loadAndAttach(pinnedIn: directory)
+      }
+      #expect(error.kind == .pinMismatch)
+      #expect(error.details.split(separator: "\n").map(String.init) == differences, "\(error)")
+      #expect(try BPFLink(pinnedAt: pins.link("count_calls")).info.id == link)
+
+      let other = try counts(image)
+      #expect(try other.loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced)
+      #expect(try ["count_calls", "count_bytes"].map { try other.program($0).info.tag } == tags)
+      try check(other)
+      other.close()
+      #expect(try counts(image).loadAndAttach(pinnedIn: directory) == .reused)
+    }
+  }
+
+  private func expectCounts(_ object: BPFObject) throws {
+    for _ in 0..<10 { _ = getppid() }
+    // Other threads of this process make system calls, too, so the two are not equal.
+    let calls = try object.global("calls", as: UInt64.self)
+    let bytes = try object.global("bytes", as: UInt64.self)
+    #expect(bytes > 0 && bytes % 1000 == 0 && calls < bytes, "\(calls) calls, \(bytes) bytes")
+  }
+
+  @Test func variablesAtOtherOffsets() throws {
+    try expectMismatch(
+      .pinCountsSwapped,
+      ["map 'counts.bss': other variables are pinned, or they are at other offsets"],
+      whenReplaced: expectCounts
+    )
+  }
+
+  @Test func variablesWithOtherNames() throws {
+    try expectMismatch(
+      .pinCountsRenamed,
+      ["map 'counts.bss': other variables are pinned, or they are at other offsets"]
+    )
+  }
+
+  @Test func mapsInOtherPlaces() throws {
+    try expectMismatch(
+      .pinCountsOtherMaps,
+      [
+        "program 'count_calls': the pinned program uses other maps, or global variables at other "
+          + "offsets"
+      ]
+    )
+  }
+
+  @Test func anotherHook() throws {
+    try expectMismatch(
+      .pinCountsExit,
+      ["count_calls", "count_bytes"].map {
+        "program '\($0)': section 'tp_btf/sys_enter' is pinned, the object's program has "
+          + "'tp_btf/sys_exit'"
+      },
+      whenReplaced: expectCounts
+    )
+  }
+
+  @Test func anotherNumberOfEntries() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      func resized(_ count: Int?) throws -> BPFObject {
+        let object = try echo()
+        if let count { try object.setMaxEntries(count, of: "not_task_storage") }
+        return object
+      }
+      try resized(1000).loadAndAttach(pinnedIn: directory)
+      #expect(try resized(1000).loadAndAttach(pinnedIn: directory) == .reused)
+      for count in [nil, 10] {
+        let error = try #require(throws: BPFError.self) {
+          try resized(count).loadAndAttach(pinnedIn: directory)
+        }
+        #expect(
+          error.details
+            == "map 'not_task_storage': max_entries 1000 is pinned, the object declares "
+            + "\(count ?? 1)"
+        )
+      }
+      let replacing = try resized(10)
+      #expect(
+        try replacing.loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced
+      )
+      #expect(try replacing.map("not_task_storage").info.maxEntries == 10)
+    }
+  }
+
+  @Test func onlyProgramsThatLibbpfAttachesArePinned() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      func partly() throws -> BPFObject {
+        let object = try BPFObject(.pinPartly)
+        try object.setGlobal("target_tgid", to: getpid())
+        return object
+      }
+      let first = try partly()
+      #expect(try first.loadAndAttach(pinnedIn: directory) == .created)
+      #expect(first.attachedPrograms == ["report"])
+      first.close()
+      let second = try partly()
+      #expect(try second.loadAndAttach(pinnedIn: directory) == .reused)
+      #expect(second.attachedPrograms == ["report"])
+      #expect(try BPFPinDirectory(directory).attachedPrograms() == ["report"])
+    }
+  }
+
+  @Test func nothingIsPinnedIfAProgramCannotBeAttached() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let object = try BPFObject(.unattachable)
+      let error = try #require(throws: BPFError.self) {
+        try object.loadAndAttach(pinnedIn: directory)
+      }
+      #expect(error.kind == .notFound, "\(error)")
+      #expect(object.attachedPrograms == [])
+      for name in ["maps", "programs", "links"] {
+        #expect(rmdir(directory.appending(name).string) == 0, "\(name) is not empty")
+      }
+    }
+  }
+
+  @Test func nothingChangesIfAProgramCannotBePinned() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let first = try echo()
+      try first.loadAndAttach(pinnedIn: directory)
+      first.close()
+      let pins = BPFPinDirectory(directory)
+      let before = try [
+        BPFLink(pinnedAt: pins.link("repeat")).info.id,
+        BPFLink(pinnedAt: pins.link("repeat")).info.programID,
+        BPFMap(pinnedAt: pins.map("echoes")).info.id,
+      ]
+      // A directory in the place of the link that is to be pinned.
+      #expect(mkdir(directory.appending("links").appending("~repeat").string, 0o700) == 0)
+      let other = try echo(tgid: 1)
+      #expect(throws: BPFError.self) {
+        try other.loadAndAttach(pinnedIn: directory, ifDifferent: .replace)
+      }
+      #expect(
+        try before == [
+          BPFLink(pinnedAt: pins.link("repeat")).info.id,
+          BPFProgram(pinnedAt: pins.program("repeat")).info.id,
+          BPFMap(pinnedAt: pins.map("echoes")).info.id,
+        ]
+      )
+      #expect(rmdir(directory.appending("links").appending("~repeat").string) == 0)
+      #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)
+    }
+  }
+}
