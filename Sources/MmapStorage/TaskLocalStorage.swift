@@ -92,7 +92,9 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     access = backend.access
     registry = .shared
     threadOffset = registry.threadOffset
-    index = try registry.addStorage(access, of: backend.describedMap)
+    index = try ThreadRegistry.shared.withSlowPath { [access] () throws(BPFError) in
+      try ThreadRegistry.shared.addStorage(access, of: backend.describedMap)
+    }
     slotOffset = unsafe UInt(index * MemoryLayout<mms_slot>.stride)
   }
 
@@ -117,10 +119,10 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     layout: ValueLayout? = nil,
     allowing backends: Set<BackendKind> = Set(BackendKind.allCases)
   ) throws(BPFError) {
-    try self.init(
-      backend: selectBackend(for: map, layout: layout, allowing: backends),
-      policy: policy
-    )
+    let backend = try ThreadRegistry.shared.withSlowPath { () throws(BPFError) in
+      try selectBackend(for: map, layout: layout, allowing: backends)
+    }
+    try self.init(backend: backend, policy: policy)
   }
 
   /// Creates a storage over a map that is pinned on a BPF file system.
@@ -367,8 +369,8 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// Removes a task's storage. It reads as zero until someone writes it again.
   ///
   /// A view that the thread is using keeps its bytes; its next `withCurrent` gets the new storage.
-  /// The library cannot know of a removal by someone else: a thread that is attached to a direct
-  /// backend then keeps its old bytes until it ends.
+  /// This holds for all storages of the process over the map. The library cannot know of a removal by
+  /// someone else: a thread that is attached to a direct backend then keeps its old bytes until it ends.
   ///
   /// - Returns: Whether there was one.
   /// - Throws: ``BPFError``, as ``value(of:)-(TaskReference)``.
@@ -376,7 +378,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   public func removeValue(of task: TaskReference) throws(BPFError) -> Bool {
     try registry.withSlowPath { () throws(BPFError) in
       let existed = try implementation.remove(task)
-      registry.invalidate(at: index, of: task.threadID)
+      registry.invalidateStorages(ofMap: implementation.mapID, of: task.threadID)
       return existed
     }
   }

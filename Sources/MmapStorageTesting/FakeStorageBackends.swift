@@ -88,6 +88,8 @@ private class FakeStorageBackend: @unchecked Sendable {
 extension StorageBackend where Self: FakeStorageBackend {
   var choice: BackendChoice { fake.choice }
   var mapName: String { fake.mapName }
+  /// Another fake may have the same one: its threads then attach again as well, which changes nothing.
+  var mapID: UInt32 { UInt32(truncatingIfNeeded: ObjectIdentifier(fake).hashValue) }
   var valueSize: Int { fake.valueSize }
   var observer: (any AttachmentObserver)? { fake }
 

@@ -132,6 +132,84 @@ import Testing
     }
   }
 
+  @Test func storagesThatAreCreatedWhileAThreadEndsAreNotInItsDestructors() async {
+    await #expect(processExitsWith: .success) {
+      let backend = InterceptingBackend(try FakeBackend(layoutOf: Tag.self).storageBackend)
+      let storage = try TaskLocalStorage<Tag>(backend: backend)
+      lastTouch.set(storage)
+      // The library's key comes first, so that its destructor is called before this one's.
+      try storage.withCurrent { $0.hits = 1 }
+      var key = pthread_key_t()
+      pthread_key_create(&key) { _ in
+        // What the library has freed is used again.
+        for _ in 0..<200 { memset(malloc(1024), 0x41, 1024) }
+        do { try lastTouch.get()?.withCurrent { $0.hits += 1 } } catch { lastErrors.set(1) }
+      }
+      lastKey.set(key)
+      let more = Box<[TaskLocalStorage<Tag>]>([])
+      backend.beforeDetach.set {
+        // The tables of all threads grow.
+        let thread = try? TestThread {
+          for _ in 0..<40 {
+            let other = try TaskLocalStorage<Tag>(backend: FakeBackend(layoutOf: Tag.self))
+            more.change { $0.append(other) }
+          }
+        }
+        try? thread?.join()
+      }
+      try TestThread {
+        try storage.withCurrent { $0.hits = 7 }
+        pthread_setspecific(lastKey.get(), UnsafeRawPointer(bitPattern: 1))
+      }.join()
+      #expect(more.get().count >= 40 && lastErrors.get() == 0)
+    }
+  }
+
+  // MARK: Releasing a storage
+
+  @Test func aThreadIsNotCancelledWhileItReleasesAStorage() async {
+    await #expect(processExitsWith: .success) {
+      let backend = InterceptingBackend(try FakeBackend(layoutOf: Tag.self).storageBackend)
+      let last = Box<TaskLocalStorage<Tag>?>(try TaskLocalStorage(backend: backend))
+      try last.get()?.withCurrent { $0.hits = 1 }
+      let isDetached = Box(false)
+      backend.beforeDetach.set {
+        pthread_testcancel()
+        isDetached.set(true)
+      }
+      try TestThread {
+        pthread_cancel(pthread_self())
+        last.set(nil)
+      }.join()
+      #expect(isDetached.get())
+    }
+  }
+
+  @Test func aHandlerThatInterruptsAReleaseGetsAnError() async {
+    await #expect(processExitsWith: .success) {
+      let backend = InterceptingBackend(try FakeBackend(layoutOf: Tag.self).storageBackend)
+      let last = Box<TaskLocalStorage<Tag>?>(try TaskLocalStorage(backend: backend))
+      lastTouch.set(try TaskLocalStorage(backend: try FakeBackend(layoutOf: Tag.self)))
+      signal(SIGUSR1) { _ in
+        do throws(BPFError) {
+          _ = try lastTouch.get()?.value(of: .current)
+        } catch {
+          if error.kind == .wrongState { lastErrors.set(1) }
+        }
+      }
+      backend.beforeDetach.set { raise(SIGUSR1) }
+      // Threads of Swift's pool block signals, and so do those that they create.
+      try TestThread {
+        var signals = sigset_t()
+        sigaddset(&signals, SIGUSR1)
+        pthread_sigmask(SIG_UNBLOCK, &signals, nil)
+        try last.get()?.withCurrent { $0.hits = 1 }
+        last.set(nil)
+      }.join()
+      #expect(lastErrors.get() == 1)
+    }
+  }
+
   // MARK: No memory left
 
   @Test(.mmapableTaskStorage) func aMappedPageStaysWhereItsRenewalFails() async {

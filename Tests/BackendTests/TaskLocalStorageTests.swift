@@ -202,6 +202,17 @@ private struct Oops: Error {}
   }
 
   @Test(arguments: BackendUnderTest.allCases)
+  func removingThroughAnotherStorageOfTheMap(_ backend: BackendUnderTest) throws {
+    let fixture = try backend.fixture(Tag.self, map: "tags")
+    let other = try TaskLocalStorage<Tag>(backend: fixture.backend)
+    try fixture.storage.withCurrent { $0.requestID = 1 }
+    #expect(try other.removeValue(of: .current))
+    try fixture.storage.withCurrent { $0.priority = 2 }
+    let value = try other.value(of: .current)
+    #expect(value?.requestID == 0 && value?.priority == 2)
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
   func removingWhileAViewIsInUseLeavesItsBytes(_ backend: BackendUnderTest) throws {
     let storage = try backend.fixture(Tag.self, map: "tags").storage
     try storage.withCurrent { outer in

@@ -14,6 +14,7 @@ package final class InterceptingBackend: DirectBackend, CopyingBackend {
 
   package var choice: BackendChoice { base.choice }
   package var mapName: String { base.mapName }
+  package var mapID: UInt32 { base.mapID }
   package var valueSize: Int { base.valueSize }
   package var observer: (any AttachmentObserver)? { base.observer }
   package func valueLayout() throws(BPFError) -> ValueLayout { try base.valueLayout() }

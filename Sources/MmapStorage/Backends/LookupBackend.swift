@@ -18,7 +18,7 @@ package final class LookupBackend: CopyingBackend {
   private let map: MapHandle
   private let inspected: InspectedMap
   private let layout: ValueLayout
-  private let mapID: UInt32
+  package let mapID: UInt32
   private let programs: CallingTaskPrograms?
 
   package var mapName: String { map.name }

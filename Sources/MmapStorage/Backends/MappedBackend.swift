@@ -21,6 +21,8 @@ package final class MappedBackend: DirectBackend {
 
   package var mapName: String { map.name }
 
+  package var mapID: UInt32 { elements.mapID }
+
   package var valueSize: Int { elements.valueSize }
 
   /// Creates a backend over a map, which it keeps open.

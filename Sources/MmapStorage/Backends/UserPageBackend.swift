@@ -17,8 +17,9 @@ internal import SystemPackage
 ///
 /// What differs from the other backends: a task has a value only once its own thread has attached;
 /// no program and no other thread can create it. Only threads of this process can be looked up and
-/// written by others, because the map does not contain the page's address; ``values()`` reads all. `exec`
-/// ends the value, as it ends the memory. A value has no more bytes than a page.
+/// written by others, because the map does not contain the page's address; ``values()`` reads all. After
+/// `exec` programs see the page as it was, because the kernel keeps it until the task ends, and the new
+/// program cannot reach it. A value has no more bytes than a page.
 ///
 /// The child of a `fork` gets copies of the pages, which the kernel does not know. A view that the
 /// forking thread is using continues on such a copy; views that begin in the child are the child's
@@ -36,7 +37,7 @@ package final class UserPageBackend: DirectBackend {
   private let map: MapHandle
   private let inspected: InspectedMap
   private let registry = ThreadRegistry.shared
-  private let mapID: UInt32
+  package let mapID: UInt32
   private let layout: ValueLayout
   private let initialBytes: [UInt8]
 

@@ -62,6 +62,12 @@ final class PidfdOpener: Sendable {
     guard hasThreadFlag.load(ordering: .relaxed) else { return mms_pidfd_open(id.rawValue, false) }
     let descriptor = mms_pidfd_open(id.rawValue, true)
     guard descriptor == -EINVAL, id.rawValue > 0 else { return descriptor }
+    // Linux 6.9 to 6.14 say this of an id that has no thread any more as well. The own thread has one.
+    let own = mms_pidfd_open(ThreadID.current.rawValue, true)
+    guard own == -EINVAL else {
+      if own >= 0 { close(own) }
+      return own >= 0 ? -ESRCH : own
+    }
     // The flag is unknown; a thread that leads its process needs none.
     hasThreadFlag.store(false, ordering: .relaxed)
     return mms_pidfd_open(id.rawValue, false)

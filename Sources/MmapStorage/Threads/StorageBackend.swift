@@ -14,6 +14,9 @@ package protocol StorageBackend: AnyObject, Sendable {
   /// The map's name, such as "request_tags".
   var mapName: String { get }
 
+  /// The kernel's id of the map. Backends with the same id have the same values.
+  var mapID: UInt32 { get }
+
   /// Bytes of one value.
   var valueSize: Int { get }
 

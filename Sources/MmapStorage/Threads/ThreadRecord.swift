@@ -24,6 +24,9 @@ package final class ThreadRecord: Sendable {
   /// The thread's slots, as many as the registry's capacity.
   nonisolated(unsafe) var slots: UnsafeMutablePointer<mms_slot>
 
+  /// Whether the thread runs its destructors, and its block is not this record's any more.
+  nonisolated(unsafe) var hasLeftItsBlock = false
+
   /// How many other threads are detaching this one. It does not end before they have.
   nonisolated(unsafe) var pendingDetaches = 0
 
@@ -51,12 +54,14 @@ package final class ThreadRecord: Sendable {
     unsafe retiredSlots.forEach { unsafe free($0) }
   }
 
-  /// Replaces the table. If the thread still exists, it uses the new one from here on.
+  /// Replaces the table. If the thread still exists and uses the record, it uses the new one from here on.
   func replaceSlots(with table: UnsafeMutablePointer<mms_slot>) {
     unsafe retiredSlots.append(slots)
     unsafe slots = table
     // A thread that ended with the exit system call ran no destructors, and its thread-local
     // storage may be unmapped or another thread's by now.
-    if mms_thread_exists(id.rawValue) { unsafe mms_thread_publish_slots(block, table) }
+    if unsafe !hasLeftItsBlock, mms_thread_exists(id.rawValue) {
+      unsafe mms_thread_publish_slots(block, table)
+    }
   }
 }

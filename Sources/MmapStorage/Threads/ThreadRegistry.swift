@@ -80,6 +80,16 @@ package final class ThreadRegistry: Sendable {
     return try body()
   }
 
+  /// The same where nothing can be thrown: in a handler that interrupts a slow path, `body` runs all the
+  /// same, and may wait for itself.
+  private func uninterrupted(_ body: () -> Void) {
+    let thread = unsafe mms_thread_at(threadOffset)
+    var cancelState: Int32 = 0
+    let isEntered = unsafe mms_slow_path_enter(thread, &cancelState)
+    body()
+    if isEntered { unsafe mms_slow_path_leave(thread, cancelState) }
+  }
+
   // MARK: Storages
 
   /// Adds a storage and returns its index.
@@ -116,8 +126,10 @@ package final class ThreadRegistry: Sendable {
     }
   }
 
-  /// Ends a storage: ends the attachments of all threads, and frees the index.
-  func removeStorage(at index: Int) {
+  /// Ends a storage: ends the attachments of all threads, and frees the index. A slow path.
+  func removeStorage(at index: Int) { uninterrupted { removeStorageInSlowPath(at: index) } }
+
+  private func removeStorageInSlowPath(at index: Int) {
     let (access, attached): (ValueAccess?, [(ThreadRecord, UnsafeMutableRawPointer)]) =
       unsafe lock.withLock {
         guard let storage = unsafe state.storages[index] else { return unsafe (nil, []) }
@@ -239,12 +251,14 @@ package final class ThreadRegistry: Sendable {
   private func currentThreadEnds(_ record: ThreadRecord) {
     let block = unsafe mms_thread_at(threadOffset)
     unsafe block.pointee.destructor_rounds += 1
-    // First, so that a later destructor of the program's own that touches a storage attaches anew.
-    unsafe forget(block)
-    var cancelState: Int32 = 0
-    let isEntered = unsafe mms_slow_path_enter(block, &cancelState)
-    threadEnds(record)
-    if isEntered { unsafe mms_slow_path_leave(block, cancelState) }
+    uninterrupted {
+      // First, so that a later destructor of the program's own that touches a storage attaches anew.
+      lock.withLock {
+        unsafe record.hasLeftItsBlock = true
+        unsafe forget(block)
+      }
+      threadEnds(record)
+    }
   }
 
   /// Ends all attachments of a thread. Runs on that thread, or on one that has its id.
@@ -357,28 +371,31 @@ package final class ThreadRegistry: Sendable {
     return unsafe value
   }
 
-  /// Has a thread attach again at its next touch, because its value was removed; all threads, if
-  /// nil, where it is not known which: attaching again changes nothing where nothing was removed.
-  func invalidate(at index: Int, of thread: ThreadID?) {
-    lock.withLock {
-      guard case .direct = unsafe state.storages[index]?.access else { return }
-      unsafe state.storages[index]?.removals += 1
-      if let thread {
-        if let record = unsafe state.records[thread] { invalidate(at: index, of: record) }
-      } else {
-        for record in unsafe state.records.values { invalidate(at: index, of: record) }
-      }
-    }
+  /// Has a thread attach again at its next touch of each storage over a map, because its value there was
+  /// removed; all threads, if nil, where it is not known which: attaching again changes nothing where
+  /// nothing was removed.
+  func invalidateStorages(ofMap map: UInt32, of thread: ThreadID?) {
+    invalidate(of: thread) { $0.mapID == map }
   }
 
   /// Has all threads attach again to the storages whose backend has this observer.
   package func invalidateStorages(observedBy observer: any AttachmentObserver) {
-    let indices = lock.withLock {
-      unsafe state.storages.indices.filter {
-        unsafe state.storages[$0]?.access.observer === observer
+    invalidate(of: nil) { $0.observer === observer }
+  }
+
+  private func invalidate(of thread: ThreadID?, where fits: (any DirectBackend) -> Bool) {
+    lock.withLock {
+      for index in unsafe state.storages.indices {
+        guard case .direct(let backend) = unsafe state.storages[index]?.access, fits(backend)
+        else { continue }
+        unsafe state.storages[index]?.removals += 1
+        if let thread {
+          if let record = unsafe state.records[thread] { invalidate(at: index, of: record) }
+        } else {
+          for record in unsafe state.records.values { invalidate(at: index, of: record) }
+        }
       }
     }
-    for index in indices { invalidate(at: index, of: nil) }
   }
 
   /// Only with the lock held, and for a direct backend.
