@@ -227,6 +227,13 @@ import Testing
     check("others") { () throws(BPFError) in try maps.maps.others }
   }
 
+  @Test func addressesNeedNoTypeNamedLong() throws {
+    let object = try Pointers.load()
+    try run(object.programs.addConnection)
+    let connection = try #require(try object.maps.connections.value(for: 1))
+    #expect(connection.socket == 0x1122_3344_5566_7788 && connection.count == 3)
+  }
+
   @Test func typedefsAreTypeAliases() throws {
     let count: MapsOfAllKinds.RunCount = try loaded().globals.runs
     #expect(count == 0 && MapsOfAllKinds.RunCount.self == UInt64.self)
