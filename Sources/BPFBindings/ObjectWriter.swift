@@ -184,7 +184,10 @@ struct ObjectWriter {
   }
 
   private func globals() throws -> [String] {
-    let sections = Set(facts.variables.map(\.section)).sorted()
+    let variables = try facts.variables.filter {
+      try $0.isMapped && !types.swiftType($0.type).isHidden
+    }
+    let sections = Set(variables.map(\.section)).sorted()
     var lines = [
       "  /// The global variables of the loaded object. Programs see writes at once.",
       "  \(access)struct Globals: \(types.library("Sendable")) {",
@@ -192,9 +195,8 @@ struct ObjectWriter {
     for section in sections {
       lines.append("    private let \(property(section)): \(library("GlobalSection"))")
     }
-    for variable in facts.variables {
+    for variable in variables {
       let type = try types.swiftType(variable.type)
-      if type.isHidden { continue }
       let section = property(variable.section)
       lines.append("    /// `\(variable.declaration)`")
       lines.append("    \(access)var \(swiftName(variable.name)): \(type.text) {")

@@ -152,4 +152,32 @@ struct BindingsTests {
       text.contains("var shortNumber: UInt16 {") && text.contains("var number: Swift.UInt32 {")
     )
   }
+
+  private static let lock = """
+    struct bpf_spin_lock { int value; };
+    #define SECTION(name) __attribute__((section(#name)))
+
+    """
+
+  @Test(arguments: [
+    "static unsigned long only; unsigned long use(void) { return only++; }",
+    "static const volatile int only = 1; int use(void) { return only; }",
+    lock + "struct bpf_spin_lock hidden SECTION(.data.a); int only SECTION(.data.a) = 1;",
+    lock + "struct bpf_spin_lock __lock SECTION(.data.a); int only SECTION(.data.a) = 1;",
+    lock
+      + "static struct bpf_spin_lock hidden SECTION(.data.a); int only SECTION(.data.a) = 1; "
+      + "void *use(void) { return &hidden; }",
+    lock
+      + "struct node { struct bpf_spin_lock lock; int x; } __nodes[2] SECTION(.data.a) = {}; "
+      + "int only SECTION(.data.a) = 1;",
+    "int __attribute__((btf_type_tag(\"kptr\"))) *hidden; int only;",
+  ])
+  func variablesInSectionsThatCannotBeMappedHaveInitialValuesOnly(source: String) throws {
+    let parts = try text("int other = 1; " + source).components(
+      separatedBy: "struct InitialGlobals"
+    )
+    #expect(parts[0].contains("var other: Int32 {") && parts[1].contains("var other: Int32 {"))
+    #expect(!parts[0].contains("var only:") && parts[1].contains("var only:"))
+    #expect(parts[0].components(separatedBy: "try GlobalSection(").count == 2)
+  }
 }

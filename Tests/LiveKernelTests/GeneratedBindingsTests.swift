@@ -234,6 +234,17 @@ import Testing
     #expect(connection.socket == 0x1122_3344_5566_7788 && connection.count == 3)
   }
 
+  @Test func sectionsThatCannotBeMappedHaveInitialValues() throws {
+    let object = try Sections.open {
+      $0.globals.step = 10
+      $0.globals.guarded = 100
+      #expect($0.globals.counted == 6)
+    }.load()
+    #expect(object.globals.total == 40 && object.globals.twice == 1)
+    try run(object.programs.addTotal)
+    #expect(object.globals.total == 40 + 110 + 16 + 10 + 1 && object.globals.twice == 3)
+  }
+
   @Test func typedefsAreTypeAliases() throws {
     let count: MapsOfAllKinds.RunCount = try loaded().globals.runs
     #expect(count == 0 && MapsOfAllKinds.RunCount.self == UInt64.self)
