@@ -245,6 +245,23 @@ import Testing
     #expect(object.globals.total == 40 + 110 + 16 + 10 + 1 && object.globals.twice == 3)
   }
 
+  @Test func unlikelyNamesMeanTheRightTypes() throws {
+    let object = try UnlikelyNames.open { $0.globals.values[3] = 1 }.load()
+    try run(object.programs.changeValues)
+    let record: UnlikelyNames.Record = object.globals.record
+    #expect(record.first.size == 3 && record.layout == 4)
+    let line: UnlikelyNames.Line = object.globals.line
+    #expect(line.start.y == 5 && line.point.w == 6 && line.event == .thick)
+    #expect(line.point.point.depth == 7 && line.point.line.depth == 8)
+    #expect(object.globals.outermost.outermost.number == 9)
+    #expect(object.globals.place == .mapBits_ && object.globals.place.mapBits == 1)
+    #expect(object.globals.values[3] == 11)
+    let event = try #require(try object.maps.ringBuffer.takeRecords().first)
+    #expect(event.kind == 1 && event.event.number == 2)
+    let sockets: BPFMap = try object.maps.sockets
+    #expect(sockets.name == "sockets")
+  }
+
   @Test func typedefsAreTypeAliases() throws {
     let count: MapsOfAllKinds.RunCount = try loaded().globals.runs
     #expect(count == 0 && MapsOfAllKinds.RunCount.self == UInt64.self)
