@@ -38,16 +38,18 @@ public func bindings(for object: BPFObject, options: BindingOptions) throws -> S
     objectName: options.typeName,
     isPublic: options.isPublic
   )
+  var owners: [(type: CType, name: String)] = []
   for map in facts.maps {
     for type in map.types {
       try types.checkSize(of: type, of: "an element of map", map.name)
-      try types.name(type, member: map.name, in: "")
+      owners.append((type, map.name))
     }
   }
   for variable in facts.variables {
     try types.checkSize(of: variable.type, of: "global variable", variable.name)
-    try types.name(variable.type, member: variable.name, in: "")
+    owners.append((variable.type, variable.name))
   }
+  try types.name(owners)
   try types.nameTypedefs()
   return try ObjectWriter(facts: facts, types: types, options: options).text()
 }

@@ -91,7 +91,7 @@ struct ObjectWriter {
       "    ///",
       "    /// - Parameter attaching: Whether to attach each program whose section names a hook.",
       "    \(access)consuming func load(attaching: \(types.library("Bool")) = true) throws(\(error)) -> \(options.typeName) {",
-      "      try globals.values.check()",
+      "      try globals._values.check()",
       "      try object.load()",
       "      let loaded = try \(options.typeName)(object)",
       "      if attaching { try object.attach(allowingNone: true) }",
@@ -184,7 +184,10 @@ struct ObjectWriter {
   }
 
   private func globals() throws -> [String] {
-    let sections = Set(facts.variables.map(\.section)).sorted()
+    let variables = try facts.variables.filter {
+      try $0.isMapped && !types.swiftType($0.type).isHidden
+    }
+    let sections = Set(variables.map(\.section)).sorted()
     var lines = [
       "  /// The global variables of the loaded object. Programs see writes at once.",
       "  \(access)struct Globals: \(types.library("Sendable")) {",
@@ -192,9 +195,8 @@ struct ObjectWriter {
     for section in sections {
       lines.append("    private let \(property(section)): \(library("GlobalSection"))")
     }
-    for variable in facts.variables {
+    for variable in variables {
       let type = try types.swiftType(variable.type)
-      if type.isHidden { continue }
       let section = property(variable.section)
       lines.append("    /// `\(variable.declaration)`")
       lines.append("    \(access)var \(swiftName(variable.name)): \(type.text) {")
@@ -225,10 +227,10 @@ struct ObjectWriter {
     var lines = [
       "  /// The initial values of the global variables.",
       "  \(access)struct InitialGlobals: ~\(types.library("Copyable")) {",
-      "    fileprivate var values: \(library("InitialGlobalValues"))",
+      "    fileprivate var _values: \(library("InitialGlobalValues"))",
       "",
       "    fileprivate init(_ object: \(library("BPFObject"))) {",
-      "      values = \(library("InitialGlobalValues"))(object)", "    }",
+      "      _values = \(library("InitialGlobalValues"))(object)", "    }",
     ]
     for variable in facts.variables {
       let type = try types.swiftType(variable.type)
@@ -236,8 +238,8 @@ struct ObjectWriter {
       lines.append("")
       lines.append("    /// `\(variable.declaration)`")
       lines.append("    \(access)var \(swiftName(variable.name)): \(type.text) {")
-      lines.append("      get { values.load(\(type.text).self, \"\(variable.name)\") }")
-      lines.append("      set { values.store(newValue, \"\(variable.name)\") }")
+      lines.append("      get { _values.load(\(type.text).self, \"\(variable.name)\") }")
+      lines.append("      set { _values.store(newValue, \"\(variable.name)\") }")
       lines.append("    }")
     }
     lines += ["  }", ""]

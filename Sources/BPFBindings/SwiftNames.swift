@@ -40,7 +40,7 @@ public enum SwiftNames {
   public static func object(_ file: String) -> String? {
     let name = String(file.map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" })
     guard let type = type(name) else { return nil }
-    return commonTypes.contains(type) ? type + "Object" : type
+    return commonTypes.contains(type) || libraryTypes.contains(type) ? type + "Object" : type
   }
 
   private static func append(_ words: ArraySlice<String>, to result: inout String) {
@@ -69,6 +69,12 @@ public enum SwiftNames {
   private static let viewMembers: Set<String> = [
     "atomic", "load", "store", "withSeqcountRead", "withSeqcountWrite",
   ]
+
+  /// The name of an enumeration's value: as that of a variable, with an underscore if the generated type
+  /// has a property of that name.
+  static func enumerator(_ name: String) -> String? {
+    member(name).map { ["mapBits", "rawValue"].contains($0) ? $0 + "_" : $0 }
+  }
 
   /// The name in backticks where Swift needs them.
   static func escaped(_ name: String) -> String? {
@@ -102,17 +108,34 @@ public enum SwiftNames {
 
   /// Names that a nested type cannot have, or that the generated code uses for types of its own.
   private static let reservedTypes: Set<String> = [
-    "Any", "Globals", "InitialGlobals", "LibBPF", "Maps", "MmapStorage", "Opened", "Places",
+    "Any", "Field", "Globals", "InitialGlobals", "LibBPF", "Maps", "MmapStorage", "Opened",
+    "Places",
     "Programs", "Protocol", "Self", "Swift", "Type",
   ]
 
   /// Names that a type at file scope should not have, because it would hide another one.
   private static let commonTypes: Set<String> = [
     "Actor", "Any", "Array", "Bool", "Character", "Clock", "Data", "Date", "Dictionary", "Double",
-    "Duration", "Error", "Event", "Field", "Fields", "Float", "Foundation", "Glibc", "Int",
+    "Duration", "Error", "Event", "Fields", "Float", "Foundation", "Glibc", "Int",
     "LibBPF",
     "Main", "MmapStorage", "Mutex", "Never", "Optional", "Process", "Range", "Result", "Sequence",
     "Set", "StaticString", "String", "Swift", "Task", "Thread", "UInt", "URL", "Void",
+  ]
+
+  /// The library's types, which the generated code uses.
+  private static let libraryTypes: Set<String> = [
+    "ArrayView", "AtomicField", "AtomicFieldLoadOrdering", "AtomicFieldStoreOrdering",
+    "AtomicFields", "BPFArrayMap", "BPFError", "BPFFileSystem", "BPFHashMap", "BPFLink",
+    "BPFLinkInfo", "BPFMap", "BPFMapFlags", "BPFMapInfo", "BPFMapType", "BPFMappedArray",
+    "BPFObject", "BPFObjectImage", "BPFPerCPUArrayMap", "BPFPerCPUHashMap", "BPFPinAttributes",
+    "BPFPinDirectory", "BPFPinMismatchPolicy", "BPFPinOutcome", "BPFProgram", "BPFProgramInfo",
+    "BPFRingBuffer", "BackendChoice", "BackendKind", "BitField", "FieldLayout",
+    "FieldValue", "GeneratedMap", "GlobalSection", "InitialGlobalValues", "KernelProbe",
+    "LayoutPolicy", "LookupAccessPath", "MapField", "MapScalar", "MapValue", "MappingState",
+    "Place", "PlacedMapValue", "RingBuffer", "StorageView", "SwiftRuntime", "SwiftTaskStorage",
+    "SwiftTaskStorageDeclaration", "TaskInfo", "TaskLocalStorage", "TaskReference",
+    "TaskStorageReader", "TaskValue", "ThreadID", "UnalignedPlace", "UntypedTaskValue",
+    "ValueLayout",
   ]
 }
 

@@ -11,8 +11,10 @@ final class TypeWriter {
     "which is too large for a value on the stack (at most \(largestValue))"
 
   private var names: [UInt32: String] = [:]
-  /// The C names, by the Swift name with that of the enclosing type.
-  private var origins: [String: String] = [:]
+  /// The C names and the types' ids, by the Swift name with that of the enclosing type.
+  private var origins: [String: (text: String, id: UInt32?)] = [:]
+  /// The composites whose members have names, by whether these are the types at the top.
+  private var passed: [Bool: Set<UInt32>] = [:]
   private var plans: [UInt32: StructurePlan] = [:]
   /// The types that are nested in a type, by its name; those at the top have the key "".
   private var nested: [String: [UInt32]] = [:]
@@ -26,6 +28,7 @@ final class TypeWriter {
     self.table = table
     self.objectName = objectName
     access = isPublic ? "public " : ""
+    declaredNames = [objectName]
   }
 
   /// A type of the standard library or of MmapStorage, qualified if the object has one of this name.
@@ -54,55 +57,61 @@ final class TypeWriter {
 
   // MARK: Names
 
-  /// Gives names to a type and everything in it. All types are named before the first is written.
+  /// Gives names to types and everything in them. All types are named before the first is written.
   ///
-  /// - Parameters:
-  ///   - type: The type.
-  ///   - member: The member or variable whose type it is: the name of an anonymous type.
-  ///   - outer: The enclosing Swift type; empty at the top.
+  /// - Parameter owners: The types, with the map or variable that has it: the name of an anonymous type.
   /// - Throws: ``BindingError`` for a name that Swift cannot have, or that two types would have.
-  func name(_ type: CType, member: String, in outer: String) throws {
+  func name(_ owners: [(type: CType, name: String)]) throws {
+    // A nested type must not hide one at the top, so those have their names first.
+    for owner in owners { try name(owner.type, member: owner.name, in: "", atTop: true) }
+    for owner in owners { try name(owner.type, member: owner.name, in: "", atTop: false) }
+  }
+
+  /// Gives names to a type and everything in it, either to the types at the top or to those in types.
+  private func name(_ type: CType, member: String, in outer: String, atTop: Bool) throws {
     switch type {
     case .array(let element, _):
-      try name(element, member: member, in: outer)
+      try name(element, member: member, in: outer, atTop: atTop)
     case .enumeration(let id):
-      guard names[id] == nil else { return }
       let enumeration = try table.enumeration(id)
+      guard names[id] == nil, atTop == (!enumeration.name.isEmpty || outer.isEmpty) else { return }
       try assign(id, cName: enumeration.name, words: "enum", member: member, in: outer)
     case .composite(let id):
-      guard names[id] == nil else { return }
+      guard passed[atTop, default: []].insert(id).inserted else { return }
       let composite = try table.composite(id)
-      let path = try assign(
-        id,
-        cName: composite.name,
-        words: composite.isTag ? (composite.isUnion ? "union" : "struct") : "typedef",
-        member: member,
-        in: outer
-      )
-      try nameMembers(of: composite, in: path)
+      if names[id] == nil, atTop == (!composite.name.isEmpty || outer.isEmpty) {
+        try assign(
+          id,
+          cName: composite.name,
+          words: composite.isTag ? (composite.isUnion ? "union" : "struct") : "typedef",
+          member: member,
+          in: outer
+        )
+      }
+      // In the first pass a type in another one has no name yet.
+      try nameMembers(of: composite, in: names[id] ?? outer + ".", atTop: atTop)
     default:
       break
     }
   }
 
-  private func nameMembers(of composite: CComposite, in path: String) throws {
+  private func nameMembers(of composite: CComposite, in path: String, atTop: Bool) throws {
     for member in composite.members {
       if member.name.isEmpty, case .composite(let id) = member.type {
-        try nameMembers(of: try table.composite(id), in: path)
+        try nameMembers(of: try table.composite(id), in: path, atTop: atTop)
       } else {
-        try name(member.type, member: member.name, in: path)
+        try name(member.type, member: member.name, in: path, atTop: atTop)
       }
     }
   }
 
-  @discardableResult
   private func assign(
     _ id: UInt32,
     cName: String,
     words: String,
     member: String,
     in outer: String
-  ) throws -> String {
+  ) throws {
     let isAnonymous = cName.isEmpty
     let origin = isAnonymous ? "the anonymous type of '\(member)'" : "\(words) \(cName)"
     guard var name = SwiftNames.type(isAnonymous ? member : cName) else {
@@ -113,17 +122,24 @@ final class TypeWriter {
     }
     // In the object's type, its own name would mean the nested type.
     if name == objectName { name += "Value" }
-    let path = isAnonymous && !outer.isEmpty ? "\(outer).\(name)" : name
-    if let other = origins.updateValue(origin, forKey: path), other != origin {
+    let isNested = isAnonymous && !outer.isEmpty
+    if isNested {
+      // In the enclosing types, the name of another type would mean the nested type.
+      let enclosing = outer.split(separator: ".").map(String.init)
+      while enclosing.contains(name) || origins[name] != nil { name += "_" }
+    }
+    let path = isNested ? "\(outer).\(name)" : name
+    if let other = origins.updateValue((origin, id), forKey: path), other.id != id {
       throw BindingError(
-        "\(origin) and \(other) would both be '\(path)' in Swift; rename one of them",
+        other.text == origin
+          ? "two types would both be '\(path)' in Swift, each \(origin); give one of them a name"
+          : "\(origin) and \(other.text) would both be '\(path)' in Swift; rename one of them",
         near: isAnonymous ? member : cName
       )
     }
     names[id] = path
     declaredNames.insert(name)
     nested[isAnonymous ? outer : "", default: []].append(id)
-    return path
   }
 
   /// Gives names to the typedefs, after all types have theirs.
@@ -142,18 +158,27 @@ final class TypeWriter {
       case .kernelOwned:
         continue
       default:
-        break
+        // A map without an interface for its types has none of them.
+        guard isNamed(type) else { continue }
       }
       if aliases.contains(where: { $0.name == name && $0.type == type }) { continue }
       let origin = "typedef \(cName)"
-      if let other = origins.updateValue(origin, forKey: name) {
+      if let other = origins.updateValue((origin, nil), forKey: name) {
         throw BindingError(
-          "\(origin) and \(other) would both be '\(name)' in Swift; rename one of them",
+          "\(origin) and \(other.text) would both be '\(name)' in Swift; rename one of them",
           near: cName
         )
       }
       declaredNames.insert(name)
       aliases.append((name, cName, type))
+    }
+  }
+
+  private func isNamed(_ type: CType) -> Bool {
+    switch type {
+    case .array(let element, _): isNamed(element)
+    case .composite(let id), .enumeration(let id): names[id] != nil
+    default: true
     }
   }
 
@@ -404,10 +429,9 @@ final class TypeWriter {
     }
     var origins: [String: String] = [:]
     return try values.map { value in
-      guard let name = SwiftNames.member(String(value.dropFirst(prefix.count))) else {
+      guard let name = SwiftNames.enumerator(String(value.dropFirst(prefix.count))) else {
         throw BindingError("value '\(value)' has no name that Swift could use", near: value)
       }
-      // `rawValue` is no static member, so it does not collide.
       if let other = origins.updateValue(value, forKey: name) {
         throw BindingError(
           "values '\(other)' and '\(value)' would both be '\(name)' in Swift; rename one of them",
@@ -489,7 +513,7 @@ final class TypeWriter {
     lines.append("")
     lines.append(
       "  \(access)static var fields: \(library("Fields", module: "MmapStorage"))<Self> { "
-        + ".generated(layout) }"
+        + ".generated(Self.layout) }"
     )
     let inner = try declarations(in: path, indent: "  ")
     if !inner.isEmpty {

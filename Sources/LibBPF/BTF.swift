@@ -234,7 +234,8 @@ public final class BTF: Sendable {
         count = unsafe array.pointee.nelems
       }
     case .ptr:
-      size = unsafe UInt32(truncatingIfNeeded: btf__pointer_size(pointer))
+      // BPF programs have 64 bits. libbpf knows the size of copied information only if it has `long`.
+      size = 8
       reference = unsafe type.pointee.type
     case .void:
       break

@@ -7,7 +7,11 @@ import Testing
 /// The generated text for objects that clang compiles here. What it means is checked by
 /// scripts/check-generated.
 struct BindingsTests {
-  private func text(_ source: String, isPublic: Bool = false) throws -> String {
+  private func text(
+    _ source: String,
+    typeName: String = "Test",
+    isPublic: Bool = false
+  ) throws -> String {
     let directory = FileManager.default.temporaryDirectory
       .appending(path: "bindings-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
@@ -28,7 +32,7 @@ struct BindingsTests {
       options: BindingOptions(
         name: "test",
         identifier: "test",
-        typeName: "Test",
+        typeName: typeName,
         isPublic: isPublic
       )
     )
@@ -69,6 +73,13 @@ struct BindingsTests {
     #expect(text.contains("static let inProgress = Self(rawValue: 5)"))
   }
 
+  @Test func enumeratorsDoNotHideProperties() throws {
+    let text = try text("enum e { e_raw_value, e_map_bits, e_bits } e;")
+    for name in ["rawValue_", "mapBits_", "bits"] {
+      #expect(text.contains("static let \(name) = Self("), "\(name)")
+    }
+  }
+
   @Test func namesOfTheStandardLibraryAreQualified() throws {
     let text = try text(
       "struct u_int64 { unsigned long value; } number; struct array { int x; } array;"
@@ -78,6 +89,53 @@ struct BindingsTests {
 
   @Test func aTypeWithTheObjectsNameIsRenamed() throws {
     #expect(try text("struct test { int x; } first;").contains("struct TestValue: MapValue"))
+  }
+
+  @Test func theObjectHidesNoTypeOfTheLibrary() throws {
+    let text = try text("int number;", typeName: "GlobalSection")
+    #expect(text.contains("final class GlobalSection: Sendable"))
+    #expect(
+      text.contains("_data: MmapStorage.GlobalSection\n")
+        || text.contains("_bss: MmapStorage.GlobalSection\n")
+    )
+  }
+
+  @Test func nestedTypesDoNotHideOthers() throws {
+    let text = try text(
+      """
+      struct line { struct { struct point { int x; } first; } point; struct { int y; } line; } value;
+      """
+    )
+    for line in [
+      "struct Point: MapValue", "var first: Point\n", "struct Point_: MapValue",
+      "var point: Line.Point_\n", "var line: Line.Line_\n",
+    ] {
+      #expect(text.contains(line), "\(line)")
+    }
+  }
+
+  @Test func anonymousKeyAndValueCollide() throws {
+    let error = try error(
+      """
+      struct {
+        int (*type)[1]; int (*max_entries)[4]; struct { int a; } *key; struct { int b; } *value;
+      } counts __attribute__((section(".maps")));
+      """
+    )
+    #expect(error.cName == "counts" && error.description.contains("give one of them a name"))
+  }
+
+  @Test func typesThatNoMapUsesHaveNoAlias() throws {
+    let text = try text(
+      """
+      typedef struct { int a; } first_key; typedef enum { A, B } keys[2];
+      struct { int (*type)[1]; int (*max_entries)[4]; first_key *key; void **value; } one
+        __attribute__((section(".maps")));
+      struct { int (*type)[1]; int (*max_entries)[4]; keys *key; void **value; } two
+        __attribute__((section(".maps")));
+      """
+    )
+    #expect(text.contains("var one: BPFMap {") && !text.contains("typealias"))
   }
 
   @Test func publicDeclarations() throws {
@@ -94,7 +152,7 @@ struct BindingsTests {
     let text = try text("const volatile int limit = 1; int use(void) { return limit; }")
     let parts = text.components(separatedBy: "struct InitialGlobals")
     #expect(parts[0].contains("var limit: Int32 {") && !parts[0].contains("nonmutating set"))
-    #expect(parts[1].contains("set { values.store(newValue, \"limit\") }"))
+    #expect(parts[1].contains("set { _values.store(newValue, \"limit\") }"))
   }
 
   @Test(arguments: [
@@ -151,5 +209,33 @@ struct BindingsTests {
     #expect(
       text.contains("var shortNumber: UInt16 {") && text.contains("var number: Swift.UInt32 {")
     )
+  }
+
+  private static let lock = """
+    struct bpf_spin_lock { int value; };
+    #define SECTION(name) __attribute__((section(#name)))
+
+    """
+
+  @Test(arguments: [
+    "static unsigned long only; unsigned long use(void) { return only++; }",
+    "static const volatile int only = 1; int use(void) { return only; }",
+    lock + "struct bpf_spin_lock hidden SECTION(.data.a); int only SECTION(.data.a) = 1;",
+    lock + "struct bpf_spin_lock __lock SECTION(.data.a); int only SECTION(.data.a) = 1;",
+    lock
+      + "static struct bpf_spin_lock hidden SECTION(.data.a); int only SECTION(.data.a) = 1; "
+      + "void *use(void) { return &hidden; }",
+    lock
+      + "struct node { struct bpf_spin_lock lock; int x; } __nodes[2] SECTION(.data.a) = {}; "
+      + "int only SECTION(.data.a) = 1;",
+    "int __attribute__((btf_type_tag(\"kptr\"))) *hidden; int only;",
+  ])
+  func variablesInSectionsThatCannotBeMappedHaveInitialValuesOnly(source: String) throws {
+    let parts = try text("int other = 1; " + source).components(
+      separatedBy: "struct InitialGlobals"
+    )
+    #expect(parts[0].contains("var other: Int32 {") && parts[1].contains("var other: Int32 {"))
+    #expect(!parts[0].contains("var only:") && parts[1].contains("var only:"))
+    #expect(parts[0].components(separatedBy: "try GlobalSection(").count == 2)
   }
 }

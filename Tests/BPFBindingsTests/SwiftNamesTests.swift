@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import BPFBindings
+import Foundation
 import Testing
 
 struct SwiftNamesTests {
@@ -15,7 +16,8 @@ struct SwiftNamesTests {
 
   @Test(arguments: [
     ("request_tag", "RequestTag"), ("http_header", "HTTPHeader"), ("Type", "Type_"),
-    ("swift", "Swift_"), ("maps", "Maps_"), ("string", "String"), ("task", "Task"),
+    ("swift", "Swift_"), ("maps", "Maps_"), ("field", "Field_"), ("string", "String"),
+    ("task", "Task"),
   ])
   func types(cName: String, swiftName: String) {
     #expect(SwiftNames.type(cName) == swiftName)
@@ -24,7 +26,8 @@ struct SwiftNamesTests {
   @Test(arguments: [
     ("request-tags", "RequestTags"), ("http-counters", "HTTPCounters"),
     ("HTTPCounters", "HTTPCounters"),
-    ("task", "TaskObject"), ("string", "StringObject"), ("default", "Default"),
+    ("task", "TaskObject"), ("ring-buffer", "RingBufferObject"), ("string", "StringObject"),
+    ("default", "Default"),
   ])
   func objects(file: String, swiftName: String) {
     #expect(SwiftNames.object(file) == swiftName)
@@ -33,6 +36,31 @@ struct SwiftNamesTests {
   @Test(arguments: ["_", "__", "a$b", ""])
   func namesThatSwiftCannotHave(cName: String) {
     #expect(SwiftNames.member(cName) == nil && SwiftNames.type(cName) == nil)
+  }
+
+  @Test func objectsDoNotHideTypesOfTheLibrary() throws {
+    let sources = URL(filePath: #filePath).deletingLastPathComponent()
+      .appending(path: "../../Sources").standardized
+    var count = 0
+    for module in ["LibBPF", "MapValues", "BPFMaps", "MmapStorage"] {
+      let files = try #require(
+        FileManager.default.enumerator(
+          at: sources.appending(path: module),
+          includingPropertiesForKeys: nil
+        )
+      )
+      for case let file as URL in files where file.pathExtension == "swift" {
+        let text = try String(contentsOf: file, encoding: .utf8)
+        for match in text.matches(
+          of: /(?m)^(?:@\w+ )*public (?:\w+ )*(?:class|struct|enum|protocol|actor|typealias) (\w+)/
+        ) {
+          let name = String(match.1)
+          #expect(SwiftNames.object(name) != name)
+          count += 1
+        }
+      }
+    }
+    #expect(count > 30)
   }
 
   @Test func fieldsDoNotHideMembersOfViews() {

@@ -227,6 +227,41 @@ import Testing
     check("others") { () throws(BPFError) in try maps.maps.others }
   }
 
+  @Test func addressesNeedNoTypeNamedLong() throws {
+    let object = try Pointers.load()
+    try run(object.programs.addConnection)
+    let connection = try #require(try object.maps.connections.value(for: 1))
+    #expect(connection.socket == 0x1122_3344_5566_7788 && connection.count == 3)
+  }
+
+  @Test func sectionsThatCannotBeMappedHaveInitialValues() throws {
+    let object = try Sections.open {
+      $0.globals.step = 10
+      $0.globals.guarded = 100
+      #expect($0.globals.counted == 6)
+    }.load()
+    #expect(object.globals.total == 40 && object.globals.twice == 1)
+    try run(object.programs.addTotal)
+    #expect(object.globals.total == 40 + 110 + 16 + 10 + 1 && object.globals.twice == 3)
+  }
+
+  @Test func unlikelyNamesMeanTheRightTypes() throws {
+    let object = try UnlikelyNames.open { $0.globals.values[3] = 1 }.load()
+    try run(object.programs.changeValues)
+    let record: UnlikelyNames.Record = object.globals.record
+    #expect(record.first.size == 3 && record.layout == 4)
+    let line: UnlikelyNames.Line = object.globals.line
+    #expect(line.start.y == 5 && line.point.w == 6 && line.event == .thick)
+    #expect(line.point.point.depth == 7 && line.point.line.depth == 8)
+    #expect(object.globals.outermost.outermost.number == 9)
+    #expect(object.globals.place == .mapBits_ && object.globals.place.mapBits == 1)
+    #expect(object.globals.values[3] == 11)
+    let event = try #require(try object.maps.ringBuffer.takeRecords().first)
+    #expect(event.kind == 1 && event.event.number == 2)
+    let sockets: BPFMap = try object.maps.sockets
+    #expect(sockets.name == "sockets")
+  }
+
   @Test func typedefsAreTypeAliases() throws {
     let count: MapsOfAllKinds.RunCount = try loaded().globals.runs
     #expect(count == 0 && MapsOfAllKinds.RunCount.self == UInt64.self)
