@@ -131,7 +131,8 @@ import Testing
     let tool = Process()
     try tool.set("mmapstorage", [], as: nil)
     let path = try #require(tool.executableURL?.path)
-    let watch = "\(path) watch \(requests.id) --interval 0.02 --count 3 --field id"
+    let watch =
+      "stty rows 8 cols 24; \(path) watch \(requests.id) --interval 0.02 --count 3 --field id"
     let process = Process()
     process.executableURL = URL(filePath: "/usr/bin/script")
     process.arguments = ["--quiet", "--return", "--command", watch, "/dev/null"]
@@ -144,6 +145,8 @@ import Testing
     // Drawn three times, at the same place.
     #expect(output.components(separatedBy: "\u{1B}[H").count == 4, "\(output)")
     #expect(output.contains("every 0.02 s") && output.contains("PROCESS"))
+    let rows = output.components(separatedBy: "\u{1B}[K").filter { $0.contains("PID") }
+    #expect(rows.allSatisfy { $0.drop { $0.isWhitespace }.count <= 24 }, "\(rows)")
     #expect(process.terminationStatus == 0)
   }
 
