@@ -26,7 +26,10 @@ struct ValueOptions: ParsableArguments {
   func makeReader() throws -> (TaskStorageReader, [ValueLayout.Field]) {
     let map = try BPFMap.named(map)
     let layout = try object.map { path in
-      try BPFObject(contentsOf: FilePath(path)).layout(ofMap: map.name)
+      let object = try BPFObject(contentsOf: FilePath(path))
+      // The kernel keeps 15 bytes of a name.
+      let names = object.mapNames.filter { $0.utf8.prefix(15).elementsEqual(map.name.utf8) }
+      return try object.layout(ofMap: names.count == 1 ? names[0] : map.name)
     }
     let reader = try TaskStorageReader(map: map, layout: layout)
     let all = reader.layout.fields

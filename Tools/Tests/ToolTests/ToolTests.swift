@@ -88,6 +88,25 @@ import Testing
     }
   }
 
+  @Test func dumpWithTheLayoutOfAnObjectFile() throws {
+    let file = "/tmp/requests-\(UUID().uuidString).bpf.o"
+    try Data(BPFObjectImage.requestsOld.bytes).write(to: URL(filePath: file))
+    defer { unlink(file) }
+    let old = try RequestsOld.open().load(attaching: false)
+    try old.maps.toolRequests.withCurrent { $0.id = 42 }
+    // Its name has more bytes than the kernel keeps.
+    try old.maps.toolRequestsByTime.withCurrent { $0.span.start = 5 }
+    for (map, field, number) in [
+      ("tool_requests", "id", 42), ("tool_requests_by_time", "span.start", 5),
+    ] {
+      let id = try old.object.map(map).info.id
+      let run = try ToolRun(["dump", "\(id)", "--object", file, "--json"])
+      #expect(run.status == 0, "\(run)")
+      let values = try #require(try run.json() as? [[String: Any]])
+      #expect(values.map { ($0["value"] as? [String: Any])?[field] as? Int } == [number])
+    }
+  }
+
   @Test func wrongArguments() throws {
     let requests = try RequestsProgram()
     let field = try ToolRun(["dump", "\(requests.id)", "--field", "nothing"])
