@@ -54,6 +54,47 @@ import Testing
     }
   }
 
+  /// The kernel hands out its list of mounts a page at a time, with some characters escaped.
+  @Test func pinsBehindManyMounts() throws {
+    try withBPFFileSystem { directory in
+      let requests = try RequestsProgram()
+      try requests.object.map("tool_requests").pin(at: directory.appending("requests"))
+      let scratch = directory.string + "-mounts"
+      try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: false)
+      defer { try? FileManager.default.removeItem(atPath: scratch) }
+      let tool = Process()
+      try tool.set("mmapstorage", [], as: nil)
+      let script = """
+        set -e
+        mount -t tmpfs scratch "$1"
+        for number in $(seq 120); do
+          mkdir "$1/$number"
+          mount -t tmpfs "$(printf %0100d "$number")" "$1/$number"
+        done
+        mkdir "$1/two words\\040"
+        mount --bind "$2" "$1/two words\\040"
+        umount "$2"
+        "$3" maps --json
+        """
+      let process = Process()
+      process.executableURL = URL(filePath: "/usr/bin/unshare")
+      process.arguments = [
+        "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", scratch,
+        directory.string, try #require(tool.executableURL?.path),
+      ]
+      let pipe = Pipe()
+      process.standardOutput = pipe
+      try process.run()
+      let output = pipe.fileHandleForReading.readDataToEndOfFile()
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 0)
+      let maps = try #require(try JSONSerialization.jsonObject(with: output) as? [[String: Any]])
+      let map = try #require(maps.first { $0["id"] as? Int == Int(requests.id) })
+      let pins = try #require(map["pins"] as? [[String: Any]])
+      #expect(pins.map { $0["path"] as? String } == [scratch + "/two words\\040/requests"])
+    }
+  }
+
   @Test func dumpOfOtherProcesses() throws {
     try withBPFFileSystem { directory in
       let requests = try RequestsProgram()
