@@ -129,6 +129,27 @@ import Testing
     }
   }
 
+  @Test func controlCharactersAreEscaped() throws {
+    let requests = try RequestsProgram()
+    // DEL, and the one-character form of the escape sequence ESC [.
+    try requests.storage.withCurrent { request in
+      for (index, byte) in "/\u{7F}\u{9B}2J".utf8.enumerated() {
+        request.route[index] = CChar(bitPattern: byte)
+      }
+    }
+    for arguments in [["dump", "--json"], ["dump"], ["watch", "--count", "1", "--json"]] {
+      let run = try ToolRun([arguments[0], "\(requests.id)"] + arguments.dropFirst())
+      let controls = run.output.unicodeScalars.filter {
+        $0.properties.generalCategory == .control && $0 != "\n"
+      }
+      #expect(run.status == 0 && controls.isEmpty, "\(run)")
+      guard arguments == ["dump", "--json"] else { continue }
+      let values = try #require(try run.json() as? [[String: Any]])
+      let value = try #require(values.first?["value"] as? [String: Any])
+      #expect(value["route"] as? String == "/\u{7F}\u{9B}2J")
+    }
+  }
+
   @Test func dumpWithTheLayoutOfAnObjectFile() throws {
     let file = "/tmp/requests-\(UUID().uuidString).bpf.o"
     try Data(BPFObjectImage.requestsOld.bytes).write(to: URL(filePath: file))
