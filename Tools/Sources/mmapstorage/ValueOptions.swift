@@ -37,9 +37,12 @@ struct ValueOptions: ParsableArguments {
       field.isEmpty || field.contains { one.name == $0 || one.name.hasPrefix($0 + ".") }
     }
     let names = all.map(\.name).joined(separator: ", ")
-    for name in field + [sort].compactMap(\.self)
+    for name in field
     where !all.contains(where: { $0.name == name || $0.name.hasPrefix(name + ".") }) {
       throw ToolError("the value has no field '\(name)'; its fields are \(names)")
+    }
+    if let sort, !all.contains(where: { $0.name == sort }) {
+      throw ToolError("cannot sort by '\(sort)', which is not one of the fields \(names)")
     }
     return (reader, chosen)
   }

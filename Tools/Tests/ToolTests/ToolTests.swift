@@ -169,6 +169,14 @@ import Testing
     }
   }
 
+  @Test func onlyAFieldCanBeSortedBy() throws {
+    let old = try RequestsOld.open().load(attaching: false)
+    let id = try "\(old.object.map("tool_requests_by_time").info.id)"
+    #expect(try ToolRun(["dump", id, "--field", "span", "--sort", "span.start"]).status == 0)
+    let run = try ToolRun(["dump", id, "--sort", "span"])
+    #expect(run.status == 1 && run.errors.contains("span.start, span.end"), "\(run)")
+  }
+
   @Test func wrongArguments() throws {
     let requests = try RequestsProgram()
     let field = try ToolRun(["dump", "\(requests.id)", "--field", "nothing"])
