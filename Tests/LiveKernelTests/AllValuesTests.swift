@@ -120,6 +120,18 @@ import Testing
     #expect(try counts.values().map(\.bytes) == [[5, 0, 0, 0, 0, 0, 0, 0]])
   }
 
+  @Test(.userPages) func theLayoutIsThatOfAnotherObjectWithTheSameValue() throws {
+    let object = try BPFObject(.onlyPages)
+    try object.load()
+    let counters = try TaskLocalStorage<Counter>(map: object.map("counters"))
+    try counters.withCurrent { $0.calls = 5 }
+    let held = try BPFMap(id: object.map("counters").info.id, readOnly: true)
+    for map in ["by_header", "directs"] {
+      let reader = try TaskStorageReader(map: held, layout: BPFObject(.pages).layout(ofMap: map))
+      #expect(try reader.values().map(\.bytes) == [[5, 0, 0, 0, 0, 0, 0, 0]], "\(map)")
+    }
+  }
+
   @Test(.userPages) func theLayoutIsThatOfAnObjectFileWithoutRightsToReadTypes() async {
     await #expect(processExitsWith: .success) {
       let program = try EchoProgram(allowing: [.userPage])
