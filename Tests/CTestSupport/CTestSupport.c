@@ -65,6 +65,16 @@ int test_drop_rights(void)
 	return prctl(PR_SET_DUMPABLE, 1) ? -errno : 0;
 }
 
+int test_keep_rights_to_load(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct rights[2] = { { 0 } };
+
+	rights[1].effective = 1 << (CAP_BPF - 32) | 1 << (CAP_PERFMON - 32);
+	rights[1].permitted = rights[1].effective;
+	return syscall(SYS_capset, &header, rights) ? -errno : 0;
+}
+
 int test_leave_bpffs(void)
 {
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))

@@ -89,6 +89,64 @@ import Testing
     }
   }
 
+  /// Where the values are is known of the map, and not of an object that was not loaded.
+  @Test(.userPages, arguments: [BackendKind.userPage, .lookup], [true, false])
+  func theLayoutIsThatOfAnObjectFile(_ backend: BackendKind, isFromObject: Bool) throws {
+    func reader(_ map: BPFMap, _ layout: ValueLayout) throws -> TaskStorageReader {
+      let held = try isFromObject ? map : BPFMap(id: map.info.id, readOnly: true)
+      let reader = try TaskStorageReader(map: held, layout: layout)
+      #expect(reader.layout.hasUserPages == (backend == .userPage))
+      return reader
+    }
+    let echo = try EchoProgram(allowing: [backend])
+    let storage = try echo.storage()
+    try storage.withCurrent { $0.said = 9 }
+    let echoes = try reader(
+      echo.object.map("echoes"),
+      BPFObject(.echo).layout(ofMap: "echoes")
+    )
+    let said = try #require(echoes.layout.fields.first { $0.name == "said" })
+    #expect(try echoes.values().map { said.value(in: $0.bytes) } == [.unsigned(9)])
+
+    // As large as the address of a page.
+    let pages = try BPFObject(.pages, allowing: [backend])
+    try pages.load()
+    let counters = try TaskLocalStorage<Counter>(map: pages.map("by_header"))
+    try counters.withCurrent { $0.calls = 5 }
+    let counts = try reader(
+      pages.map("by_header"),
+      BPFObject(.pages).layout(ofMap: "by_header")
+    )
+    #expect(try counts.values().map(\.bytes) == [[5, 0, 0, 0, 0, 0, 0, 0]])
+  }
+
+  @Test(.userPages) func theLayoutIsThatOfAnotherObjectWithTheSameValue() throws {
+    let object = try BPFObject(.onlyPages)
+    try object.load()
+    let counters = try TaskLocalStorage<Counter>(map: object.map("counters"))
+    try counters.withCurrent { $0.calls = 5 }
+    let held = try BPFMap(id: object.map("counters").info.id, readOnly: true)
+    for map in ["by_header", "directs"] {
+      let reader = try TaskStorageReader(map: held, layout: BPFObject(.pages).layout(ofMap: map))
+      #expect(try reader.values().map(\.bytes) == [[5, 0, 0, 0, 0, 0, 0, 0]], "\(map)")
+    }
+  }
+
+  @Test(.userPages) func theLayoutIsThatOfAnObjectFileWithoutRightsToReadTypes() async {
+    await #expect(processExitsWith: .success) {
+      let program = try EchoProgram(allowing: [.userPage])
+      let storage = try program.storage()
+      try storage.withCurrent { $0.said = 9 }
+      let held = try BPFMap(adopting: program.object.map("echoes").duplicateDescriptor())
+      let layout = try BPFObject(.echo).layout(ofMap: "echoes")
+      #expect(test_keep_rights_to_load() == 0)
+      #expect(throws: BPFError.self) { try held.valueLayout() }
+      let reader = try TaskStorageReader(map: held, layout: layout)
+      let said = try #require(reader.layout.fields.first { $0.name == "said" })
+      #expect(try reader.values().map { said.value(in: $0.bytes) } == [.unsigned(9)])
+    }
+  }
+
   @Test func valuesThatAreTooLargeForTheIterator() throws {
     let map = try BPFMap(creatingTaskStorage: "large", wordCount: 4000)
     let reader = try TaskStorageReader(map: map)

@@ -45,6 +45,21 @@ import Testing
     }
   }
 
+  @Test(.userPages) func aMapThatWasOpenedTwiceIsVerified() async throws {
+    let program = try EchoProgram(allowing: [.userPage])
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+    await #expect(processExitsWith: .success) { [path = broker.path as String] in
+      #expect(test_drop_rights() == 0)
+      let client = try BrokerClient(connectingTo: FilePath(path))
+      let opened = try client.open("echoes")
+      _ = try client.open("echoes")
+      let storage = try TaskLocalStorage<Echo>(map: opened.map, layout: opened.layout)
+      try storage.withCurrent { $0.said = 3 }
+      #expect(try storage.verifyMapping() == .own)
+      withExtendedLifetime(opened) {}
+    }
+  }
+
   @Test func onlyUsersThatThePolicyAllowsAreServed() async throws {
     let program = try EchoProgram()
     let offers = [try BrokerOffer(program.object, map: "echoes")]

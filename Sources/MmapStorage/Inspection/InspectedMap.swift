@@ -8,8 +8,11 @@ internal import SystemPackage
 package final class InspectedMap: Sendable {
   fileprivate static let lock = ForkSafeLock(rank: .programs)
 
-  /// Programs from a broker, by map id.
-  fileprivate static let adopted = ForkSafeMutex<[UInt32: BPFProgram]>([:], sharing: lock)
+  /// Programs from a broker, by map id, and how many leases there are of each.
+  fileprivate static let adopted = ForkSafeMutex<[UInt32: (program: BPFProgram, leases: Int)]>(
+    [:],
+    sharing: lock
+  )
   private static let comparisonName = "compare_page"
 
   private let handle: MapHandle
@@ -19,7 +22,7 @@ package final class InspectedMap: Sendable {
 
   init(_ handle: MapHandle, id: UInt32, layout: ValueLayout) {
     self.handle = handle
-    comparison = ForkSafeMutex(Self.adopted.withLock { $0[id] }, sharing: Self.lock)
+    comparison = ForkSafeMutex(Self.adopted.withLock { $0[id]?.program }, sharing: Self.lock)
     self.layout = layout
   }
 
@@ -76,8 +79,15 @@ package final class ComparisonLease: Sendable {
 
   package init(_ mapID: UInt32, _ program: BPFProgram) {
     self.mapID = mapID
-    InspectedMap.adopted.withLock { $0[mapID] = program }
+    InspectedMap.adopted.withLock { adopted in
+      adopted[mapID] = (program, (adopted[mapID]?.leases ?? 0) + 1)
+    }
   }
 
-  deinit { InspectedMap.adopted.withLock { $0[mapID] = nil } }
+  deinit {
+    InspectedMap.adopted.withLock { adopted in
+      adopted[mapID]?.leases -= 1
+      if adopted[mapID]?.leases == 0 { adopted[mapID] = nil }
+    }
+  }
 }

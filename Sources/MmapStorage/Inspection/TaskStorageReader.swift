@@ -37,7 +37,7 @@ public final class TaskStorageReader: Sendable {
   public init(map: BPFMap, layout: ValueLayout? = nil) throws(BPFError) {
     let attempt = "read the values of all tasks"
     let info = try map.taskStorageInfo()
-    let layout = if let layout { layout } else { try map.valueLayout() }
+    let layout = if let layout { layout.placed(in: map, info) } else { try map.valueLayout() }
     let elementSize = layout.isInUserPage ? MemoryLayout<UInt>.size : layout.type.size
     guard info.valueSize == elementSize else {
       throw BPFError(
@@ -149,6 +149,19 @@ public final class TaskStorageReader: Sendable {
     case .failure(let errno):
       throw elementError(errno, attempt: attempt, on: map.describedName, of: .thread(thread))
     }
+  }
+}
+
+extension ValueLayout {
+  /// The layout with the place where a map has its values, which an object file does not tell.
+  fileprivate func placed(in map: BPFMap, _ info: BPFMapInfo) -> ValueLayout {
+    var layout = self
+    if let own = try? map.valueLayout() {
+      layout.isInUserPage = own.isInUserPage
+    } else if let id = userPageTypeID {
+      layout.isInUserPage = info.btfValueTypeID == id
+    }
+    return layout
   }
 }
 

@@ -23,6 +23,9 @@ int test_clone_and_exec(const char *path, char *const *arguments);
 /* Drops every capability of the calling thread and becomes user 65534. */
 int test_drop_rights(void);
 
+/* Drops every capability of the calling thread but CAP_BPF and CAP_PERFMON. */
+int test_keep_rights_to_load(void);
+
 /* Gives the process a mount namespace of its own, where nothing is mounted at /sys/fs/bpf. */
 int test_leave_bpffs(void);
 

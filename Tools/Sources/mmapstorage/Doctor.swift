@@ -198,14 +198,18 @@ enum Environment {
     )
   }
 
+  /// Reads a file of the kernel to its end; one call of read() returns about a page.
   static func read(_ path: FilePath) -> String {
     guard let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) else {
       return ""
     }
     defer { try? file.close() }
-    return withUnsafeTemporaryAllocation(byteCount: 16 << 10, alignment: 1) { buffer in
-      let count = (try? file.read(into: buffer)) ?? 0
-      return String(decoding: buffer.prefix(count), as: UTF8.self)
+    var bytes: [UInt8] = []
+    withUnsafeTemporaryAllocation(byteCount: 16 << 10, alignment: 1) { buffer in
+      while let count = try? file.read(into: buffer), count > 0 {
+        bytes += buffer.prefix(count)
+      }
     }
+    return String(decoding: bytes, as: UTF8.self)
   }
 }

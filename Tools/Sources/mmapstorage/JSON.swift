@@ -31,12 +31,20 @@ enum JSON: Encodable {
     }
   }
 
-  /// The document as text: on several lines, or on one.
+  /// The document as text: on several lines, or on one. Control characters in strings are escaped.
   func text(onOneLine: Bool = false) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     if !onOneLine { encoder.outputFormatting.insert(.prettyPrinted) }
-    return String(decoding: try encoder.encode(self), as: UTF8.self)
+    let text = String(decoding: try encoder.encode(self), as: UTF8.self)
+    // The encoder escapes those of ASCII except DEL. All of these are inside of strings.
+    return text.unicodeScalars.reduce(into: "") { escaped, scalar in
+      if (0x7F...0x9F).contains(scalar.value) {
+        escaped += "\\u00" + String(scalar.value, radix: 16)
+      } else {
+        escaped.unicodeScalars.append(scalar)
+      }
+    }
   }
 
   init(_ value: FieldValue) {

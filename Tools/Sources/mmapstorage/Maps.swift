@@ -114,7 +114,7 @@ struct Pin {
     var mountPoints: Set<String> = []
     for line in Environment.read("/proc/self/mounts").split(separator: "\n") {
       let words = line.split(separator: " ")
-      if words.count > 2, words[2] == "bpf" { mountPoints.insert(String(words[1])) }
+      if words.count > 2, words[2] == "bpf" { mountPoints.insert(unescaped(words[1])) }
     }
     var directories = mountPoints.sorted()
     while let directory = directories.popLast() {
@@ -136,6 +136,21 @@ struct Pin {
     }
     return pins.sorted { $0.path < $1.path }
   }
+}
+
+/// A path of /proc/self/mounts, which has spaces and some other characters as octal numbers (`\040`).
+private func unescaped(_ path: Substring) -> String {
+  var bytes: [UInt8] = []
+  var rest = path.utf8
+  while let byte = rest.popFirst() {
+    if byte == UInt8(ascii: "\\"), let number = UInt8(String(rest.prefix(3)) ?? "", radix: 8) {
+      bytes.append(number)
+      rest = rest.dropFirst(3)
+    } else {
+      bytes.append(byte)
+    }
+  }
+  return String(decoding: bytes, as: UTF8.self)
 }
 
 /// A process that has a descriptor of a map.

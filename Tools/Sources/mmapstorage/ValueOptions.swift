@@ -26,7 +26,10 @@ struct ValueOptions: ParsableArguments {
   func makeReader() throws -> (TaskStorageReader, [ValueLayout.Field]) {
     let map = try BPFMap.named(map)
     let layout = try object.map { path in
-      try BPFObject(contentsOf: FilePath(path)).layout(ofMap: map.name)
+      let object = try BPFObject(contentsOf: FilePath(path))
+      // The kernel keeps 15 bytes of a name.
+      let names = object.mapNames.filter { $0.utf8.prefix(15).elementsEqual(map.name.utf8) }
+      return try object.layout(ofMap: names.count == 1 ? names[0] : map.name)
     }
     let reader = try TaskStorageReader(map: map, layout: layout)
     let all = reader.layout.fields
@@ -34,9 +37,12 @@ struct ValueOptions: ParsableArguments {
       field.isEmpty || field.contains { one.name == $0 || one.name.hasPrefix($0 + ".") }
     }
     let names = all.map(\.name).joined(separator: ", ")
-    for name in field + [sort].compactMap(\.self)
+    for name in field
     where !all.contains(where: { $0.name == name || $0.name.hasPrefix(name + ".") }) {
       throw ToolError("the value has no field '\(name)'; its fields are \(names)")
+    }
+    if let sort, !all.contains(where: { $0.name == sort }) {
+      throw ToolError("cannot sort by '\(sort)', which is not one of the fields \(names)")
     }
     return (reader, chosen)
   }

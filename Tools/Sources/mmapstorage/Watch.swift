@@ -96,9 +96,10 @@ struct Watch: ParsableCommand {
     _ fields: [ValueLayout.Field],
     changed: (UntypedTaskValue, ValueLayout.Field) -> Bool
   ) throws {
-    var size = winsize()
-    let isKnown = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_row > 3
-    let (height, width) = isKnown ? (Int(size.ws_row), Int(size.ws_col)) : (24, 80)
+    // `struct winsize` is in a module that cannot be imported: rows, columns, and the size in pixels.
+    var size = [UInt16](repeating: 0, count: 4)
+    let isKnown = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size[0] > 3
+    let (height, width) = isKnown ? (Int(size[0]), Int(size[1])) : (24, 80)
     var lines = TextTable(values, fields, changed: changed).lines()
     let omitted = lines.count - (height - 2)
     if omitted > 0 { lines = lines.prefix(height - 3) + ["… \(omitted + 1) more"] }

@@ -54,6 +54,47 @@ import Testing
     }
   }
 
+  /// The kernel hands out its list of mounts a page at a time, with some characters escaped.
+  @Test func pinsBehindManyMounts() throws {
+    try withBPFFileSystem { directory in
+      let requests = try RequestsProgram()
+      try requests.object.map("tool_requests").pin(at: directory.appending("requests"))
+      let scratch = directory.string + "-mounts"
+      try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: false)
+      defer { try? FileManager.default.removeItem(atPath: scratch) }
+      let tool = Process()
+      try tool.set("mmapstorage", [], as: nil)
+      let script = """
+        set -e
+        mount -t tmpfs scratch "$1"
+        for number in $(seq 120); do
+          mkdir "$1/$number"
+          mount -t tmpfs "$(printf %0100d "$number")" "$1/$number"
+        done
+        mkdir "$1/two words\\040"
+        mount --bind "$2" "$1/two words\\040"
+        umount "$2"
+        "$3" maps --json
+        """
+      let process = Process()
+      process.executableURL = URL(filePath: "/usr/bin/unshare")
+      process.arguments = [
+        "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", scratch,
+        directory.string, try #require(tool.executableURL?.path),
+      ]
+      let pipe = Pipe()
+      process.standardOutput = pipe
+      try process.run()
+      let output = pipe.fileHandleForReading.readDataToEndOfFile()
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 0)
+      let maps = try #require(try JSONSerialization.jsonObject(with: output) as? [[String: Any]])
+      let map = try #require(maps.first { $0["id"] as? Int == Int(requests.id) })
+      let pins = try #require(map["pins"] as? [[String: Any]])
+      #expect(pins.map { $0["path"] as? String } == [scratch + "/two words\\040/requests"])
+    }
+  }
+
   @Test func dumpOfOtherProcesses() throws {
     try withBPFFileSystem { directory in
       let requests = try RequestsProgram()
@@ -86,6 +127,54 @@ import Testing
       let none = try ToolRun(["dump", path, "--json", "--process", "no-such-process"])
       #expect(try none.json() as? [Int] == [])
     }
+  }
+
+  @Test func controlCharactersAreEscaped() throws {
+    let requests = try RequestsProgram()
+    // DEL, and the one-character form of the escape sequence ESC [.
+    try requests.storage.withCurrent { request in
+      for (index, byte) in "/\u{7F}\u{9B}2J".utf8.enumerated() {
+        request.route[index] = CChar(bitPattern: byte)
+      }
+    }
+    for arguments in [["dump", "--json"], ["dump"], ["watch", "--count", "1", "--json"]] {
+      let run = try ToolRun([arguments[0], "\(requests.id)"] + arguments.dropFirst())
+      let controls = run.output.unicodeScalars.filter {
+        $0.properties.generalCategory == .control && $0 != "\n"
+      }
+      #expect(run.status == 0 && controls.isEmpty, "\(run)")
+      guard arguments == ["dump", "--json"] else { continue }
+      let values = try #require(try run.json() as? [[String: Any]])
+      let value = try #require(values.first?["value"] as? [String: Any])
+      #expect(value["route"] as? String == "/\u{7F}\u{9B}2J")
+    }
+  }
+
+  @Test func dumpWithTheLayoutOfAnObjectFile() throws {
+    let file = "/tmp/requests-\(UUID().uuidString).bpf.o"
+    try Data(BPFObjectImage.requestsOld.bytes).write(to: URL(filePath: file))
+    defer { unlink(file) }
+    let old = try RequestsOld.open().load(attaching: false)
+    try old.maps.toolRequests.withCurrent { $0.id = 42 }
+    // Its name has more bytes than the kernel keeps.
+    try old.maps.toolRequestsByTime.withCurrent { $0.span.start = 5 }
+    for (map, field, number) in [
+      ("tool_requests", "id", 42), ("tool_requests_by_time", "span.start", 5),
+    ] {
+      let id = try old.object.map(map).info.id
+      let run = try ToolRun(["dump", "\(id)", "--object", file, "--json"])
+      #expect(run.status == 0, "\(run)")
+      let values = try #require(try run.json() as? [[String: Any]])
+      #expect(values.map { ($0["value"] as? [String: Any])?[field] as? Int } == [number])
+    }
+  }
+
+  @Test func onlyAFieldCanBeSortedBy() throws {
+    let old = try RequestsOld.open().load(attaching: false)
+    let id = try "\(old.object.map("tool_requests_by_time").info.id)"
+    #expect(try ToolRun(["dump", id, "--field", "span", "--sort", "span.start"]).status == 0)
+    let run = try ToolRun(["dump", id, "--sort", "span"])
+    #expect(run.status == 1 && run.errors.contains("span.start, span.end"), "\(run)")
   }
 
   @Test func wrongArguments() throws {
@@ -131,7 +220,8 @@ import Testing
     let tool = Process()
     try tool.set("mmapstorage", [], as: nil)
     let path = try #require(tool.executableURL?.path)
-    let watch = "\(path) watch \(requests.id) --interval 0.02 --count 3 --field id"
+    let watch =
+      "stty rows 8 cols 24; \(path) watch \(requests.id) --interval 0.02 --count 3 --field id"
     let process = Process()
     process.executableURL = URL(filePath: "/usr/bin/script")
     process.arguments = ["--quiet", "--return", "--command", watch, "/dev/null"]
@@ -144,6 +234,8 @@ import Testing
     // Drawn three times, at the same place.
     #expect(output.components(separatedBy: "\u{1B}[H").count == 4, "\(output)")
     #expect(output.contains("every 0.02 s") && output.contains("PROCESS"))
+    let rows = output.components(separatedBy: "\u{1B}[K").filter { $0.contains("PID") }
+    #expect(rows.allSatisfy { $0.drop { $0.isWhitespace }.count <= 24 }, "\(rows)")
     #expect(process.terminationStatus == 0)
   }
 

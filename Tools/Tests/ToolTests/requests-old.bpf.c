@@ -18,6 +18,17 @@ struct tool_request {
 
 TASK_STORAGE(tool_requests, struct tool_request);
 
+struct span {
+	__u32 start;
+	__u32 end;
+};
+
+struct timed {
+	struct span span;
+};
+
+TASK_STORAGE(tool_requests_by_time, struct timed);
+
 const volatile __s32 target_tgid = -1;
 
 SEC("tp_btf/sys_enter")
