@@ -5,6 +5,10 @@ public import MapValues
 /// A hash map (`BPF_MAP_TYPE_HASH`, `BPF_MAP_TYPE_LRU_HASH`) with typed keys and values.
 ///
 /// Each access is a system call of libbpf. May be used from any thread. Keeps the map open.
+///
+/// Programs have to zero the padding of keys. The kernel compares all bytes of a key, and functions
+/// that take a key find, add and remove keys whose padding is zero. Other keys are returned by
+/// ``keys()`` and ``contents()``.
 public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
   private let elements: MapElements<Key, Value>
 
@@ -68,19 +72,17 @@ public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
   /// The keys with their values. A key that is removed meanwhile is left out.
   ///
   /// - Throws: A system error.
-  public func contents() throws(BPFError) -> [(key: Key, value: Value)] {
-    var found: [(key: Key, value: Value)] = []
-    for key in try keys() {
-      if let value = try value(for: key) { found.append((key, value)) }
-    }
-    return found
-  }
+  public func contents() throws(BPFError) -> [(key: Key, value: Value)] { try elements.contents() }
 }
 
 /// A hash map with a value for each processor (`BPF_MAP_TYPE_PERCPU_HASH`,
 /// `BPF_MAP_TYPE_LRU_PERCPU_HASH`), with typed keys and values.
 ///
 /// Each access is a system call of libbpf. May be used from any thread. Keeps the map open.
+///
+/// Programs have to zero the padding of keys. The kernel compares all bytes of a key, and functions
+/// that take a key find, add and remove keys whose padding is zero. Other keys are returned by
+/// ``keys()``.
 public struct BPFPerCPUHashMap<Key: MapField, Value: MapField>: Sendable {
   private let elements: MapElements<Key, Value>
 

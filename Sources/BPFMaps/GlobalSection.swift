@@ -7,7 +7,8 @@ public import MapValues
 /// The section's map is mapped (Linux 5.5), so programs see writes at once and an access costs no
 /// system call. May be used from any thread, also after the object was closed.
 public final class GlobalSection: Sendable {
-  private let memory: MemoryMapping
+  @usableFromInline
+  let fields: MappedFields
 
   /// Maps a section.
   ///
@@ -17,23 +18,25 @@ public final class GlobalSection: Sendable {
   /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/wrongState`` before loading, or a system
   ///   error of `mmap(2)`.
   public init(_ name: String, of object: BPFObject) throws(BPFError) {
-    memory = try object.mapSection(name)
+    fields = MappedFields(of: try object.mapSection(name))
   }
 
   /// Reads the variable at an offset. A scalar is read with a single load; a larger value is copied,
   /// and a program may change it meanwhile.
   ///
   /// - Precondition: The variable is in the section.
+  @inlinable
   public func load<Field: MapField>(_ type: Field.Type, at offset: Int) -> Field {
-    memory.field(type, at: offset).loadWhole(as: type)
+    withExtendedLifetime(self) { fields.field(type, at: offset).loadWhole(as: type) }
   }
 
   /// Writes the variable at an offset. A scalar is written with a single store; a larger value is
   /// copied, and a program may read a part of it meanwhile.
   ///
   /// - Precondition: The variable is in the section, which is not constant.
+  @inlinable
   public func store<Field: MapField>(_ value: Field, at offset: Int) {
-    precondition(memory.isWritable, "the section is constant")
-    memory.field(Field.self, at: offset).storeWhole(value)
+    precondition(fields.isWritable, "the section is constant")
+    withExtendedLifetime(self) { fields.field(Field.self, at: offset).storeWhole(value) }
   }
 }

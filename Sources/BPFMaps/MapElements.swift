@@ -74,8 +74,15 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
   private var stride: Int { elements.valueSize / copies }
 
   func values(of key: Key, _ attempt: @autoclosure () -> String) throws(BPFError) -> [Value]? {
+    try values(ofBytes: encode(key), attempt())
+  }
+
+  private func values(
+    ofBytes key: [UInt8],
+    _ attempt: @autoclosure () -> String
+  ) throws(BPFError) -> [Value]? {
     do throws(Errno) {
-      let bytes = try elements.value(of: encode(key))
+      let bytes = try elements.value(of: key)
       return (0..<copies).map { loadWhole(Value.self, from: bytes, at: $0 * stride) }
     } catch {
       if error == .noSuchFileOrDirectory { return nil }
@@ -114,15 +121,29 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
     }
   }
 
-  /// All keys. Ends after as many as the map may have, for a map whose keys change meanwhile.
+  /// All keys.
   func keys() throws(BPFError) -> [Key] {
-    var keys: [Key] = []
-    var current: [UInt8]?
+    try keyBytes().map { loadWhole(Key.self, from: $0) }
+  }
+
+  /// All keys, each with its first value. A key that is removed meanwhile is left out.
+  func contents() throws(BPFError) -> [(key: Key, value: Value)] {
+    var found: [(key: Key, value: Value)] = []
+    // The keys' own bytes are looked up: a program may have left other bytes than zeroes in padding.
+    for key in try keyBytes() {
+      guard let value = try values(ofBytes: key, "look up a key")?.first else { continue }
+      found.append((loadWhole(Key.self, from: key), value))
+    }
+    return found
+  }
+
+  /// The bytes of all keys. Ends after as many as the map may have, for a map whose keys change
+  /// meanwhile.
+  private func keyBytes() throws(BPFError) -> [[UInt8]] {
+    var keys: [[UInt8]] = []
     while keys.count < maxEntries {
       do throws(Errno) {
-        let next = try elements.key(after: current)
-        keys.append(loadWhole(Key.self, from: next))
-        current = next
+        keys.append(try elements.key(after: keys.last))
       } catch {
         if error == .noSuchFileOrDirectory { break }
         throw failure(error, "find the keys")

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 public import LibBPF
 public import MmapStorage
 public import SystemPackage
@@ -120,6 +121,9 @@ public final class FakeBackend: Sendable {
 
   /// Plays a BPF program that runs on a thread: `body` gets a view of that thread's storage.
   ///
+  /// By default, the value is created if there is none. With user pages on a released kernel, a program
+  /// gets `NULL` until the thread has called `withCurrent`: pass `false` for `create` to test that.
+  ///
   /// - Parameters:
   ///   - thread: The thread.
   ///   - type: The value's type.
@@ -230,9 +234,15 @@ public final class FakeBackend: Sendable {
       state.calls.append(Call(operation: operation, thread: thread, fault: fault))
       return fault
     }
-    if let fault {
-      throw BPFError(errno: fault, attempt: attempt, on: "\(describedMap) of \(task)")
+    if let error = fault ?? (exists(task) ? nil : .noSuchProcess) {
+      throw BPFError(errno: error, attempt: attempt, on: "\(describedMap) of \(task)")
     }
     return thread
+  }
+
+  /// Whether there is such a thread, or the test created a value for it.
+  private func exists(_ task: TaskReference) -> Bool {
+    guard case .thread(let id) = task, page(of: id, create: false) == nil else { return true }
+    return id.rawValue > 0 && (kill(id.rawValue, 0) == 0 || errno != ESRCH)
   }
 }

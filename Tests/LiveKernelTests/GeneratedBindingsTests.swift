@@ -76,6 +76,30 @@ import Testing
     #expect(try maps.maps.tallies.keys().count == 3)
   }
 
+  @Test func contentsOfAHashMapIncludeKeysWhosePaddingIsNotZero() throws {
+    let maps = try loaded()
+    let attempt = "add keys with padding"
+    let elements = try MapBytes(
+      MapHandle(maps.object.map("tallies"), for: attempt),
+      for: attempt
+    )
+    for padding: UInt8 in [0, 1, 2] {
+      try elements.set(
+        [10 + padding] + [UInt8](repeating: 0, count: 15),
+        of: [5, padding, 0, padding, 6, 0, 0, 0],
+        .always
+      )
+    }
+    let contents = try maps.maps.tallies.contents()
+    #expect(contents.allSatisfy { $0.key.row == 5 && $0.key.column == 6 })
+    #expect(contents.map(\.value.count).sorted() == [10, 11, 12])
+    let place = MapsOfAllKinds.Place(row: 5, column: 6)
+    #expect(try maps.maps.tallies.value(for: place)?.count == 10)
+    #expect(try maps.maps.tallies.removeValue(for: place))
+    #expect(try maps.maps.tallies.value(for: place) == nil)
+    #expect(try maps.maps.tallies.contents().count == 2)
+  }
+
   @Test func perCPUMapsHaveAValueForEachProcessor() throws {
     let maps = try loaded(step: 2)
     try run(maps.programs.addEverywhere)

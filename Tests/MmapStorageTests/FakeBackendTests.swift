@@ -41,6 +41,33 @@ private struct Oops: Error {}
     #expect(error?.details.contains("priority") == true)
   }
 
+  @Test(arguments: FakeBackend.Access.allCases)
+  func aThreadThatHasEndedIsAnError(_ access: FakeBackend.Access) throws {
+    let (storage, fake) = try make(access)
+    let ended = Box(ThreadID.current)
+    try TestThread { ended.set(.current) }.join()
+    func check(_ body: () throws(BPFError) -> Void) {
+      let error = #expect(throws: BPFError.self) { try body() }
+      #expect(error?.kind == .noSuchTask && error?.errno == .noSuchProcess)
+    }
+    for thread in [ended.get(), ThreadID(rawValue: 0), ThreadID(rawValue: -1)] {
+      check { () throws(BPFError) in _ = try storage.value(of: thread) }
+      check { () throws(BPFError) in try storage.setValue(Tag(), of: thread) }
+      check { () throws(BPFError) in try storage.removeValue(of: thread) }
+      #expect(fake.bytes(of: thread) == nil)
+    }
+    #expect(fake.calls.count == 9 && fake.calls.allSatisfy { $0.fault == nil })
+  }
+
+  @Test func aThreadThatHasAValueExists() throws {
+    let (storage, fake) = try make(.direct)
+    let thread = ThreadID(rawValue: .max)
+    fake.program(on: thread, as: Tag.self) { $0.requestID = 7 }
+    #expect(try storage.value(of: thread)?.requestID == 7)
+    #expect(try storage.removeValue(of: thread))
+    #expect(throws: BPFError.self) { try storage.value(of: thread) }
+  }
+
   // MARK: Attachments
 
   @Test(arguments: FakeBackend.Access.allCases)

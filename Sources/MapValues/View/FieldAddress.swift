@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CLibBPFShim
-import LibBPF
+package import LibBPF
 
 /// The address of a field in a task's storage, with the accesses that the views are made of.
 ///
@@ -244,6 +244,67 @@ extension FieldAddress {
   }
 }
 
+// MARK: Bit-fields
+
+extension FieldAddress {
+  /// One volatile load of 1, 2, 4 or 8 bytes.
+  @inlinable
+  @inline(__always)
+  func loadWord(size: Int) -> UInt64 {
+    switch size {
+    case 1: unsafe UInt64(mms_load8(pointer))
+    case 2: unsafe UInt64(mms_load16(pointer))
+    case 4: unsafe UInt64(mms_load32(pointer))
+    default: unsafe mms_load64(pointer)
+    }
+  }
+
+  /// One volatile store of 1, 2, 4 or 8 bytes.
+  @inlinable
+  @inline(__always)
+  func storeWord(_ bits: UInt64, size: Int) {
+    switch size {
+    case 1: unsafe mms_store8(pointer, UInt8(truncatingIfNeeded: bits))
+    case 2: unsafe mms_store16(pointer, UInt16(truncatingIfNeeded: bits))
+    case 4: unsafe mms_store32(pointer, UInt32(truncatingIfNeeded: bits))
+    default: unsafe mms_store64(pointer, bits)
+    }
+  }
+
+  /// Loads bytes one by one, and returns the bits from bit `shift` of the first one on.
+  @usableFromInline
+  func loadBits(in firstByte: Int, _ lastByte: Int, shift: UInt64) -> UInt64 {
+    var bits: UInt64 = 0
+    for byte in firstByte...lastByte {
+      let value = UInt64(advanced(by: byte).load(as: UInt8.self))
+      let position = (byte - firstByte) * 8 - Int(shift)
+      bits |= position < 0 ? value >> UInt64(-position) : value << UInt64(position)
+    }
+    return bits
+  }
+
+  /// Changes the bits of `mask` from bit `shift` of the first byte on: loads and stores each byte.
+  @usableFromInline
+  func storeBits(
+    _ bits: UInt64,
+    mask: UInt64,
+    in firstByte: Int,
+    _ lastByte: Int,
+    shift: UInt64
+  ) {
+    for byte in firstByte...lastByte {
+      let target = advanced(by: byte)
+      let position = (byte - firstByte) * 8 - Int(shift)
+      func part(_ bits: UInt64) -> UInt8 {
+        UInt8(
+          truncatingIfNeeded: position < 0 ? bits << UInt64(-position) : bits >> UInt64(position)
+        )
+      }
+      target.store(target.load(as: UInt8.self) & ~part(mask) | part(bits))
+    }
+  }
+}
+
 // MARK: Whole values
 
 extension FieldAddress {
@@ -299,7 +360,40 @@ extension MemoryMapping {
   }
 }
 
+/// The fields of mapped memory, which it keeps.
+@usableFromInline
+@safe
+package struct MappedFields: @unchecked Sendable {
+  private let memory: MemoryMapping
+  @usableFromInline
+  let start: FieldAddress
+  @usableFromInline
+  let size: Int
+  @usableFromInline
+  package let isWritable: Bool
+
+  package init(of memory: MemoryMapping) {
+    self.memory = memory
+    start = memory.field(Void.self, at: 0)
+    size = unsafe memory.bytes.count
+    isWritable = memory.isWritable
+  }
+
+  /// The address of a field. Traps if the field is not in the memory. The caller keeps these fields.
+  @inlinable
+  @inline(__always)
+  package func field<Field>(_ type: Field.Type, at offset: Int) -> FieldAddress {
+    precondition(
+      offset >= 0 && offset + MemoryLayout<Field>.size <= size,
+      "the field is outside of the mapped memory"
+    )
+    return start.advanced(by: offset)
+  }
+}
+
 /// Lends the address of a copy, for the bytes `range` of it. Traps if the copy does not have them.
+@inlinable
+@inline(__always)
 func withAddress<Value, R>(
   of value: inout Value,
   _ range: Range<Int>,

@@ -24,11 +24,15 @@ public struct Place<Field: MapField>: Sendable {
   public init(_ offset: Int) { self.offset = offset }
 
   /// Reads the member of a copy.
+  @inlinable
+  @inline(__always)
   public func load<Value: PlacedMapValue>(from value: Value) -> Field {
     loadMember(at: offset, of: value)
   }
 
   /// Changes the member of a copy.
+  @inlinable
+  @inline(__always)
   public func store<Value: PlacedMapValue>(_ field: Field, to value: inout Value) {
     storeMember(field, at: offset, of: &value)
   }
@@ -47,11 +51,15 @@ public struct UnalignedPlace<Field: MapField>: Sendable {
   public init(_ offset: Int) { self.offset = offset }
 
   /// Reads the member of a copy.
+  @inlinable
+  @inline(__always)
   public func load<Value: PlacedMapValue>(from value: Value) -> Field {
     loadMember(at: offset, of: value)
   }
 
   /// Changes the member of a copy.
+  @inlinable
+  @inline(__always)
   public func store<Value: PlacedMapValue>(_ field: Field, to value: inout Value) {
     storeMember(field, at: offset, of: &value)
   }
@@ -84,92 +92,84 @@ public struct BitField<Field: MapScalar>: Sendable {
   }
 
   /// Reads the bit-field of a copy.
+  @inlinable
+  @inline(__always)
   public func load<Value: PlacedMapValue>(from value: Value) -> Field {
     var copy = value
     return withAddress(of: &copy, firstByte..<lastByte + 1) { load(at: $0) }
   }
 
   /// Changes the bit-field of a copy. Bits that do not fit are dropped, as in C.
+  @inlinable
+  @inline(__always)
   public func store<Value: PlacedMapValue>(_ field: Field, to value: inout Value) {
     withAddress(of: &value, firstByte..<lastByte + 1) { store(field, at: $0) }
   }
 
-  @usableFromInline
+  @inlinable
+  @inline(__always)
   var firstByte: Int { bit / 8 }
-  @usableFromInline
+  @inlinable
+  @inline(__always)
   var lastByte: Int { (bit + width - 1) / 8 }
 
-  /// The bytes that contain the bit-field, as words that are loaded in one piece: a single one where
-  /// the bytes are an aligned word, and otherwise byte by byte, so that no other member is written.
-  private func isOneWord(at address: FieldAddress) -> Bool {
-    let count = lastByte - firstByte + 1
-    return count.nonzeroBitCount == 1 && count <= 8
-      && address.advanced(by: firstByte).isAligned(to: count)
+  /// Whether the bytes that contain the bit-field are loaded in one piece: if they are an aligned
+  /// word. Otherwise they are loaded byte by byte, so that no other member is written.
+  @inlinable
+  @inline(__always)
+  func isOneWord(at address: FieldAddress) -> Bool {
+    byteCount.nonzeroBitCount == 1 && byteCount <= 8
+      && address.advanced(by: firstByte).isAligned(to: byteCount)
   }
 
-  private var mask: UInt64 { width >= 64 ? .max : (1 << UInt64(width)) - 1 }
+  @inlinable
+  @inline(__always)
+  var byteCount: Int { lastByte - firstByte + 1 }
+  /// The number of the lower bits in the first byte.
+  @inlinable
+  @inline(__always)
+  var shift: UInt64 { UInt64(truncatingIfNeeded: bit % 8) }
+  /// How many of 64 bits the bit-field lacks.
+  @inlinable
+  @inline(__always)
+  var unusedBits: UInt64 { UInt64(truncatingIfNeeded: 64 - width) }
 
-  @usableFromInline
+  @inlinable
+  @inline(__always)
   func load(at address: FieldAddress) -> Field {
-    let shift = UInt64(bit % 8)
-    var bits: UInt64 = 0
-    if isOneWord(at: address) {
-      bits = loadWord(lastByte - firstByte + 1, at: address.advanced(by: firstByte)) >> shift
-    } else {
-      for byte in firstByte...lastByte {
-        let value = UInt64(address.advanced(by: byte).load(as: UInt8.self))
-        let position = (byte - firstByte) * 8 - Int(shift)
-        bits |= position < 0 ? value >> UInt64(-position) : value << UInt64(position)
-      }
-    }
-    bits &= mask
-    if isSigned, width < 64, bits >> UInt64(width - 1) & 1 == 1 { bits |= ~mask }
-    return Field(mapBits: Field.Bits(truncatingIfNeeded: bits))
+    let bits =
+      isOneWord(at: address)
+      ? address.advanced(by: firstByte).loadWord(size: byteCount) &>> shift
+      : address.loadBits(in: firstByte, lastByte, shift: shift)
+    let highest = bits &<< unusedBits
+    return Field(
+      mapBits: Field.Bits(
+        truncatingIfNeeded: isSigned
+          ? UInt64(bitPattern: Int64(bitPattern: highest) &>> Int64(bitPattern: unusedBits))
+          : highest &>> unusedBits
+      )
+    )
   }
 
-  @usableFromInline
+  @inlinable
+  @inline(__always)
   func store(_ field: Field, at address: FieldAddress) {
-    let shift = UInt64(bit % 8)
+    let mask = UInt64.max &>> unusedBits
     let bits = UInt64(truncatingIfNeeded: field.mapBits) & mask
     if isOneWord(at: address) {
       let word = address.advanced(by: firstByte)
-      let count = lastByte - firstByte + 1
-      storeWord(loadWord(count, at: word) & ~(mask << shift) | bits << shift, count, at: word)
-      return
-    }
-    for byte in firstByte...lastByte {
-      let target = address.advanced(by: byte)
-      let position = (byte - firstByte) * 8 - Int(shift)
-      func part(_ bits: UInt64) -> UInt8 {
-        UInt8(
-          truncatingIfNeeded: position < 0 ? bits << UInt64(-position) : bits >> UInt64(position)
-        )
-      }
-      target.store(target.load(as: UInt8.self) & ~part(mask) | part(bits))
-    }
-  }
-
-  private func loadWord(_ count: Int, at address: FieldAddress) -> UInt64 {
-    switch count {
-    case 1: UInt64(address.load(as: UInt8.self))
-    case 2: UInt64(address.load(as: UInt16.self))
-    case 4: UInt64(address.load(as: UInt32.self))
-    default: address.load(as: UInt64.self)
-    }
-  }
-
-  private func storeWord(_ bits: UInt64, _ count: Int, at address: FieldAddress) {
-    switch count {
-    case 1: address.store(UInt8(truncatingIfNeeded: bits))
-    case 2: address.store(UInt16(truncatingIfNeeded: bits))
-    case 4: address.store(UInt32(truncatingIfNeeded: bits))
-    default: address.store(bits)
+      let others = word.loadWord(size: byteCount) & ~(mask &<< shift)
+      word.storeWord(others | bits &<< shift, size: byteCount)
+    } else {
+      address.storeBits(bits, mask: mask, in: firstByte, lastByte, shift: shift)
     }
   }
 }
 
 // MARK: Copies
 
+@inlinable
+@inline(__always)
 func loadMember<Field: MapField, Value>(at offset: Int, of value: Value) -> Field {
   var copy = value
   return withAddress(of: &copy, offset..<offset + MemoryLayout<Field>.size) {
@@ -177,6 +177,8 @@ func loadMember<Field: MapField, Value>(at offset: Int, of value: Value) -> Fiel
   }
 }
 
+@inlinable
+@inline(__always)
 func storeMember<Field: MapField, Value>(_ field: Field, at offset: Int, of value: inout Value) {
   withAddress(of: &value, offset..<offset + MemoryLayout<Field>.size) {
     $0.advanced(by: offset).storeWhole(field)

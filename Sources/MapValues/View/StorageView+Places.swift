@@ -12,6 +12,20 @@ extension StorageView where Value: PlacedMapValue {
     return address.advanced(by: place.offset)
   }
 
+  @inlinable
+  @inline(__always)
+  func loadBits<Field>(of place: BitField<Field>) -> Field {
+    precondition(place.firstByte >= 0 && place.lastByte < MemoryLayout<Value>.size)
+    return place.load(at: address)
+  }
+
+  @inlinable
+  @inline(__always)
+  func storeBits<Field>(_ field: Field, of place: BitField<Field>) {
+    precondition(place.firstByte >= 0 && place.lastByte < MemoryLayout<Value>.size)
+    place.store(field, at: address)
+  }
+
   /// A scalar member without a stored property: one volatile load or store of its width.
   @inlinable
   public subscript<Field: MapScalar>(
@@ -65,8 +79,8 @@ extension StorageView where Value: PlacedMapValue {
   public subscript<Field: MapScalar>(
     dynamicMember place: KeyPath<Value.Places, BitField<Field>>
   ) -> Field {
-    get { self[place] }
-    nonmutating set { self[place] = newValue }
+    @inline(__always) get { loadBits(of: Value.places[keyPath: place]) }
+    @inline(__always) nonmutating set { storeBits(newValue, of: Value.places[keyPath: place]) }
   }
 }
 
@@ -99,16 +113,8 @@ extension StorageView where Value: PlacedMapValue {
   /// a program's write to other bits of these bytes meanwhile is lost.
   @inlinable
   public subscript<Field: MapScalar>(place: KeyPath<Value.Places, BitField<Field>>) -> Field {
-    get {
-      let place = Value.places[keyPath: place]
-      precondition(place.firstByte >= 0 && place.lastByte < MemoryLayout<Value>.size)
-      return place.load(at: address)
-    }
-    nonmutating set {
-      let place = Value.places[keyPath: place]
-      precondition(place.firstByte >= 0 && place.lastByte < MemoryLayout<Value>.size)
-      place.store(newValue, at: address)
-    }
+    @inline(__always) get { loadBits(of: Value.places[keyPath: place]) }
+    @inline(__always) nonmutating set { storeBits(newValue, of: Value.places[keyPath: place]) }
   }
 }
 

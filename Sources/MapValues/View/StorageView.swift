@@ -24,8 +24,10 @@
 /// ```
 ///
 /// Cost: with a direct backend one instruction with a memory operand for each access in release
-/// builds. Debug builds look up each key path at run time. A member of an anonymous C structure or
-/// union is looked up at run time in release builds as well.
+/// builds. A bit-field takes one load to read, and a load and a store to write, with a few
+/// instructions for its bits; if its bytes are not an aligned word of 1, 2, 4 or 8 bytes, it takes
+/// a call, and these accesses for each byte. Debug builds look up each key path at run time. A
+/// member of an anonymous C structure or union is looked up at run time in release builds as well.
 @dynamicMemberLookup
 @safe
 public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
