@@ -59,6 +59,24 @@ private struct Oops: Error {}
     #expect(fake.calls.count == 9 && fake.calls.allSatisfy { $0.fault == nil })
   }
 
+  @Test(arguments: FakeBackend.Access.allCases)
+  func aThreadThatRunsExists(_ access: FakeBackend.Access) throws {
+    let (storage, _) = try make(access)
+    let started = Gate(), done = Gate()
+    let id = Box(ThreadID.current)
+    let thread = try TestThread {
+      id.set(.current)
+      started.open()
+      done.wait()
+    }
+    started.wait()
+    #expect(try storage.value(of: id.get()) == nil)
+    try storage.setValue(Tag(requestID: 7), of: id.get())
+    #expect(try storage.value(of: id.get())?.requestID == 7)
+    done.open()
+    try thread.join()
+  }
+
   @Test func aThreadThatHasAValueExists() throws {
     let (storage, fake) = try make(.direct)
     let thread = ThreadID(rawValue: .max)
