@@ -251,14 +251,18 @@ struct TruthTests {
         }
         let least = work.calls.load(ordering: .relaxed)
         let counted = try counted()
-        #expect(counted >= least)
+        // Linux 7 leaves programs out while one is preempted.
+        #expect(counted + (server.costs.report().missedRuns ?? 0) >= least)
         // Each may have made some that it did not tell.
         #expect(counted <= work.calls.load(ordering: .relaxed) + 20 * 100)
       }
       work.stop()
       try await wait("nothing goes on") { work.running.load(ordering: .relaxed) == 0 }
-      try await wait("the route has all calls") {
-        try counted() == work.calls.load(ordering: .relaxed)
+      try await wait("the route has all calls, or the kernel says that it left some out") {
+        let calls = work.calls.load(ordering: .relaxed)
+        let missed = server.costs.report().missedRuns ?? 0
+        let counted = try counted()
+        return counted <= calls && counted + missed >= calls
       }
     }
   }
