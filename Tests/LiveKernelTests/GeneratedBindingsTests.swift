@@ -259,11 +259,19 @@ import Testing
   }
 
   @Test func sectionsThatCannotBeMappedHaveInitialValues() throws {
-    let object = try Sections.open {
+    let opened = try Sections.open {
       $0.globals.step = 10
       $0.globals.guarded = 100
       #expect($0.globals.counted == 6)
-    }.load()
+    }
+    let object: Sections
+    do throws(BPFError) {
+      object = try opened.load()
+    } catch {
+      // Linux 6.1 refuses it, and test runs of other types need packets.
+      guard "\(error)".contains("sleepable progs cannot use bpf_spin_lock") else { throw error }
+      try Test.cancel("programs of type syscall may not use spin locks here")
+    }
     #expect(object.globals.total == 40 && object.globals.twice == 1)
     try run(object.programs.addTotal)
     #expect(object.globals.total == 40 + 110 + 16 + 10 + 1 && object.globals.twice == 3)
