@@ -31,84 +31,26 @@ extension Bool: StandardScalar {
   static var scalarType: FieldType { .boolean }
 }
 
-extension UInt8: MapScalar {
-  /// The number itself.
-  @inlinable @inline(__always)
-  public init(mapBits: UInt8) { self = mapBits }
+// Integers are scalars by the extension below.
+extension UInt8: MapScalar {}
+extension Int8: MapScalar {}
+extension UInt16: MapScalar {}
+extension Int16: MapScalar {}
+extension UInt32: MapScalar {}
+extension Int32: MapScalar {}
+extension UInt64: MapScalar {}
+extension Int64: MapScalar {}
+extension UInt: MapScalar {}
+extension Int: MapScalar {}
 
-  /// The number itself.
+extension MapScalar where Self: FixedWidthInteger {
+  /// The number with these bits, in two's complement.
   @inlinable @inline(__always)
-  public var mapBits: UInt8 { self }
-}
+  public init(mapBits: Magnitude) { self.init(truncatingIfNeeded: mapBits) }
 
-extension Int8: MapScalar {
-  /// The number in two's complement.
+  /// The bits of the number in two's complement.
   @inlinable @inline(__always)
-  public init(mapBits: UInt8) { self.init(bitPattern: mapBits) }
-
-  /// The number in two's complement.
-  @inlinable @inline(__always)
-  public var mapBits: UInt8 { UInt8(bitPattern: self) }
-}
-
-extension UInt16: MapScalar {
-  /// The number itself.
-  @inlinable @inline(__always)
-  public init(mapBits: UInt16) { self = mapBits }
-
-  /// The number itself.
-  @inlinable @inline(__always)
-  public var mapBits: UInt16 { self }
-}
-
-extension Int16: MapScalar {
-  /// The number in two's complement.
-  @inlinable @inline(__always)
-  public init(mapBits: UInt16) { self.init(bitPattern: mapBits) }
-
-  /// The number in two's complement.
-  @inlinable @inline(__always)
-  public var mapBits: UInt16 { UInt16(bitPattern: self) }
-}
-
-extension UInt32: MapScalar {
-  /// The number itself.
-  @inlinable @inline(__always)
-  public init(mapBits: UInt32) { self = mapBits }
-
-  /// The number itself.
-  @inlinable @inline(__always)
-  public var mapBits: UInt32 { self }
-}
-
-extension Int32: MapScalar {
-  /// The number in two's complement.
-  @inlinable @inline(__always)
-  public init(mapBits: UInt32) { self.init(bitPattern: mapBits) }
-
-  /// The number in two's complement.
-  @inlinable @inline(__always)
-  public var mapBits: UInt32 { UInt32(bitPattern: self) }
-}
-
-extension UInt64: MapScalar {
-  /// The number itself.
-  @inlinable @inline(__always)
-  public init(mapBits: UInt64) { self = mapBits }
-
-  /// The number itself.
-  @inlinable @inline(__always)
-  public var mapBits: UInt64 { self }
-}
-
-extension Int64: MapScalar {
-  /// The number in two's complement.
-  @inlinable @inline(__always)
-  public init(mapBits: UInt64) { self.init(bitPattern: mapBits) }
-
-  /// The number in two's complement.
-  @inlinable @inline(__always)
-  public var mapBits: UInt64 { UInt64(bitPattern: self) }
+  public var mapBits: Magnitude { Magnitude(truncatingIfNeeded: self) }
 }
 
 extension Float: MapScalar {
@@ -139,24 +81,4 @@ extension Bool: MapScalar {
   /// 1 for true, 0 for false.
   @inlinable @inline(__always)
   public var mapBits: UInt8 { self ? 1 : 0 }
-}
-
-extension UInt: MapScalar {
-  /// The number itself.
-  @inlinable @inline(__always)
-  public init(mapBits: UInt64) { self.init(truncatingIfNeeded: mapBits) }
-
-  /// The number itself.
-  @inlinable @inline(__always)
-  public var mapBits: UInt64 { UInt64(self) }
-}
-
-extension Int: MapScalar {
-  /// The number in two's complement.
-  @inlinable @inline(__always)
-  public init(mapBits: UInt64) { self.init(truncatingIfNeeded: mapBits) }
-
-  /// The number in two's complement.
-  @inlinable @inline(__always)
-  public var mapBits: UInt64 { UInt64(bitPattern: Int64(self)) }
 }

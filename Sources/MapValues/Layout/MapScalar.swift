@@ -15,7 +15,7 @@
 /// A Swift `enum` cannot be a field. A program may store a number that is none of its cases, and
 /// Swift does not store the raw value. Use a wrapper structure as above.
 public protocol MapScalar: MapField {
-  /// The unsigned integer with the same size: `UInt8`, `UInt16`, `UInt32` or `UInt64`.
+  /// An unsigned integer with the same size, of 1, 2, 4 or 8 bytes.
   associatedtype Bits: FixedWidthInteger & UnsignedInteger
 
   /// Creates the value that is stored as `mapBits`.
