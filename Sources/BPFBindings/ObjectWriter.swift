@@ -69,7 +69,7 @@ struct ObjectWriter {
       "    self.object = object",
       "    maps = try Maps(object)",
       "    globals = try Globals(object)",
-      "    programs = Programs(object)",
+      "    programs = try Programs(object)",
       "  }",
       "",
       "  /// The object before it is loaded.",
@@ -81,10 +81,10 @@ struct ObjectWriter {
       "    /// The programs.",
       "    \(access)let programs: Programs",
       "",
-      "    fileprivate init(_ object: \(library("BPFObject"))) {",
+      "    fileprivate init(_ object: \(library("BPFObject"))) throws(\(error)) {",
       "      self.object = object",
       "      globals = InitialGlobals(object)",
-      "      programs = Programs(object)",
+      "      programs = try Programs(object)",
       "    }",
       "",
       "    /// Loads the object, checks the layouts of its maps and attaches its programs.",
@@ -255,9 +255,12 @@ struct ObjectWriter {
       lines.append("    /// The program `\(name)`.")
       lines.append("    \(access)let \(swiftName(name)): \(program)")
     }
-    lines += ["", "    fileprivate init(_ object: \(library("BPFObject"))) {"]
+    lines += [
+      "",
+      "    fileprivate init(_ object: \(library("BPFObject"))) throws(\(library("BPFError"))) {",
+    ]
     for name in facts.programs {
-      lines.append("      self.\(swiftName(name)) = \(program)(\"\(name)\", of: object)")
+      lines.append("      self.\(swiftName(name)) = try object.program(\"\(name)\")")
     }
     lines += ["    }", "  }"]
     return lines

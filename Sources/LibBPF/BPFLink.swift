@@ -114,40 +114,6 @@ private func inspectLink(_ descriptor: CInt, on subject: String) throws(BPFError
   return BPFLinkInfo(id: info.id, type: info.type, programID: info.prog_id)
 }
 
-extension BPFObject {
-  /// The link of an attached program, such as to pin it. If an earlier process attached the program, its
-  /// pinned link is opened.
-  ///
-  /// - Throws: ``BPFError/Kind/notFound`` if there is no such program or the pin was removed, or
-  ///   ``BPFError/Kind/wrongState`` if the program is not attached.
-  public func link(ofProgram name: String) throws(BPFError) -> BPFLink {
-    let attempt = "find the link of program '\(name)'"
-    return try withState { (state) throws(BPFError) in
-      _ = try state.loaded(for: attempt, on: describedName)
-      guard programNames.contains(name) else { throw noProgram(name, attempt: attempt) }
-      guard let links = state.links[name], let link = links.first else {
-        if let path = state.pinnedLinks[name] { return try BPFLink(pinnedAt: path) }
-        throw BPFError(
-          .wrongState,
-          attempt: attempt,
-          on: describedName,
-          advice: "it is not attached; call attach() first"
-        )
-      }
-      guard links.count == 1 else {
-        throw BPFError(
-          .unsupported,
-          attempt: attempt,
-          on: describedName,
-          advice:
-            "it samples \(links.count) processors with a link each; these cannot be pinned"
-        )
-      }
-      return try BPFLink(duplicating: link.descriptor, name: name)
-    }
-  }
-}
-
 extension BPFLink {
   /// Runs an iterator program to its end and returns what it wrote (`BPF_ITER_CREATE`, `read(2)`).
   package func readIterator(for attempt: String) throws(BPFError) -> [UInt8] {

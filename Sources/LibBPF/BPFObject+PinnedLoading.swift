@@ -38,7 +38,7 @@ extension BPFObject {
   /// module was loaded again, is not noticed. Programs that fit run on without
   /// interruption. A pinned program that the object does not attach is a difference, too. A program
   /// that is replaced and its successor are both attached for a moment. Programs that libbpf cannot attach
-  /// by their section alone, which ``attach()`` skips, are loaded and not pinned.
+  /// by their section alone, which ``attach(allowingNone:)`` skips, are loaded and not pinned.
   ///
   /// Global variables that are not constants are pinned as maps, and keep their values.
   ///
@@ -53,7 +53,7 @@ extension BPFObject {
   ///   - policy: What to do if what is pinned does not fit.
   /// - Returns: What was done.
   /// - Throws: ``BPFError/Kind/pinMismatch`` with the differences in ``BPFError/details``, and what
-  ///   ``load()``, ``attach()``, ``BPFMap/pin(at:attributes:)`` and
+  ///   ``load()``, ``attach(allowingNone:)``, ``BPFMap/pin(at:attributes:)`` and
   ///   ``BPFFileSystem/createDirectory(_:attributes:)`` throw. What was pinned stays so then, and nothing
   ///   else is pinned or attached. After a failure the object can only be closed.
   @discardableResult
@@ -113,7 +113,9 @@ extension BPFObject {
       try staged.commit(attempt)
     } catch {
       staged.discard()
-      for name in attached { try detach(program: name) }
+      withState { state in
+        for name in attached { state.links[name] = nil }
+      }
       throw error
     }
     let kept = programs.union(attached)
@@ -188,7 +190,7 @@ extension BPFObject {
     let constants = try constants(pins)
     for name in try attachablePrograms() {
       guard pins.program(name).exists, pins.link(name).exists else { continue }
-      let new = try program(name).info
+      let new = try program(name).loaded().info
       let pinned = try BPFProgram(pinnedAt: pins.program(name)).info
       let link = try BPFLink(pinnedAt: pins.link(name)).info
       guard link.programID == pinned.id,
@@ -275,7 +277,7 @@ extension BPFObject {
     }
   }
 
-  /// The programs that ``attach()`` tries to attach, in the order of the file.
+  /// The programs that ``attach(allowingNone:)`` tries to attach, in the order of the file.
   private func attachablePrograms() throws(BPFError) -> [String] {
     let attempt = "find the programs"
     return try withState { (state) throws(BPFError) in
@@ -310,10 +312,11 @@ extension BPFObject {
     _ staged: inout StagedPins
   ) throws(BPFError) {
     let program = try program(name)
-    let link = try link(ofProgram: name)
+    let loaded = try program.loaded()
+    let link = try program.link()
     let description = try description(ofProgram: name)
     try staged.add(pins.description(ofProgram: name), description.write)
-    try staged.add(pins.program(name)) { (path) throws(BPFError) in try program.pin(at: path) }
+    try staged.add(pins.program(name)) { (path) throws(BPFError) in try loaded.pin(at: path) }
     try staged.add(pins.link(name)) { (path) throws(BPFError) in try link.pin(at: path) }
   }
 

@@ -2,34 +2,16 @@
 import SystemPackage
 
 extension BPFObject {
-  /// Sets whether ``load()`` loads a program (`bpf_program__set_autoload`).
-  ///
-  /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after loading.
-  public func setAutoload(_ autoload: Bool, program name: String) throws(BPFError) {
-    let attempt = "set autoload of program '\(name)'"
-    try withState { (state) throws(BPFError) in
-      let object = try state.opened(for: attempt, on: describedName)
-      let program = try findProgram(name, in: object, attempt: attempt)
-      let code = program.setAutoload(autoload)
-      guard code == 0 else { throw BPFError(code: code, attempt: attempt, on: describedName) }
-    }
-  }
-
   /// Attaches each program whose section names a hook, such as `SEC("tp_btf/sys_enter")`.
   ///
   /// The programs run until ``detach()``, or until the object and everything taken from it is
   /// gone. Programs that are attached already stay attached. If one cannot be attached, none of
   /// those that this call attached stays so.
   ///
+  /// - Parameter allowingNone: Whether it is no error that no loaded program's section names a hook.
   /// - Throws: ``BPFError/Kind/invalidArgument`` if no loaded program's section names a hook, a
   ///   system error of the hook, or ``BPFError/Kind/wrongState`` before loading.
-  public func attach() throws(BPFError) { try attach(allowingNone: false) }
-
-  /// Attaches each program whose section names a hook, if there is one.
-  ///
-  /// - Parameter allowingNone: Whether it is no error that no program's section names a hook.
-  /// - Throws: As ``attach()``.
-  public func attach(allowingNone: Bool) throws(BPFError) {
+  public func attach(allowingNone: Bool = false) throws(BPFError) {
     try attach { _ in true }
     guard allowingNone || !attachedPrograms.isEmpty else {
       throw BPFError(
@@ -63,54 +45,10 @@ extension BPFObject {
     }
   }
 
-  /// Attaches one program; does nothing if it is attached already.
-  ///
-  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/invalidArgument`` if its section names no
-  ///   hook, a system error of the hook, or ``BPFError/Kind/wrongState`` if it is not loaded.
-  public func attach(program name: String) throws(BPFError) {
-    let attempt = "attach program '\(name)'"
-    try withState { (state) throws(BPFError) in
-      let object = try state.loaded(for: attempt, on: describedName)
-      let program = try findProgram(name, in: object, attempt: attempt)
-      guard program.autoload else {
-        throw BPFError(
-          .wrongState,
-          attempt: attempt,
-          on: describedName,
-          advice: "it was not loaded, because of setAutoload(false, program:)"
-        )
-      }
-      guard !state.isAttached(name) else { return }
-      guard let link = try attachOne(program) else {
-        throw BPFError(
-          .invalidArgument,
-          attempt: attempt,
-          on: describedName,
-          advice:
-            "its section '\(program.section)' names no "
-            + "hook; one such as SEC(\"tp_btf/sys_enter\") does"
-        )
-      }
-      state.links[name] = [link]
-    }
-  }
-
   /// Detaches all programs. Does nothing if none is attached, or after ``close()``. Programs whose links
   /// ``loadAndAttach(pinnedIn:attributes:ifDifferent:)`` pinned or found stay attached.
   public func detach() {
     withState { $0.links = [:] }
-  }
-
-  /// Detaches one program; does nothing if it is not attached, or if a pinned link keeps it attached.
-  ///
-  /// - Throws: ``BPFError/Kind/notFound`` if the object has no such program.
-  public func detach(program name: String) throws(BPFError) {
-    try withState { (state) throws(BPFError) in
-      guard programNames.contains(name) else {
-        throw noProgram(name, attempt: "detach program '\(name)'")
-      }
-      state.links[name] = nil
-    }
   }
 
   /// The names of the programs that are attached, sorted. Those that stay attached because of a pinned
@@ -119,28 +57,14 @@ extension BPFObject {
     withState { Set($0.links.keys).union($0.pinnedLinks.keys).sorted() }
   }
 
-  /// A loaded program, to run it or to hand its descriptor on.
+  /// A program, by the name of its function. Costs no system call.
   ///
-  /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` if it is not loaded.
-  public func program(_ name: String) throws(BPFError) -> BPFProgram {
-    let attempt = "find program '\(name)'"
-    return try withState { (state) throws(BPFError) in
-      let object = try state.loaded(for: attempt, on: describedName)
-      let program = try findProgram(name, in: object, attempt: attempt)
-      let descriptor = program.descriptor
-      guard descriptor >= 0 else {
-        throw BPFError(
-          .wrongState,
-          attempt: attempt,
-          on: describedName,
-          advice: "it was not loaded, because of setAutoload(false, program:)"
-        )
-      }
-      return BPFProgram(
-        name: name,
-        descriptor: try copyDescriptor(descriptor, attempt: attempt, on: describedName)
-      )
+  /// - Throws: ``BPFError/Kind/notFound``.
+  public func program(_ name: String) throws(BPFError) -> Program {
+    guard programNames.contains(name) else {
+      throw noProgram(name, attempt: "find program '\(name)'")
     }
+    return Program(name, of: self)
   }
 
   /// Attaches a program; returns `nil` if its section names no hook.

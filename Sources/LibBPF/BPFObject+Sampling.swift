@@ -3,32 +3,31 @@ import CLibBPFShim
 import Glibc
 import SystemPackage
 
-extension BPFObject {
-  /// Attaches a program of section "perf_event" to the software clock of each processor
+extension BPFObject.Program {
+  /// Attaches the program, of section "perf_event", to the software clock of each processor
   /// (`PERF_COUNT_SW_CPU_CLOCK`), so that it runs `frequency` times a second on each, whatever runs
   /// there. Does nothing if the program is attached already.
   ///
   /// Costs an interrupt and a run of the program each time, also on a processor that is idle.
   ///
-  /// - Parameters:
-  ///   - name: The program.
-  ///   - frequency: Samples per second, at least 1. The limit is `kernel.perf_event_max_sample_rate`.
-  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/permissionDenied`` (needs CAP_PERFMON),
+  /// - Parameter frequency: Samples per second, at least 1. The limit is
+  ///   `kernel.perf_event_max_sample_rate`.
+  /// - Throws: ``BPFError/Kind/invalidArgument``, ``BPFError/Kind/permissionDenied`` (needs CAP_PERFMON),
   ///   ``BPFError/Kind/unsupported`` if the kernel has no perf events, ``BPFError/Kind/wrongState`` if
   ///   it is not loaded, or another system error of `perf_event_open(2)`. No processor is sampled then.
-  public func attach(program name: String, samplingAt frequency: Int) throws(BPFError) {
+  public func attach(samplingAt frequency: Int) throws(BPFError) {
     let attempt = "attach program '\(name)' to the clock of each processor"
     guard let frequency = UInt32(exactly: frequency), frequency > 0 else {
       throw BPFError(
         .invalidArgument,
         attempt: attempt,
-        on: describedName,
+        on: object.describedName,
         advice: "pass a frequency of at least 1"
       )
     }
-    try withState { (state) throws(BPFError) in
-      let object = try state.loaded(for: attempt, on: describedName)
-      let program = try findProgram(name, in: object, attempt: attempt)
+    try object.withState { (state) throws(BPFError) in
+      let loaded = try state.loaded(for: attempt, on: object.describedName)
+      let program = try object.findProgram(name, in: loaded, attempt: attempt)
       guard !state.isAttached(name) else { return }
       // They end if this throws.
       var made: [LibBPFLink] = []
@@ -41,7 +40,7 @@ extension BPFObject {
             event == -ENOENT ? .unsupported : nil,
             code: event,
             attempt: attempt,
-            on: describedName,
+            on: object.describedName,
             advice: event == -EINVAL
               ? "the frequency is above kernel.perf_event_max_sample_rate" : nil
           )
@@ -54,7 +53,7 @@ extension BPFObject {
           throw BPFError(
             code: code,
             attempt: attempt,
-            on: describedName,
+            on: object.describedName,
             advice: "the program's section is 'perf_event', and the object is loaded with it",
             details: warnings
           )

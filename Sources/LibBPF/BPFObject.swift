@@ -4,7 +4,7 @@ public import SystemPackage
 /// A BPF object file: programs, maps and global variables.
 ///
 /// The life of an object is libbpf's: *open* it, change what is to be loaded, ``load()`` it into
-/// the kernel, ``attach()`` its programs. An object may be used from any thread; calls on one object
+/// the kernel, ``attach(allowingNone:)`` its programs. An object may be used from any thread; calls on one object
 /// are serialized.
 ///
 /// **Lifetime.** Attached programs run until ``detach()`` or ``close()``, or until the object and

@@ -42,7 +42,7 @@ extension BPFObject {
   /// the offsets of global variables, nor the hook.
   func description(ofProgram name: String) throws(BPFError) -> PinDescription {
     let attempt = "describe program '\(name)'"
-    let id = try program(name).info.id
+    let id = try program(name).loaded().info.id
     return try withState { (state) throws(BPFError) in
       let object = try state.loaded(for: attempt, on: describedName)
       let program = try findProgram(name, in: object, attempt: attempt)

@@ -8,11 +8,11 @@ import Testing
 @Suite(.liveKernel) struct AttachingTests {
   @Test func detachingStopsTheProgram() throws {
     let object = try loadedCounters()
-    try object.attach(program: "count_calls")
-    try object.detach(program: "count_calls")
-    try object.detach(program: "count_calls")
+    try object.program("count_calls").attach()
+    try object.program("count_calls").detach()
+    try object.program("count_calls").detach()
     try expectStopped(object)
-    try object.attach(program: "count_calls")
+    try object.program("count_calls").attach()
     #expect(object.attachedPrograms == ["count_calls"])
     try expectRunning(object)
     object.detach()
@@ -24,7 +24,7 @@ import Testing
     let object = try loadedCounters()
     try object.attach()
     try object.attach()
-    try object.attach(program: "count_calls")
+    try object.program("count_calls").attach()
     let before = try object.global("seen", as: UInt32.self)
     for _ in 0..<10 { _ = getppid() }
     let seen = try object.global("seen", as: UInt32.self) - before
@@ -71,7 +71,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       let object = try loadedCounters()
       let map = try object.map(".bss")
-      try object.attach(program: "count_calls")
+      try object.program("count_calls").attach()
       object.close()
       #expect(try descriptors("bpf_link").isEmpty && descriptors("bpf-prog").isEmpty)
       object.detach()
@@ -115,15 +115,16 @@ import Testing
   @Test func aProgramWithoutAHook() throws {
     let object = try loadedCounters()
     let error = try #require(throws: BPFError.self) {
-      try object.attach(program: "add_number")
+      try object.program("add_number").attach()
     }
     #expect(error.kind == .invalidArgument && error.advice.contains("'syscall'"))
   }
 
   @Test func anUnknownProgram() throws {
-    let object = try loadedCounters()
-    let error = try #require(throws: BPFError.self) { try object.attach(program: "count") }
-    #expect(error.kind == .notFound && error.advice.contains("count_calls, add_number"))
+    for object in [try BPFObject(.taskCounters), try loadedCounters()] {
+      let error = try #require(throws: BPFError.self) { try object.program("count") }
+      #expect(error.kind == .notFound && error.advice.contains("count_calls, add_number"))
+    }
   }
 
   @Test func allProgramsOrNone() throws {
@@ -134,7 +135,7 @@ import Testing
     #expect(error.attempt == "attach program 'second'")
     #expect(error.errno != nil && error.details.contains("second"), "\(error)")
     try expectStopped(object)
-    try object.attach(program: "first")
+    try object.program("first").attach()
     try expectRunning(object)
     object.detach()
   }

@@ -257,7 +257,7 @@ private struct Baits {
     try #require(pipe(&pipes) == 0)
     descriptors =
       pipes + [mms_event(), open("/dev/null", O_RDONLY), open("/", O_RDONLY | O_DIRECTORY)]
-    let link = try program.object.link(ofProgram: "repeat")
+    let link = try program.object.program("repeat").link()
     programs = [try BPFProgram(id: link.info.programID)]
     maps = try ["echoes", "not_task_storage"].map { try program.object.map($0) }
     maps.forEach { descriptors.append((try? $0.duplicateDescriptor().rawValue) ?? 0) }

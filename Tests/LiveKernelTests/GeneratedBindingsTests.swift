@@ -237,7 +237,7 @@ import Testing
       for name in ["slots", "raw_events", "others"] {
         try $0.object.setAutocreate(false, map: name)
       }
-      try $0.object.setAutoload(false, program: "add_everywhere")
+      try $0.object.program("add_everywhere").setAutoload(false)
     }.load()
     try run(maps.programs.rarely)
     #expect(try maps.maps.perCPUSlots.count == 3)

@@ -24,7 +24,7 @@ import Testing
     try object.setGlobal("initial_limits", to: Limits(low: 300, high: 400))
     try object.load()
     let map = try object.map("task_counters")
-    try object.attach(program: "count_calls")
+    try object.program("count_calls").attach()
     _ = getppid()
     object.detach()
     let counters = try #require(try ownValue(of: map, size: 32))
@@ -34,7 +34,7 @@ import Testing
 
   @Test func globalsAreSharedWithARunningProgram() throws {
     let object = try loadedCounters()
-    try object.attach(program: "count_calls")
+    try object.program("count_calls").attach()
     _ = getppid()
     #expect(try object.global("seen", as: UInt32.self) > 0)
     try object.setGlobal("paused", to: true)
@@ -61,7 +61,7 @@ import Testing
     expectWrongState { try object.setMapFlags([], of: "task_counters") }
     expectWrongState { try object.setMaxEntries(9, of: "by_number") }
     expectWrongState { try object.setAutocreate(false, map: "by_number") }
-    expectWrongState { try object.setAutoload(false, program: "count_calls") }
+    expectWrongState { try object.program("count_calls").setAutoload(false) }
     #expect(try object.map("by_number").info.maxEntries == 4)
   }
 
@@ -69,19 +69,19 @@ import Testing
     let object = try BPFObject(.taskCounters)
     try object.setMaxEntries(9, of: "by_number")
     try object.setMapFlags([.noPrealloc], of: "by_number")
-    try object.setAutoload(false, program: "count_calls")
+    try object.program("count_calls").setAutoload(false)
     try object.load()
     let info = try object.map("by_number").info
     #expect(info.maxEntries == 9 && info.flags == .noPrealloc)
     let error = try #require(throws: BPFError.self) { try object.attach() }
     #expect(error.kind == .invalidArgument)
-    expectWrongState { _ = try object.attach(program: "count_calls") }
+    expectWrongState { _ = try object.program("count_calls").attach() }
   }
 
   @Test func aMapWithoutAutocreate() throws {
     let object = try BPFObject(.taskCounters)
     try object.setAutocreate(false, map: "by_number")
-    try object.setAutoload(false, program: "add_number")
+    try object.program("add_number").setAutoload(false)
     try object.load()
     expectWrongState { _ = try object.map("by_number") }
     #expect(try object.maps().map(\.name) == ["task_counters"])
@@ -115,12 +115,12 @@ import Testing
 
   @Test func aMisspeltTracepoint() throws {
     let byType = try BPFObject(.misspelt)
-    try byType.setAutoload(true, program: "by_type")
+    try byType.program("by_type").setAutoload(true)
     let load = try #require(throws: BPFError.self) { try byType.load() }
     #expect(load.kind == .notFound && load.advice.contains("function 'sys_entr'"), "\(load)")
 
     let byName = try BPFObject(.misspelt)
-    try byName.setAutoload(true, program: "by_name")
+    try byName.program("by_name").setAutoload(true)
     try byName.load()
     let attach = try #require(throws: BPFError.self) { try byName.attach() }
     #expect(attach.kind == .notFound, "\(attach)")

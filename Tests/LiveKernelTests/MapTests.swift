@@ -84,7 +84,7 @@ import Testing
   @Test func descriptorsOfOtherThingsStayTheCallers() async {
     await #expect(processExitsWith: .success) {
       let object = try loadedCounters()
-      try object.attach(program: "count_calls")
+      try object.program("count_calls").attach()
       let file = try FileDescriptor.open("/dev/null", .readOnly)
       defer { try? file.close() }
       let others = [

@@ -139,7 +139,7 @@ import Testing
     }
     #expect(map.kind == .notFound && map.advice.contains("task_counters, by_number"))
     let program = try #require(throws: BPFError.self) {
-      try object.setAutoload(false, program: "count")
+      try object.program("count").setAutoload(false)
     }
     #expect(program.kind == .notFound && program.advice.contains("count_calls, add_number"))
     #expect(throws: BPFError.self) { try object.setMaxEntries(-1, of: "by_number") }
@@ -150,7 +150,7 @@ import Testing
     expectWrongState { _ = try object.map("task_counters") }
     expectWrongState { _ = try object.maps() }
     expectWrongState { _ = try object.attach() }
-    expectWrongState { _ = try object.attach(program: "count_calls") }
+    expectWrongState { _ = try object.program("count_calls").attach() }
   }
 
   @Test func nothingWorksAfterClosing() throws {
@@ -161,12 +161,12 @@ import Testing
     expectWrongState { _ = try object.map("task_counters") }
     expectWrongState { _ = try object.maps() }
     expectWrongState { _ = try object.attach() }
-    expectWrongState { _ = try object.attach(program: "count_calls") }
+    expectWrongState { _ = try object.program("count_calls").attach() }
     expectWrongState { _ = try object.mapFlags(of: "task_counters") }
     expectWrongState { try object.setMapFlags([], of: "task_counters") }
     expectWrongState { try object.setMaxEntries(1, of: "by_number") }
     expectWrongState { try object.setAutocreate(false, map: "by_number") }
-    expectWrongState { try object.setAutoload(false, program: "count_calls") }
+    expectWrongState { try object.program("count_calls").setAutoload(false) }
     expectWrongState { try object.setGlobal("seen", to: UInt32(1)) }
     expectWrongState { _ = try object.global("seen", as: UInt32.self) }
   }

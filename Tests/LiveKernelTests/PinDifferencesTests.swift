@@ -25,7 +25,10 @@ import Testing
       let first = try counts(.pinCounts)
       #expect(try first.loadAndAttach(pinnedIn: directory) == .created)
       _ = getppid()
-      let tags = try ["count_calls", "count_bytes"].map { try first.program($0).info.tag }
+      func programTags(_ object: BPFObject) throws -> [String] {
+        try ["count_calls", "count_bytes"].map { try object.program($0).loaded().info.tag }
+      }
+      let tags = try programTags(first)
       let pins = BPFPinDirectory(directory)
       let link = try BPFLink(pinnedAt: pins.link("count_calls")).info.id
       first.close()
@@ -42,7 +45,7 @@ import Testing
 
       let other = try counts(image)
       #expect(try other.loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced)
-      #expect(try ["count_calls", "count_bytes"].map { try other.program($0).info.tag } == tags)
+      #expect(try programTags(other) == tags)
       try check(other)
       other.close()
       #expect(try counts(image).loadAndAttach(pinnedIn: directory) == .reused)

@@ -51,15 +51,13 @@ import Testing
           _ = getppid()
           #expect(try storage.withCurrent { $0.calls } == before + 1, "\(outcome): \(what)")
           #expect(object.attachedPrograms == ["repeat"], "\(outcome): \(what)")
-          #expect(try object.link(ofProgram: "repeat").info.id == link, "\(outcome): \(what)")
+          #expect(try object.program("repeat").link().info.id == link, "\(outcome): \(what)")
         }
         try expectOnce("loadAndAttach")
-        try object.attach(program: "repeat")
-        try expectOnce("attach(program:)")
+        try object.program("repeat").attach()
+        try expectOnce("Program.attach()")
         try object.attach()
         try expectOnce("attach()")
-        try BPFObject.Program("repeat", of: object).attach()
-        try expectOnce("Program.attach()")
         // The pinned link keeps it attached.
         object.detach()
         try expectOnce("detach()")
@@ -242,11 +240,11 @@ import Testing
       try other.load()
       try other.attach()
       unlink(pins.link("repeat").string)
-      try other.link(ofProgram: "repeat").pin(at: pins.link("repeat"))
+      try other.program("repeat").link().pin(at: pins.link("repeat"))
       #expect(try echo().loadAndAttach(pinnedIn: directory) == .replaced)
       #expect(
         try BPFLink(pinnedAt: pins.link("repeat")).info.programID
-          != other.program("repeat").info.id
+          != other.program("repeat").loaded().info.id
       )
     }
   }
@@ -256,7 +254,7 @@ import Testing
       let directory = root.appending("service")
       let withoutOne = {
         let object = try BPFObject(.systemCalls)
-        try object.setAutoload(false, program: "use_values")
+        try object.program("use_values").setAutoload(false)
         return object
       }
       let old = try BPFObject(.systemCalls)
@@ -395,13 +393,13 @@ import Testing
   @Test func aLinkKeepsItsProgramAttached() throws {
     let object = try echo()
     try object.load()
-    let early = #expect(throws: BPFError.self) { try object.link(ofProgram: "repeat") }
+    let early = #expect(throws: BPFError.self) { try object.program("repeat").link() }
     #expect(early?.kind == .wrongState)
     try object.attach()
     let storage = try TaskLocalStorage<Echo>(map: object.map("echoes"))
     try storage.withCurrent { $0.said = 5 }
-    let link = try object.link(ofProgram: "repeat")
-    #expect(try link.info.programID == object.program("repeat").info.id)
+    let link = try object.program("repeat").link()
+    #expect(try link.info.programID == object.program("repeat").loaded().info.id)
     object.close()
     _ = getppid()
     #expect(try storage.withCurrent { $0.heard } == 5)

@@ -88,7 +88,7 @@ import Testing
         #expect(folder.advice.contains("directory"), "\(folder)")
 
         let program = directory.appending("program")
-        try object.program("count_calls").pin(at: program)
+        try object.program("count_calls").loaded().pin(at: program)
         let before = try descriptors().count
         let wrong = try #require(throws: BPFError.self) { try BPFMap(pinnedAt: program) }
         #expect(wrong.kind == .wrongType && wrong.advice == "it is a BPF program, not a map")

@@ -124,7 +124,7 @@ import Testing
     }
     for thread in threads { try thread.join() }
     // All calls are counted, but for those at which the kernel did not run the program.
-    let misses = try program.object.program("repeat").recursionMisses()
+    let misses = try program.object.program("repeat").loaded().recursionMisses()
     #expect(missed.get() <= misses)
   }
 

@@ -371,7 +371,7 @@ private struct PagesProgram {
 
   @Test func theHeaderCostsTwoInstructions() throws {
     let object = try BPFObject(.pages, allowing: [.lookup])
-    for name in object.programNames { try object.setAutoload(name != "count_all", program: name) }
+    for name in object.programNames { try object.program(name).setAutoload(name != "count_all") }
     try object.load()
     var lengths: [String: (Int32, Int32)] = [:]
     for descriptor in try descriptors("bpf-prog") {

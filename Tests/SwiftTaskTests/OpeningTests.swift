@@ -118,7 +118,7 @@ import Testing
       let program = try RequestProgram()
       try await withPins(of: program.object, ["requests"]) { directory in
         let path = directory.appending("refusing_control")
-        try program.object.program("refusing_control").pin(at: path)
+        try program.object.program("refusing_control").loaded().pin(at: path)
         let refusing = try openProgram(path)
         defer { try? refusing.close() }
         let error = await #expect(throws: BPFError.self) {

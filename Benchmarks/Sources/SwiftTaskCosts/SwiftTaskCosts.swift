@@ -186,7 +186,7 @@ actor Counter {
 
   static func counts(_ requests: SwiftTaskStorage<Request>, _ object: BPFObject) async throws {
     let n = 100_000
-    try object.attach(program: "count_syscalls")
+    try object.program("count_syscalls").attach()
     for i in 0..<1_000 { await requests.withValue({ $0.id = UInt64(i) }) { await nothing() } }
     let before = try (costs_allocations(), object.global("syscalls", as: UInt64.self))
     for i in 0..<n { await requests.withValue({ $0.id = UInt64(i) }) { await nothing() } }

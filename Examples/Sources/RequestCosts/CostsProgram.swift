@@ -75,7 +75,7 @@ public final class CostsProgram: Sendable {
       let name = hooks.name(of: program)
       guard !left.contains(name), name != OptionalProgram.sample.name else { continue }
       do throws(BPFError) {
-        try object.attach(program: program)
+        try object.program(program).attach()
       } catch  where OptionalProgram(name: name) != nil {
         left.insert(name)
         reasons[name] = "\(error)"
@@ -83,7 +83,7 @@ public final class CostsProgram: Sendable {
     }
     guard !left.contains("on_sample") else { return }
     do throws(BPFError) {
-      try object.attach(program: "on_sample", samplingAt: frequency)
+      try object.program("on_sample").attach(samplingAt: frequency)
       try object.setGlobal("is_sampling", to: UInt32(1))
     } catch {
       left.insert("on_sample")
@@ -101,7 +101,7 @@ public final class CostsProgram: Sendable {
       let object = try BPFObject(.costsPrograms)
       for program in object.programNames
       where !hooks.use(program) || left.contains(hooks.name(of: program)) {
-        try object.setAutoload(false, program: program)
+        try object.program(program).setAutoload(false)
       }
       do throws(BPFError) {
         try object.load()
@@ -134,7 +134,7 @@ public final class CostsProgram: Sendable {
         pinned.append(pin)
       }
       let pin = directory.appending(ProcessControl.name)
-      try object.program(ProcessControl.name).pin(at: pin)
+      try object.program(ProcessControl.name).loaded().pin(at: pin)
       pinned.append(pin)
       try object.pinSwiftTaskStorage("requests", in: directory)
     } catch {
@@ -172,7 +172,7 @@ public final class CostsProgram: Sendable {
   /// Runs of programs that the kernel left out (`recursion_misses`): events that are not counted.
   public var missedRuns: UInt64 {
     object.attachedPrograms.reduce(0) { sum, name in
-      sum + ((try? object.program(name).recursionMisses()) ?? 0)
+      sum + ((try? object.program(name).loaded().recursionMisses()) ?? 0)
     }
   }
 

@@ -28,9 +28,9 @@ final class CallingTaskPrograms: Sendable {
     }
 
     init(_ object: BPFObject, suffix: String) throws(BPFError) {
-      load = try object.program("load_value" + suffix)
-      store = try object.program("store_value" + suffix)
-      delete = try object.program("delete_value" + suffix)
+      load = try object.program("load_value" + suffix).loaded()
+      store = try object.program("store_value" + suffix).loaded()
+      delete = try object.program("delete_value" + suffix).loaded()
     }
   }
 
@@ -87,7 +87,7 @@ final class CallingTaskPrograms: Sendable {
     let object = try BPFObject.open(.callingTask)
     do throws(BPFError) {
       for name in object.programNames {
-        try object.setAutoload(name.hasSuffix("_of") == !suffix.isEmpty, program: name)
+        try object.program(name).setAutoload(name.hasSuffix("_of") == !suffix.isEmpty)
       }
       try object.reuse(map, as: "values")
       try object.setGlobal("value_size", to: UInt32(valueSize))

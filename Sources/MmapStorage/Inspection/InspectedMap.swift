@@ -69,7 +69,7 @@ extension InspectedMap {
   ) throws(BPFError) -> BPFProgram {
     let object = try TaskStorageReader.loaded(comparisonName, for: map, valueSize: layout.type.size)
     defer { object.close() }
-    return try object.program(comparisonName)
+    return try object.program(comparisonName).loaded()
   }
 }
 

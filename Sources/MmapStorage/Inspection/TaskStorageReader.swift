@@ -48,11 +48,12 @@ public final class TaskStorageReader: Sendable {
           + "\(info.valueSize)"
       )
     }
-    let program = layout.isInUserPage ? "write_pages" : "write_elements"
-    let object = try Self.loaded(program, for: map, valueSize: layout.type.size)
+    let name = layout.isInUserPage ? "write_pages" : "write_elements"
+    let object = try Self.loaded(name, for: map, valueSize: layout.type.size)
     defer { object.close() }
-    try object.attach(program: program)
-    link = try object.link(ofProgram: program)
+    let program = try object.program(name)
+    try program.attach()
+    link = try program.link()
     self.layout = layout
     self.map = map
   }
@@ -65,7 +66,7 @@ public final class TaskStorageReader: Sendable {
   ) throws(BPFError) -> BPFObject {
     let object = try BPFObject.open(.taskValues)
     do throws(BPFError) {
-      try object.setAutoload(true, program: program)
+      try object.program(program).setAutoload(true)
       try object.reuse(map, as: "values")
       try object.setGlobal("value_size", to: UInt32(valueSize))
       try object.load()

@@ -29,7 +29,7 @@ final class SwiftTaskControl: Sendable {
     guard object.programNames.contains(map.name + Self.suffix) else {
       throw notDeclared(map.describedName)
     }
-    program = try object.program(map.name + Self.suffix)
+    program = try object.program(map.name + Self.suffix).loaded()
     self.object = map.describedName
   }
 
