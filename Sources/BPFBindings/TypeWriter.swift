@@ -509,7 +509,7 @@ final class TypeWriter {
       lines.append("  \(inlinable)\(access)static var places: Places { Places() }")
     }
     lines.append("")
-    lines.append("  \(access)static let layout = \(try layout(of: composite, top: true))")
+    lines.append("  fileprivate static let layout = \(try layout(of: composite, top: true))")
     lines.append("")
     lines.append(
       "  \(access)static var fields: \(library("Fields", module: "MmapStorage"))<Self> { "

@@ -4,6 +4,7 @@ public import LibBPF
 /// A map of a loaded object that may not have been created, for code that `BPFPlugin` generates.
 ///
 /// May be used from any thread. Keeps the object alive.
+@_spi(Generated)
 public struct GeneratedMap<Access: Sendable>: Sendable {
   @usableFromInline
   let access: Access?

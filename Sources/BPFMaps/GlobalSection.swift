@@ -6,6 +6,7 @@ public import MapValues
 ///
 /// The section's map is mapped (Linux 5.5), so programs see writes at once and an access costs no
 /// system call. May be used from any thread, also after the object was closed.
+@_spi(Generated)
 public final class GlobalSection: Sendable {
   @usableFromInline
   let fields: MappedFields

@@ -5,6 +5,7 @@ public import MapValues
 /// The values that global variables have when an object is loaded, for code that `BPFPlugin` generates.
 ///
 /// The first error is kept for ``check()``, so that setting a variable does not throw.
+@_spi(Generated)
 public struct InitialGlobalValues: ~Copyable {
   private let object: BPFObject
   private var failure: BPFError?

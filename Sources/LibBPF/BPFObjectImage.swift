@@ -17,6 +17,7 @@ public struct BPFObjectImage: Sendable {
   /// - Parameters:
   ///   - name: The name of the source file, without `.bpf.c`.
   ///   - hex: The bytes of the object file, two hexadecimal digits each.
+  @_spi(Generated)
   public init(name: String, hex: StaticString) {
     self.name = name
     self.hex = hex

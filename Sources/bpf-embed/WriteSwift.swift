@@ -8,7 +8,7 @@ func writeSwift(_ job: Job) throws(Failure) {
   text +=
     """
     // Made by BPFPlugin from \(job.name).bpf.c; changes here are lost.
-    import \(job.module == "MmapStorage" ? "LibBPF" : "MmapStorage")
+    @_spi(Generated) import \(job.module == "MmapStorage" ? "LibBPF" : "MmapStorage")
     extension BPFObjectImage {
       /// The BPF object file of `\(job.name).bpf.c`.
       static var \(job.identifier): BPFObjectImage {

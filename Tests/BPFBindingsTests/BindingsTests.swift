@@ -141,8 +141,8 @@ struct BindingsTests {
   @Test func publicDeclarations() throws {
     let text = try text("struct s { int x; } s;", isPublic: true)
     for line in [
-      "public import MmapStorage", "public final class Test", "public struct S: MapValue",
-      "public var x: Int32", "public init(x: Int32 = 0)",
+      "@_spi(Generated) public import MmapStorage", "public final class Test",
+      "public struct S: MapValue", "public var x: Int32", "public init(x: Int32 = 0)",
     ] {
       #expect(text.contains(line), "\(line)")
     }

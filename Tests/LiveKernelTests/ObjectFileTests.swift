@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
-import MmapStorage
+@_spi(Generated) import MmapStorage
 import SystemPackage
 import TestSupport
 import Testing

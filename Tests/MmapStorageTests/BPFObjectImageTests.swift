@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import MmapStorage
+@_spi(Generated) import MmapStorage
 import Testing
 
 @Suite struct BPFObjectImageTests {

@@ -4,6 +4,7 @@
 ///
 /// A generated type has its layout as data, so creating a storage does not use reflection. The layout
 /// is that of the object that was compiled, and is compared with the map that is opened.
+@_spi(Generated)
 public struct FieldLayout: Sendable {
   let type: FieldType
 

@@ -17,6 +17,7 @@ public struct Fields<Value: MapValue> {
   public static var reflected: Fields { Fields(source: .reflection) }
 
   /// The layout that `BPFPlugin` generated, with the layouts of all nested structures.
+  @_spi(Generated)
   public static func generated(_ layout: FieldLayout) -> Fields {
     Fields(source: .generated(layout.type))
   }

@@ -24,6 +24,7 @@ public struct Place<Field: MapField>: Sendable {
   public init(_ offset: Int) { self.offset = offset }
 
   /// Reads the member of a copy.
+  @_spi(Generated)
   @inlinable
   @inline(__always)
   public func load<Value: PlacedMapValue>(from value: Value) -> Field {
@@ -31,6 +32,7 @@ public struct Place<Field: MapField>: Sendable {
   }
 
   /// Changes the member of a copy.
+  @_spi(Generated)
   @inlinable
   @inline(__always)
   public func store<Value: PlacedMapValue>(_ field: Field, to value: inout Value) {
@@ -51,6 +53,7 @@ public struct UnalignedPlace<Field: MapField>: Sendable {
   public init(_ offset: Int) { self.offset = offset }
 
   /// Reads the member of a copy.
+  @_spi(Generated)
   @inlinable
   @inline(__always)
   public func load<Value: PlacedMapValue>(from value: Value) -> Field {
@@ -58,6 +61,7 @@ public struct UnalignedPlace<Field: MapField>: Sendable {
   }
 
   /// Changes the member of a copy.
+  @_spi(Generated)
   @inlinable
   @inline(__always)
   public func store<Value: PlacedMapValue>(_ field: Field, to value: inout Value) {
@@ -92,6 +96,7 @@ public struct BitField<Field: MapScalar>: Sendable {
   }
 
   /// Reads the bit-field of a copy.
+  @_spi(Generated)
   @inlinable
   @inline(__always)
   public func load<Value: PlacedMapValue>(from value: Value) -> Field {
@@ -100,6 +105,7 @@ public struct BitField<Field: MapScalar>: Sendable {
   }
 
   /// Changes the bit-field of a copy. Bits that do not fit are dropped, as in C.
+  @_spi(Generated)
   @inlinable
   @inline(__always)
   public func store<Value: PlacedMapValue>(_ field: Field, to value: inout Value) {

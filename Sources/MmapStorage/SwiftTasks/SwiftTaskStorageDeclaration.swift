@@ -9,6 +9,7 @@ public struct SwiftTaskStorageDeclaration<Value: MapField>: Sendable {
   private let name: String
 
   /// Creates access to the storage `name` of a loaded object.
+  @_spi(Generated)
   public init(_ object: BPFObject, _ name: String) {
     self.object = object
     self.name = name

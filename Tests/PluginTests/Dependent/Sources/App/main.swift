@@ -6,6 +6,17 @@ import MmapStorage
 // Writes the bytes of an image to standard output, for the script to look at.
 let images: [BPFObjectImage] = [.httpCounters, .`default`, requestTags()]
 
+// What the library's generated code has, without the parts of the library that only such code uses.
+func incrementNumber(of tags: PublicTags) throws {
+  try tags.maps.publicTags.withCurrent { tag in
+    tag.low = 5
+    tag.number += UInt32(tag.low) + tags.globals.seen
+  }
+}
+var tag = PublicTags.PublicTag(requestID: 1, low: 7, high: 1)
+tag.number = 3
+precondition(tag.low == 7 && tag.high == 1 && tag.number == 3)
+
 for image in images where CommandLine.arguments.dropFirst().contains(image.name) {
   let bytes = image.bytes
   guard write(STDOUT_FILENO, bytes, bytes.count) == bytes.count else { exit(1) }

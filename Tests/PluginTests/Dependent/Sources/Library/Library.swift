@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import MmapStorage
+public import MmapStorage
 
 /// The image of `request-tags.bpf.c`, for the other modules.
 public func requestTags() -> BPFObjectImage { .requestTags }
