@@ -27,16 +27,6 @@ public struct AtomicFields<Value: MapField>: ~Copyable, ~Escapable {
   public subscript<Field: MapScalar>(
     dynamicMember field: WritableKeyPath<Value, Field>
   ) -> AtomicField<Field> {
-    @inline(__always) @_lifetime(borrow self) _read { yield self[field] }
-  }
-
-  /// A scalar field by its key path, which may lead through nested structures.
-  ///
-  /// - Precondition: The field is aligned to its width, as in every C structure that is not packed.
-  @inlinable
-  public subscript<Field: MapScalar>(
-    field: WritableKeyPath<Value, Field>
-  ) -> AtomicField<Field> {
     @inline(__always) @_lifetime(borrow self) _read {
       let offset = MemoryLayout<Value>.fieldOffset(of: field)
       let width = FieldAddress.width(of: Field.self)
