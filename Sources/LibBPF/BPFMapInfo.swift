@@ -17,11 +17,11 @@ public struct BPFMapInfo: Sendable, Hashable {
   /// The flags that the map was created with.
   public var flags: BPFMapFlags
   /// The id of the type information that the map was created with; 0 for none.
-  public var btfID: UInt32
+  package var btfID: UInt32
   /// The key's type in that type information; 0 for none.
-  public var btfKeyTypeID: UInt32
+  package var btfKeyTypeID: UInt32
   /// The value's type in that type information; 0 for none.
-  public var btfValueTypeID: UInt32
+  package var btfValueTypeID: UInt32
   /// Whether system calls through this descriptor may change the map: it was opened for writing, and
   /// the map is not frozen (`BPF_MAP_FREEZE`).
   public var isWritable: Bool

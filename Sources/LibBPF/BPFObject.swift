@@ -19,7 +19,7 @@ public final class BPFObject: Sendable {
   public let mapNames: [String]
 
   /// The object's type information; `nil` if it was compiled without `-g`.
-  public let btf: BTF?
+  package let btf: BTF?
 
   package let declaredMaps: [DeclaredMap]
   package let preparation: (any BPFObjectPreparation)?

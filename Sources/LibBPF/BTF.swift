@@ -11,9 +11,9 @@ import Glibc
 /// out of range throws ``BPFError/Kind/invalidObject``. A `BTF` does not change and may be used
 /// from any thread.
 @safe
-public final class BTF: Sendable {
+package final class BTF: Sendable {
   /// What a type is; the numbers are the kernel's (`BTF_KIND_*` in `linux/btf.h`).
-  public enum Kind: UInt32, Sendable {
+  package enum Kind: UInt32, Sendable {
     /// No type.
     case void = 0
     /// An integer, `char` or `_Bool`.
@@ -57,53 +57,53 @@ public final class BTF: Sendable {
   }
 
   /// One type.
-  public struct TypeInfo: Sendable {
+  package struct TypeInfo: Sendable {
     /// The type's id.
-    public let id: UInt32
+    package let id: UInt32
     /// The C name; empty for an anonymous type.
-    public let name: String
+    package let name: String
     /// `nil` for a kind that this library does not know.
-    public let kind: Kind?
+    package let kind: Kind?
     /// `kind_flag` of the kernel's encoding: bit-fields in a structure, a signed enumeration.
     package let kindFlag: Bool
     /// Members of a structure, variables of a section, elements of an array, parameters.
-    public let count: UInt32
+    package let count: UInt32
     /// Bytes, for the kinds that have a size; otherwise 0.
-    public let size: UInt32
+    package let size: UInt32
     /// The type that a reference refers to, or an array's element type; otherwise 0.
-    public let referencedType: UInt32
+    package let referencedType: UInt32
     /// Whether an integer is signed.
-    public let isSigned: Bool
+    package let isSigned: Bool
     /// Whether an integer is `_Bool`.
-    public let isBool: Bool
+    package let isBool: Bool
     /// Whether an integer has fewer bits than its bytes hold, or does not start at bit 0.
     package let isPartialInteger: Bool
   }
 
   /// A member of a structure or union.
-  public struct Member: Sendable {
+  package struct Member: Sendable {
     /// The C name; empty for an anonymous member.
-    public let name: String
+    package let name: String
     /// The member's type.
-    public let type: UInt32
+    package let type: UInt32
     /// Bits from the start of the structure.
-    public let bitOffset: UInt32
+    package let bitOffset: UInt32
     /// Bits of a bit-field; 0 for other members.
-    public let bitSize: UInt32
+    package let bitSize: UInt32
   }
 
   /// A variable in a section such as ".rodata".
-  public struct Variable: Sendable {
+  package struct Variable: Sendable {
     /// The C name.
-    public let name: String
+    package let name: String
     /// The variable's type.
-    public let type: UInt32
+    package let type: UInt32
     /// Bytes from the start of the section.
-    public let offset: UInt32
+    package let offset: UInt32
     /// Bytes.
-    public let size: UInt32
+    package let size: UInt32
     /// Whether it is declared in another object.
-    public let isExtern: Bool
+    package let isExtern: Bool
   }
 
   // Read-only after creation; freed in deinit.
@@ -123,7 +123,7 @@ public final class BTF: Sendable {
   ///   - bytes: The section's contents. They are copied.
   ///   - name: What errors call it.
   /// - Throws: ``BPFError/Kind/invalidObject`` if libbpf cannot parse the bytes.
-  public convenience init(bytes: [UInt8], name: String) throws(BPFError) {
+  package convenience init(bytes: [UInt8], name: String) throws(BPFError) {
     var warnings = ""
     var code: CInt = 0
     let size = UInt32(truncatingIfNeeded: bytes.count)
@@ -208,12 +208,12 @@ public final class BTF: Sendable {
   }
 
   /// The number of types, void included. Ids are below it.
-  public var typeCount: UInt32 { unsafe btf__type_cnt(pointer) }
+  package var typeCount: UInt32 { unsafe btf__type_cnt(pointer) }
 
   /// Reads a type.
   ///
   /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such type.
-  public func type(_ id: UInt32) throws(BPFError) -> TypeInfo {
+  package func type(_ id: UInt32) throws(BPFError) -> TypeInfo {
     let type = try unsafe record(id)
     let kind = unsafe Kind(rawValue: UInt32(btf_kind(type)))
     var count = unsafe UInt32(btf_vlen(type))
@@ -259,7 +259,7 @@ public final class BTF: Sendable {
   /// Reads a member of a structure or union.
   ///
   /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such member.
-  public func member(_ index: UInt32, of id: UInt32) throws(BPFError) -> Member {
+  package func member(_ index: UInt32, of id: UInt32) throws(BPFError) -> Member {
     let type = try unsafe record(id)
     guard unsafe btf_is_composite(type), unsafe index < UInt32(btf_vlen(type)),
       let members = unsafe btf_members(type)
@@ -307,7 +307,7 @@ public final class BTF: Sendable {
   /// Reads a variable of a section.
   ///
   /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such variable.
-  public func variable(_ index: UInt32, of section: UInt32) throws(BPFError) -> Variable {
+  package func variable(_ index: UInt32, of section: UInt32) throws(BPFError) -> Variable {
     let type = try unsafe record(section)
     guard unsafe btf_is_datasec(type), unsafe index < UInt32(btf_vlen(type)),
       let infos = unsafe btf_var_secinfos(type)
