@@ -2,7 +2,7 @@
 import Glibc
 import MmapStorage
 
-let object = try RequestTags.open { $0.globals.onlyProcess = UInt32(getpid()) }.load()
+let object = try RequestTags.open { $0.globals.callsLimit = 100 }.load()
 let tags = try object.maps.requestTags
 
 try tags.withCurrent { tag in

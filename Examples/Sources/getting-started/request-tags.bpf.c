@@ -12,8 +12,8 @@ struct request_tag {
 
 TASK_STORAGE(request_tags, struct request_tag);
 
-const volatile __u32 only_process;	/* constant after loading */
-__u32 lowest_priority;			/* may change at any time */
+const volatile __u32 calls_limit = 1000;	/* constant after loading */
+__u32 lowest_priority;				/* may change at any time */
 
 /* Counts the calls of getppid() in requests of a high enough priority. */
 SEC("tp_btf/sys_enter")
@@ -21,10 +21,10 @@ int BPF_PROG(count_call, struct pt_regs *registers, long number)
 {
 	struct request_tag *tag;
 
-	if (bpf_get_current_pid_tgid() >> 32 != only_process || number != __NR_getppid)
+	if (number != __NR_getppid)
 		return 0;
 	tag = task_storage_get(request_tags, bpf_get_current_task_btf());
-	if (tag && tag->priority >= lowest_priority)
+	if (tag && tag->priority >= lowest_priority && tag->calls < calls_limit)
 		tag->calls++;
 	return 0;
 }
