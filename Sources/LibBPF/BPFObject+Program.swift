@@ -64,7 +64,7 @@ extension BPFObject {
     /// Whether the program is attached.
     public var isAttached: Bool { object.withState { $0.isAttached(name) } }
 
-    /// The program in the kernel, for what it costs and to pin it.
+    /// The loaded program, such as to pin it or to read its info.
     ///
     /// - Throws: ``BPFError/Kind/wrongState`` if it is not loaded.
     public func loaded() throws(BPFError) -> BPFProgram {
