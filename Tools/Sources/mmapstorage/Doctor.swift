@@ -24,8 +24,8 @@ struct Doctor: ParsableCommand {
     let isDirect = !works.isDisjoint(with: ["backend .mapped", "backend .userPage"])
     let status: Int32 = !works.contains("task storage") ? 1 : canLoad && isDirect ? 0 : 2
     if json {
-      print(
-        try JSON.object([
+      try printLine(
+        JSON.object([
           "status": .int(status),
           "checks": .array(
             checks.map {
@@ -40,9 +40,9 @@ struct Doctor: ParsableCommand {
     } else {
       var table = TextTable(header: ["", "check", "result"])
       table.rows = checks.map { [$0.result.mark, $0.name, $0.detail] }
-      table.printed()
-      print("")
-      print(
+      try table.print()
+      try printLine("")
+      try printLine(
         status == 0
           ? "Programs can be loaded, and threads access their values directly."
           : status == 2

@@ -16,9 +16,9 @@ struct Dump: ParsableCommand {
     let (reader, fields) = try options.makeReader()
     let values = try options.values(reader)
     if json {
-      print(try JSON.array(values.map { JSON($0, fields) }).text())
+      try printLine(JSON.array(values.map { JSON($0, fields) }).text())
     } else {
-      TextTable(values, fields).printed()
+      try TextTable(values, fields).print()
     }
   }
 }

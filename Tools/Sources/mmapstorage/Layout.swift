@@ -30,18 +30,18 @@ struct Layout: ParsableCommand {
       let other = try self.layout(of: compare)
       let difference = layout.difference(from: other, names: (left: object, right: compare))
       if json {
-        print(
-          try JSON.object([
+        try printLine(
+          JSON.object([
             "equal": .bool(difference == nil),
             "layouts": .array([document(layout), document(other)]),
           ]).text()
         )
       } else {
-        print(difference ?? "The layouts are equal.")
+        try printLine(difference ?? "The layouts are equal.")
       }
       if difference != nil { throw ExitCode(1) }
     } else if json {
-      print(try document(layout).text())
+      try printLine(document(layout).text())
     } else {
       var table = TextTable(header: ["OFFSET", "BYTES", "TYPE", "FIELD"])
       table.numbers = [0, 1]
@@ -49,19 +49,19 @@ struct Layout: ParsableCommand {
         table.rows.append(["\(row.offset)", "\(row.size)", row.type, row.name])
       }
       table.rows.append(["\(layout.size)", "", "", "end of \(printable(layout.typeName))"])
-      table.printed()
-      printEnumerations(layout)
+      try table.print()
+      try printEnumerations(layout)
     }
   }
 
   /// A line for each enumeration, with its constants.
-  private func printEnumerations(_ layout: ValueLayout) {
+  private func printEnumerations(_ layout: ValueLayout) throws {
     var printed: Set<String> = []
     for field in layout.fields where !field.enumerators.isEmpty {
       let type = String(printable(field.typeName).prefix { $0 != "(" && $0 != "[" })
       let constants = field.enumerators.map(\.description).joined(separator: ", ")
       let line = "\(type.last == " " ? String(type.dropLast()) : type): \(constants)"
-      if printed.insert(line).inserted { print(line) }
+      if printed.insert(line).inserted { try printLine(line) }
     }
   }
 

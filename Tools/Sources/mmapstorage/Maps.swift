@@ -27,7 +27,7 @@ struct Maps: ParsableCommand {
       )
     }
     if json {
-      print(try JSON.array(maps.map(\.json)).text())
+      try printLine(JSON.array(maps.map(\.json)).text())
       return
     }
     var table = TextTable(
@@ -35,7 +35,7 @@ struct Maps: ParsableCommand {
     )
     table.numbers = [0, 3, 5]
     table.rows = maps.map(\.cells)
-    table.printed()
+    try table.print()
   }
 }
 

@@ -21,7 +21,7 @@ struct TextTable {
     }
   }
 
-  func printed() { for line in lines() { print(line) } }
+  func print() throws { try printText(lines().map { $0 + "\n" }.joined()) }
 }
 
 /// Text from elsewhere without control characters, which a terminal would interpret.

@@ -14,6 +14,15 @@ struct Tool: ParsableCommand {
       """,
     subcommands: [Doctor.self, Maps.self, Dump.self, Watch.self, Layout.self]
   )
+
+  static func main() {
+    do {
+      try checkStandardOutput()
+    } catch {
+      exit(withError: error)
+    }
+    main(nil)
+  }
 }
 
 extension BPFMap {

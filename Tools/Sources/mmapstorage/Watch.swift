@@ -2,7 +2,6 @@
 import ArgumentParser
 import Foundation
 import MmapStorage
-import SystemPackage
 
 struct Watch: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -50,7 +49,7 @@ struct Watch: ParsableCommand {
           let isNew = last[TaskKey(value)] == nil
           let changed = fields.filter { hasChanged(value, $0) }
           if isNew || !changed.isEmpty {
-            try printLine(value, fields, changed: Set(changed.map(\.name)))
+            try printChange(value, fields, changed: Set(changed.map(\.name)))
           }
         }
       }
@@ -64,7 +63,7 @@ struct Watch: ParsableCommand {
     }
   }
 
-  private func printLine(
+  private func printChange(
     _ value: UntypedTaskValue,
     _ fields: [ValueLayout.Field],
     changed: Set<String>
@@ -74,21 +73,16 @@ struct Watch: ParsableCommand {
       guard case .object(var object) = JSON(value, fields) else { return }
       object["changed"] = .array(changed.sorted().map(JSON.string))
       object["time"] = .number(Date().timeIntervalSince1970)
-      try write(JSON.object(object).text(onOneLine: true) + "\n")
+      try printLine(JSON.object(object).text(onOneLine: true))
       return
     }
     let text = fields.map {
       "\($0.name)=\(changed.contains($0.name) ? "*" : "")\($0.value(in: value.bytes).cell)"
     }.joined(separator: " ")
-    try write(
+    try printLine(
       "\(printable(task.processName))[\(task.processID)] \(printable(task.threadName))"
-        + "[\(task.thread)] \(text)\n"
+        + "[\(task.thread)] \(text)"
     )
-  }
-
-  /// Writes without a buffer, so that a reader of the pipe gets each line at once.
-  private func write(_ text: String) throws {
-    _ = try FileDescriptor.standardOutput.writeAll(text.utf8)
   }
 
   private func redraw(
@@ -106,7 +100,7 @@ struct Watch: ParsableCommand {
     // Home, and erase the rest of each line and of the screen: no flicker.
     var text = "\u{1B}[Hmap \(printable(options.map)), every \(interval) s\u{1B}[K\n"
     for line in lines { text += line.prefix(width) + "\u{1B}[K\n" }
-    try write(text + "\u{1B}[J")
+    try printText(text + "\u{1B}[J")
   }
 }
 

@@ -10,11 +10,22 @@ struct ToolRun {
   var output: String
   var errors: String
 
-  init(_ arguments: [String], tool: String = "mmapstorage", as user: Int? = nil) throws {
+  /// - Parameter redirection: How a shell redirects the tool's descriptors, such as `>&-`.
+  init(
+    _ arguments: [String],
+    tool: String = "mmapstorage",
+    as user: Int? = nil,
+    redirection: String? = nil
+  ) throws {
     let process = Process()
     let output = Pipe()
     let errors = Pipe()
     try process.set(tool, arguments, as: user)
+    if let redirection, let path = process.executableURL?.path {
+      process.executableURL = URL(filePath: "/bin/sh")
+      process.arguments =
+        ["-c", "exec \"$0\" \"$@\" \(redirection)", path] + (process.arguments ?? [])
+    }
     process.standardOutput = output
     process.standardError = errors
     process.standardInput = FileHandle.nullDevice

@@ -192,6 +192,34 @@ import Testing
     #expect(try ToolRun(["layout", "/dev/null"]).status == 1)
   }
 
+  /// Status 0 tells a script that it has the whole output.
+  @Test(
+    arguments: ["doctor", "maps", "dump", "layout"],
+    [
+      ("> /dev/full", "cannot write to standard output: No space left on device"),
+      (">&-", "standard output is closed"),
+    ]
+  )
+  func outputThatCannotBeWritten(
+    command: String,
+    output: (redirection: String, error: String)
+  ) throws {
+    let requests = try RequestsProgram()
+    let file = "/tmp/requests-\(UUID().uuidString).bpf.o"
+    try Data(BPFObjectImage.requests.bytes).write(to: URL(filePath: file))
+    defer { unlink(file) }
+    let arguments =
+      switch command {
+      case "dump": ["dump", "\(requests.id)"]
+      case "layout": ["layout", file]
+      default: [command]
+      }
+    for options in [[], ["--json"]] {
+      let run = try ToolRun(arguments + options, redirection: output.redirection)
+      #expect(run.status == 1 && run.errors.contains(output.error), "\(run)")
+    }
+  }
+
   @Test func watchInAPipe() throws {
     let requests = try RequestsProgram()
     try requests.storage.withCurrent { $0.id = 1 }
