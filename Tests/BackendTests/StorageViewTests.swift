@@ -120,6 +120,7 @@ private struct Pair: MapValue {
       #expect(inArray == 5)
       let name = view.name.copyString()
       #expect(name == "worker")
+      #expect(view.load().name.copyString() == "worker")
       view.points[0].x = 11
       view.sequence += 1
     }
@@ -128,6 +129,12 @@ private struct Pair: MapValue {
     let bytes = try #require(try fixture.bytes())
     #expect(bytes[0..<8] == [9, 7, 6, 5, 4, 3, 2, 1])
     #expect(bytes[9] == 1)
+  }
+
+  @Test func theTextOfACopiedArray() {
+    #expect(([97, 98, 99, 100] as InlineArray<4, CChar>).copyString() == "abcd")
+    #expect(([0xff, 97, 0, 98] as InlineArray<4, UInt8>).copyString() == "\u{FFFD}a")
+    #expect(([] as InlineArray<0, CChar>).copyString() == "")
   }
 
   @Test func aWriteIsInTheStorageAtOnceWithADirectBackend() throws {
