@@ -54,6 +54,13 @@ let package = Package(
       swiftSettings: swiftSettings,
       plugins: [bpfPlugin]
     ),
+    .executableTarget(
+      name: "other-maps",
+      dependencies: [mmapStorage],
+      exclude: ["system-calls.bpf.c"],
+      swiftSettings: swiftSettings,
+      plugins: [bpfPlugin]
+    ),
     .target(
       name: "SyscallCounting",
       dependencies: [mmapStorage, .product(name: "SystemPackage", package: "swift-system")],

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <linux/bpf.h>
+#include <asm/unistd.h>
+#include <mmap_storage.bpf.h>
+#include <bpf/bpf_tracing.h>
+
+struct call {
+	__u32 number;
+	char thread_name[16];
+};
+
+RING_BUFFER(calls, struct call, 4096);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 512);
+	__type(key, __u32);	/* the number of a system call */
+	__type(value, __u64);
+} counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} totals SEC(".maps");
+
+const volatile __u32 only_process;	/* constant after loading */
+__u32 not_recorded;			/* a system call; may change at any time */
+__u64 lost;				/* calls that found the ring buffer full */
+
+/* Counts and records the calls of getppid() and getuid(). */
+SEC("tp_btf/sys_enter")
+int BPF_PROG(record_call, struct pt_regs *registers, long number)
+{
+	__u32 key = number, first = 0;
+	__u64 one = 1, *count;
+	struct call *call;
+
+	if (bpf_get_current_pid_tgid() >> 32 != only_process)
+		return 0;
+	if (number != __NR_getppid && number != __NR_getuid)
+		return 0;
+	count = bpf_map_lookup_elem(&totals, &first);
+	if (count)
+		++*count;	/* no other processor writes this value */
+	count = bpf_map_lookup_elem(&counts, &key);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	else
+		bpf_map_update_elem(&counts, &key, &one, BPF_NOEXIST);
+	if (key == not_recorded)
+		return 0;
+	call = bpf_ringbuf_reserve(&calls, sizeof(*call), 0);
+	if (!call) {
+		__sync_fetch_and_add(&lost, 1);
+		return 0;
+	}
+	call->number = key;
+	bpf_get_current_comm(call->thread_name, sizeof(call->thread_name));
+	bpf_ringbuf_submit(call, 0);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
