@@ -22,7 +22,7 @@ struct ObjectWriter {
       "/// The programs, maps and global variables of `\(options.name).bpf.c`, loaded.",
       "///",
       "/// Its programs stay attached until `object.detach()`, or until this object and everything taken",
-      "/// from it is gone. May be used from any thread.",
+      "/// from it no longer exist. May be used from any thread.",
       "\(access)final class \(options.typeName): \(types.library("Sendable")) {",
       "  /// The object, for what has no typed interface.",
       "  \(access)let object: \(library("BPFObject"))",

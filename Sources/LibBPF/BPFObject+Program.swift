@@ -31,7 +31,8 @@ extension BPFObject {
 
     /// Attaches the program to the hook that its section names. Does nothing if it is attached already.
     ///
-    /// The program runs until ``detach()``, or until the object and everything taken from it is gone.
+    /// The program runs until ``detach()``, or until the object and everything taken from it no longer
+    /// exist.
     ///
     /// - Throws: ``BPFError/Kind/invalidArgument`` if its section names no hook, a system error of the
     ///   hook, or ``BPFError/Kind/wrongState`` if it is not loaded.

@@ -4,8 +4,8 @@ import SystemPackage
 extension BPFObject {
   /// Attaches each program whose section names a hook, such as `SEC("tp_btf/sys_enter")`.
   ///
-  /// The programs run until ``detach()``, or until the object and everything taken from it is
-  /// gone. Programs that are attached already stay attached. If one cannot be attached, none of
+  /// The programs run until ``detach()``, or until the object and everything taken from it no
+  /// longer exist. Programs that are attached already stay attached. If one cannot be attached, none of
   /// those that this call attached stays so.
   ///
   /// - Parameter allowingNone: Whether it is no error that no loaded program's section names a hook.

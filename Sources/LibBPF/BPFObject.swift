@@ -8,7 +8,7 @@ public import SystemPackage
 /// are serialized.
 ///
 /// **Lifetime.** Attached programs run until ``detach()`` or ``close()``, or until the object and
-/// everything taken from it is gone: a ``BPFMap`` keeps its object alive, and a storage keeps its
+/// everything taken from it no longer exist: a ``BPFMap`` keeps its object alive, and a storage keeps its
 /// map alive. The end of the process detaches them as well.
 public final class BPFObject: Sendable {
   /// The object's name; libbpf puts it in front of the names of internal maps.

@@ -23,7 +23,8 @@ public struct BPFPinDirectory: Sendable, Hashable {
   /// The names of the programs whose links are pinned, sorted. These programs are attached, whether the
   /// process that attached them exists or not.
   ///
-  /// A client calls this to notice that the programs are gone. Costs about four system calls.
+  /// A client calls this to notice that the programs are no longer attached. Costs about four system
+  /// calls.
   ///
   /// - Throws: ``BPFError/Kind/notFound`` if there are no pins, ``BPFError/Kind/permissionDenied`` if
   ///   this user may not list the directory.

@@ -36,7 +36,7 @@ let verifierAdvice: [(message: String, advice: String)] = [
   ("program of this type cannot use helper", "call the helper from another type of program"),
   (
     "GPL-restricted function from non-GPL",
-    "declare a licence that the kernel accepts for it: "
+    "declare a license that the kernel accepts for it: "
       + "'char LICENSE[] SEC(\"license\") = \"Dual BSD/GPL\";'"
   ),
   ("infinite loop detected", "bound the loop, or use bpf_loop()"),

@@ -7,7 +7,7 @@ public import SystemPackage
 /// A backend in the memory of the process: for unit tests of code that uses
 /// ``/MmapStorage/TaskLocalStorage``, on any machine and without privileges.
 ///
-/// Every thread gets a page of its own, as with a real map. The test plays the BPF program:
+/// Every thread gets a page of its own, as with a real map. The test takes the part of the BPF program:
 ///
 /// ```swift
 /// let fake = try FakeBackend(layoutOf: RequestTag.self)
@@ -27,7 +27,7 @@ public final class FakeBackend: Sendable {
     case copying
   }
 
-  let choice = BackendChoice(.fake, reason: "the program asked for a fake backend")
+  let choice = BackendChoice(.fake, reason: "the test asked for a fake backend")
   /// The map's name in errors.
   public let mapName: String
   /// Bytes of one storage.
@@ -119,7 +119,7 @@ public final class FakeBackend: Sendable {
 
   // MARK: The BPF side
 
-  /// Plays a BPF program that runs on a thread: `body` gets a view of that thread's storage.
+  /// Takes the part of a BPF program that runs on a thread: `body` gets a view of that thread's storage.
   ///
   /// By default, the value is created if there is none. With user pages on a released kernel, a program
   /// gets `NULL` until the thread has called `withCurrent`: pass `false` for `create` to test that.
@@ -161,14 +161,14 @@ public final class FakeBackend: Sendable {
     page(of: thread, create: false)?.bytes
   }
 
-  /// Deletes a thread's storage behind the back of whoever uses it. A thread that is attached
+  /// Deletes a thread's storage, as another process could. A thread that is attached
   /// keeps its page, as with a real map; tells whether there was a storage.
   @discardableResult
   public func deleteStorage(of thread: ThreadID) -> Bool {
     state.withLock { $0.pages.removeValue(forKey: thread) != nil }
   }
 
-  /// Makes the map vanish: every later call fails with `EBADF`, as with a closed descriptor, also on
+  /// Removes the map: every later call fails with `EBADF`, as with a closed descriptor, also on
   /// threads that are attached. A view that a thread is using keeps its bytes until it ends.
   public func removeMap() {
     state.withLock {

@@ -4,15 +4,15 @@ public import MmapStorage
 /// Storage of Swift tasks in the memory of the process: for unit tests of code that uses
 /// ``/MmapStorage/SwiftTaskStorage``, on any machine and without privileges.
 ///
-/// The test plays the BPF program, wherever the code under test has got to, on whatever thread:
+/// The test takes the part of the BPF program, on the thread that runs the code under test:
 ///
 /// ```swift
 /// let fake = try FakeSwiftTasks<Request>()
 /// let (_, totals) = await fake.storage.withValue({ $0.id = 42 }) {
 ///   await Task.yield()
-///   fake.program { $0.syscalls += 1 }
+///   fake.program { $0.calls += 1 }
 /// }
-/// #expect(totals?.syscalls == 1)
+/// #expect(totals?.calls == 1)
 /// ```
 ///
 /// All functions may be called from any thread.
@@ -52,7 +52,7 @@ public final class FakeSwiftTasks<Value: MapField>: Sendable {
     try self.init(slots: slots)
   }
 
-  /// Plays a BPF program that runs on the calling thread now: `body` gets a view of what
+  /// Takes the part of a BPF program that runs on the calling thread: `body` gets a view of what
   /// `swift_task_storage_get()` gives there.
   ///
   /// - Parameter body: The program.

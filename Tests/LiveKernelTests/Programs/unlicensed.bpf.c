@@ -2,7 +2,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-/* The verifier rejects it: the helper is for programs with a GPL-compatible licence. */
+/* The verifier rejects it: the helper is for programs with a GPL-compatible license. */
 SEC("tp_btf/sys_enter")
 int no_licence(void *context)
 {

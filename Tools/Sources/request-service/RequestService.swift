@@ -47,7 +47,7 @@ struct RequestService {
     while true {
       Thread.sleep(forTimeInterval: 1)
       guard let attached = try? broker.attachedPrograms(), attached.contains("count_calls") else {
-        try say("The program that counts is gone.")
+        try say("The program that counts is no longer attached.")
         return
       }
     }
@@ -61,7 +61,7 @@ struct RequestService {
     )
     try startThreads(requests)
     while try pins.attachedPrograms().contains("count_calls") { Thread.sleep(forTimeInterval: 1) }
-    try say("The program that counts is gone.")
+    try say("The program that counts is no longer attached.")
   }
 
   static func startThreads(_ requests: TaskLocalStorage<Request>) throws {
