@@ -3,22 +3,32 @@ import Dispatch
 import Glibc
 import MmapStorage
 import MmapStorageTesting
+import SystemPackage
 import Testing
 
-typealias Request = Requests.Request
-
-private func handle() async throws { _ = getppid() }
 private func handleEvent() { _ = getppid() }
 
 @Suite(.enabled(if: geteuid() == 0, "loading BPF programs needs root"), .serialized)
 struct SwiftConcurrency {
   @Test func theFirstScope() async throws {
-    let object = try Requests.load()
-    let requests = try await object.maps.requests.open()
-    let (_, totals) = try await requests.withValue({ $0.id = 42 }) {
-      try await handle()
+    #expect(try await firstScope()?.calls == 1)
+  }
+
+  @Test func severalProcesses() async throws {
+    let path = "/tmp/mmapstorage-swift-tasks-\(getpid())"
+    guard mkdir(path, 0o700) == 0, mount("bpf", path, "bpf", 0, nil) == 0 else {
+      throw Errno(rawValue: errno)
     }
+    defer {
+      umount2(path, CInt(MNT_DETACH))
+      rmdir(path)
+    }
+    let directory = FilePath(path)
+    let loader = try pinRequests(in: directory)
+    let requests = try await openPinnedRequests(in: directory)
+    let totals = try await requests.withValue({ $0.id = 42 }) { try await handle() }.snapshot
     #expect(totals?.calls == 1)
+    loader.object.detach()
   }
 }
 
@@ -65,7 +75,7 @@ struct SwiftConcurrency {
     }
   }
 
-  @Test func aTestPlaysTheProgram() async throws {
+  @Test func aTestTakesThePartOfTheProgram() async throws {
     let fake = try FakeSwiftTasks<Request>()
     let (_, totals) = await fake.storage.withValue({ $0.id = 42 }) {
       await Task.yield()
