@@ -2,8 +2,9 @@
 import Glibc
 import MmapStorage
 
-let object = try SystemCalls.open { $0.globals.onlyProcess = UInt32(getpid()) }.load()
+let object = try SystemCalls.load()
 let maps = object.maps
+try maps.recordings.withCurrent { $0.isOn = 1 }
 
 for _ in 0..<2 { _ = getppid() }
 _ = getuid()

@@ -11,6 +11,12 @@ struct call {
 
 RING_BUFFER(calls, struct call, 4096);
 
+struct recording {
+	__u32 is_on;
+};
+
+TASK_STORAGE(recordings, struct recording);
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 512);
@@ -25,25 +31,26 @@ struct {
 	__type(value, __u64);
 } totals SEC(".maps");
 
-const volatile __u32 only_process;	/* constant after loading */
-__u32 not_recorded;			/* a system call; may change at any time */
-__u64 lost;				/* calls that found the ring buffer full */
+__u32 not_recorded;	/* a system call */
+__u64 lost;		/* calls that found the ring buffer full */
 
-/* Counts and records the calls of getppid() and getuid(). */
+/* Counts and records the calls of getppid() and getuid() of threads whose recording is on. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(record_call, struct pt_regs *registers, long number)
 {
 	__u32 key = number, first = 0;
+	struct recording *recording;
 	__u64 one = 1, *count;
 	struct call *call;
 
-	if (bpf_get_current_pid_tgid() >> 32 != only_process)
-		return 0;
 	if (number != __NR_getppid && number != __NR_getuid)
+		return 0;
+	recording = task_storage_get(recordings, bpf_get_current_task_btf());
+	if (!recording || !recording->is_on)
 		return 0;
 	count = bpf_map_lookup_elem(&totals, &first);
 	if (count)
-		++*count;	/* no other processor writes this value */
+		__sync_fetch_and_add(count, 1);
 	count = bpf_map_lookup_elem(&counts, &key);
 	if (count)
 		__sync_fetch_and_add(count, 1);
