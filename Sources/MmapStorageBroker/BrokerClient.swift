@@ -23,7 +23,11 @@ public final class BrokerClient: Sendable {
   /// A child of `fork` would take its parent's answers.
   private let process = getpid()
   private let lock = ForkSafeLock()
-  private let isOutOfStep = Atomic(false)
+  private let state = Atomic(State.usable)
+
+  private enum State: UInt8, AtomicRepresentable {
+    case usable, outOfStep, closed
+  }
 
   /// Connects.
   ///
@@ -60,7 +64,8 @@ public final class BrokerClient: Sendable {
   /// an earlier answer was late or malformed, or that this is a child of the process that connected. Two
   /// system calls.
   public var isConnected: Bool {
-    process == getpid() && !isOutOfStep.load(ordering: .relaxed) && mms_is_hung_up(descriptor) == 0
+    process == getpid() && state.load(ordering: .relaxed) == .usable
+      && mms_is_hung_up(descriptor) == 0
   }
 
   /// Asks for the names of the attached programs. A name that is missing belongs to a program that runs no
@@ -113,7 +118,10 @@ public final class BrokerClient: Sendable {
           advice: "the name is too long"
         )
       }
-      guard !isOutOfStep.load(ordering: .relaxed) else {
+      switch state.load(ordering: .relaxed) {
+      case .usable: break
+      case .closed: throw failed(-EPIPE, attempt)
+      case .outOfStep:
         throw BPFError(
           .wrongState,
           attempt: attempt,
@@ -122,8 +130,8 @@ public final class BrokerClient: Sendable {
         )
       }
       // A late answer would be taken for the one to the next request.
-      var isAnswered = false
-      defer { if !isAnswered { isOutOfStep.store(true, ordering: .relaxed) } }
+      var after = State.outOfStep
+      defer { state.store(after, ordering: .relaxed) }
       let sent = sendMessage(descriptor, bytes, waiting: true)
       // A broker that refuses has sent its reason and closed: it is read first.
       if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {
@@ -144,7 +152,8 @@ public final class BrokerClient: Sendable {
       }
       if length == -Int(EMSGSIZE) { throw malformed(attempt) }
       // The answer was read, without its descriptors.
-      isAnswered = length == -Int(EMFILE)
+      if length == -Int(EMFILE) { after = .usable }
+      if length == 0 || length == -Int(ECONNRESET) || length == -Int(EPIPE) { after = .closed }
       guard length > 0 else {
         // A message without bytes may have descriptors.
         for descriptor in received { closeDescriptor(descriptor) }
@@ -154,7 +163,7 @@ public final class BrokerClient: Sendable {
         for descriptor in received { closeDescriptor(descriptor) }
         throw malformed(attempt)
       }
-      isAnswered = true
+      after = .usable
       guard case .failure(let failure, let text) = reply else { return (reply, received) }
       for descriptor in received { closeDescriptor(descriptor) }
       let kind: BPFError.Kind =

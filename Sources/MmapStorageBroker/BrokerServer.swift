@@ -49,12 +49,30 @@ public final class BrokerServer: Sendable {
         code: descriptor,
         attempt: "listen for clients",
         on: "path '\(path)'",
-        advice:
-          "the directory has to exist and to be writable; remove a socket that an earlier broker "
-          + "left there"
+        advice: listenAdvice(Errno(rawValue: -descriptor), path)
       )
     }
     return FileDescriptor(rawValue: descriptor)
+  }
+
+  private static func listenAdvice(_ errno: Errno, _ path: FilePath) -> String? {
+    switch errno {
+    case _ where path.isEmpty: return "the path is empty"
+    case .fileNameTooLong: return "the path of a socket has at most 107 bytes"
+    case .noSuchFileOrDirectory, .notDirectory, .permissionDenied, .readOnlyFileSystem:
+      return "the directory has to exist and to be writable"
+    case .addressInUse:
+      guard isSocket(path) else { return "the path exists and is not a socket; choose another one" }
+      let client = connectSocket(to: path, timeout: 100)
+      if client >= 0 { closeDescriptor(client) }
+      switch Errno(rawValue: -min(client, 0)) {
+      case .connectionRefused: return "nobody listens there; remove the socket"
+      case .protocolWrongTypeForSocket: return "another program's socket; choose another path"
+      case .permissionDenied: return "the path exists already; choose another one"
+      default: return "another broker listens there; stop it, or choose another path"
+      }
+    default: return nil
+    }
   }
 
   /// Creates a server. Serves nobody before ``run()``.
@@ -226,7 +244,7 @@ public final class BrokerServer: Sendable {
     if length == -Int(EAGAIN) { return true }
     if length == 0 || length == -Int(ECONNRESET) { return false }
     guard length > 0, let request = Request(bytes[...]) else {
-      log("disconnected \(client.peer): it sent no request")
+      log("disconnected \(client.peer): what it sent is not a request")
       _ = send(.failure(.malformed, "that is no request"), to: client.descriptor, [])
       return false
     }

@@ -16,6 +16,13 @@ func listenOnSocket(at path: FilePath, _ permissions: FilePermissions) -> CInt {
   unsafe path.withPlatformString { unsafe mms_unix_listen($0, permissions.rawValue) }
 }
 
+/// Whether there is a socket at a path.
+func isSocket(_ path: FilePath) -> Bool {
+  var status = stat()
+  return unsafe path.withPlatformString { unsafe lstat($0, &status) } == 0
+    && status.st_mode & S_IFMT == S_IFSOCK
+}
+
 /// Sends a message, and returns its size.
 func sendMessage(
   _ socket: CInt,
@@ -59,7 +66,7 @@ func receiveMessage(
 }
 
 extension BrokerPeer {
-  /// The process at the other end; `nil` if it is gone.
+  /// The process at the other end; `nil` if it has ended.
   init?(of socket: CInt) {
     self.init(user: .max, group: .max, supplementaryGroups: [], process: 0)
     guard unsafe mms_peer(socket, &user, &group, &process) == 0 else { return nil }

@@ -144,6 +144,27 @@ import Testing
     }
   }
 
+  @Test func whyASocketCannotBeCreated() throws {
+    func expect(_ path: String, _ advice: String, at line: Int = #line) {
+      let error = #expect(throws: BPFError.self) { try BrokerServer.listen(at: FilePath(path)) }
+      #expect(error?.advice.contains(advice) == true, "line \(line): \(String(describing: error))")
+    }
+    let program = try EchoProgram()
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+    expect(broker.path, "another broker listens there")
+    #expect(
+      try BrokerClient(connectingTo: FilePath(broker.path)).attachedPrograms() == ["repeat"]
+    )
+    expect("/etc/passwd", "not a socket")
+    expect("", "the path is empty")
+    expect("/tmp/" + String(repeating: "x", count: 103), "at most 107 bytes")
+    expect("/tmp/no-such-directory/socket", "the directory has to exist")
+    let path = "/tmp/mmapstorage-broker-\(UUID().uuidString)"
+    defer { unlink(path) }
+    try BrokerServer.listen(at: FilePath(path)).close()
+    expect(path, "nobody listens there; remove the socket")
+  }
+
   @Test func oneUserDoesNotTakeAllConnections() throws {
     let program = try EchoProgram()
     let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
@@ -178,6 +199,8 @@ import Testing
     #expect(!client.isConnected)
     let error = #expect(throws: BPFError.self) { try client.attachedPrograms() }
     #expect(error?.kind == .wrongState && error?.advice.contains("has ended") == true)
+    let next = #expect(throws: BPFError.self) { try client.attachedPrograms() }
+    #expect(next?.description == error?.description)
     try storage.withCurrent { $0.said = 1 }  // the map is still there
     let again = #expect(throws: BPFError.self) {
       try BrokerClient(connectingTo: FilePath(broker.path))
