@@ -45,14 +45,16 @@ struct SourceOptions {
       var text = line[marker.upperBound...]
       if let end = text.firstRange(of: "*/") { text = text[..<end.lowerBound] }
       for option in text.split(separator: ",") {
-        let words = option.split(whereSeparator: \.isWhitespace).joined()
-        if words == "public" {
+        let words = option.split(separator: "=", maxSplits: 1).map {
+          $0.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        }
+        if words == ["public"] {
           isPublic = true
-        } else if words.hasPrefix("name="), SwiftNames.isTypeName(String(words.dropFirst(5))) {
-          name = String(words.dropFirst(5))
+        } else if words.count == 2, words[0] == "name", SwiftNames.isTypeName(words[1]) {
+          name = words[1]
         } else {
           throw Failure(
-            "'\(words)' is no option of BPFPlugin; there are 'public' and 'name=TypeName'",
+            "'\(words.joined(separator: "="))' is no option of BPFPlugin; there are 'public' and 'name=TypeName'",
             at: "\(path):\(index + 1):1"
           )
         }
