@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # Shared by the scripts next to it. Sourced, with the repository as the current directory after it.
 
+script=$(readlink -f "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 say() { printf '==> %s\n' "$*"; }
@@ -9,6 +10,13 @@ say() { printf '==> %s\n' "$*"; }
 die() {
   printf 'error: %s\n' "$*" >&2
   exit 1
+}
+
+# Prints the comment at the beginning of the script that sources this, if --help was passed to it.
+help_if_asked() { # arguments of the script
+  [[ ${1:-} == --help || ${1:-} == -h ]] || return 0
+  sed -n '3,/^[^#]/s/^# \{0,1\}//p' "$script"
+  exit
 }
 
 # Installs the Debian packages that are missing; does nothing, and needs no rights, where none is.
