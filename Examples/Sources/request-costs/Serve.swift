@@ -92,7 +92,7 @@ struct Serve: AsyncParsableCommand {
     // Connections of browsers stay open otherwise.
     configuration.maximumGracefulShutdownDuration = .seconds(2)
     try await ServiceGroup(configuration: configuration).run()
-    print("Detached.")
+    if !fake, report.obstacle == nil { print("Detached.") }
   }
 
   private func makeCosts(
