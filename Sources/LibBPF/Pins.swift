@@ -71,6 +71,8 @@ func openPinned(
               + "readOnly: true for lookups"
         )
       }
+    // Links are opened for reading and writing only.
+    case .invalidArgument where readOnly: (.wrongType, "it is a BPF link, not a map")
     default: (nil, nil)
     }
   throw BPFError(kind, code: descriptor, attempt: attempt, on: subject, advice: advice)

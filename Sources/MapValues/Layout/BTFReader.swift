@@ -106,6 +106,13 @@ package struct BTFReader {
         return try pointer(type)
       case .fwd:
         throw malformed("'\(type.name)' is declared but never defined")
+      case .dataSection:
+        throw BPFError(
+          .wrongType,
+          attempt: attempt,
+          on: subject,
+          advice: "it is a section of global variables, not a map of values"
+        )
       default:
         throw malformed("type \(id) is of a kind that has no size")
       }

@@ -67,7 +67,15 @@ struct Layout: ParsableCommand {
 
   private func layout(of argument: String) throws -> ValueLayout {
     if BPFFileSystem.contains(FilePath(argument)) {
-      return try BPFMap(pinnedAt: FilePath(argument), readOnly: true).valueLayout()
+      let map = try BPFMap(pinnedAt: FilePath(argument), readOnly: true)
+      do {
+        return try map.valueLayout()
+      } catch let error where error.kind == .layoutUnavailable && error.errno == .notPermitted {
+        throw ToolError(
+          "reading the layout of '\(argument)' from the kernel needs CAP_SYS_ADMIN; pass the object file "
+            + "instead of the pin"
+        )
+      }
     }
     let object = try BPFObject(contentsOf: FilePath(argument))
     guard let name = map ?? (object.mapNames.count == 1 ? object.mapNames.first : nil) else {

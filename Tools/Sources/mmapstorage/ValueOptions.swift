@@ -31,7 +31,15 @@ struct ValueOptions: ParsableArguments {
       let names = object.mapNames.filter { $0.utf8.prefix(15).elementsEqual(map.name.utf8) }
       return try object.layout(ofMap: names.count == 1 ? names[0] : map.name)
     }
-    let reader = try TaskStorageReader(map: map, layout: layout)
+    let reader: TaskStorageReader
+    do {
+      reader = try TaskStorageReader(map: map, layout: layout)
+    } catch let error where error.kind == .layoutUnavailable && error.errno == .notPermitted {
+      throw ToolError(
+        "reading the layout of '\(self.map)' from the kernel needs CAP_SYS_ADMIN; name the object file "
+          + "with --object"
+      )
+    }
     let all = reader.layout.fields
     let chosen = all.filter { one in
       field.isEmpty || field.contains { one.name == $0 || one.name.hasPrefix($0 + ".") }

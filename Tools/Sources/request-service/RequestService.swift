@@ -33,7 +33,10 @@ struct RequestService {
   /// directory of pins.
   static func run() throws {
     let arguments = Array(CommandLine.arguments.dropFirst())
-    if arguments.count == 2 {
+    if arguments.count > 2 || arguments.contains(where: { $0.hasPrefix("-") }) {
+      try say("usage: request-service [SOCKET]\n       request-service PINS OBJECT")
+      exit(["--help", "-h"].contains(arguments.first) ? 0 : 64)
+    } else if arguments.count == 2 {
       try useMap(pinnedIn: FilePath(arguments[0]), object: FilePath(arguments[1]))
     } else {
       try useMap(fromBrokerAt: arguments.first ?? "/run/mmapstorage-broker.sock")

@@ -10,7 +10,7 @@ struct ToolRun {
   var output: String
   var errors: String
 
-  /// - Parameter redirection: How a shell redirects the tool's descriptors, such as `>&-`.
+  /// Runs a tool. `redirection` is how a shell redirects its descriptors, such as `>&-`.
   init(
     _ arguments: [String],
     tool: String = "mmapstorage",

@@ -54,6 +54,27 @@ import Testing
     }
   }
 
+  @Test func aPinnedProgramKeepsItsMaps() throws {
+    try withBPFFileSystem { directory in
+      let requests = try RequestsProgram()
+      let path = directory.appending("count")
+      try requests.object.program("count").loaded().pin(at: path)
+      func pins() throws -> [[String: Any]] {
+        let maps = try #require(try ToolRun(["maps", "--json"]).json() as? [[String: Any]])
+        let map = try #require(maps.first { $0["id"] as? Int == Int(requests.id) })
+        return try #require(map["pins"] as? [[String: Any]])
+      }
+      #expect(try pins().map { $0["path"] as? String } == [path.string])
+      #expect(try pins().map { $0["program"] as? String } == ["count"])
+      let text = try ToolRun(["maps"])
+      #expect(text.output.contains("\(path) (program count, 0600 0:0)"), "\(text)")
+
+      let own = directory.appending("requests")
+      try requests.object.map("tool_requests").pin(at: own)
+      #expect(try pins().map { $0["path"] as? String } == [own.string])
+    }
+  }
+
   /// The kernel hands out its list of mounts a page at a time, with some characters escaped.
   @Test func pinsBehindManyMounts() throws {
     try withBPFFileSystem { directory in
@@ -190,6 +211,36 @@ import Testing
     #expect(try ToolRun(["dump"]).status == 64)
     #expect(try ToolRun(["watch", "1", "--interval", "0"]).status == 64)
     #expect(try ToolRun(["layout", "/dev/null"]).status == 1)
+  }
+
+  @Test func adviceFitsTheTool() throws {
+    let requests = try RequestsProgram()
+    let file = "/tmp/requests-\(UUID().uuidString).bpf.o"
+    try Data(BPFObjectImage.requests.bytes).write(to: URL(filePath: file))
+    defer { unlink(file) }
+    let section = try ToolRun(["layout", file, "requests.rodata"])
+    #expect(section.status == 1 && section.errors.contains("of global variables"), "\(section)")
+    try withBPFFileSystem { directory in
+      let pin = directory.appending("requests").string
+      try requests.object.map("tool_requests").pin(at: FilePath(pin))
+      chmod(pin, 0o644)
+      let dump = try ToolRun(["dump", pin], as: 65534)
+      #expect(dump.status == 1 && dump.errors.contains("with --object"), "\(dump)")
+      let layout = try ToolRun(["layout", pin], as: 65534)
+      #expect(layout.status == 1 && layout.errors.contains("pass the object file"), "\(layout)")
+
+      let link = directory.appending("link")
+      try requests.object.program("count").link().pin(at: link)
+      let linked = try ToolRun(["layout", link.string])
+      #expect(linked.status == 1 && linked.errors.contains("is a BPF link"), "\(linked)")
+    }
+  }
+
+  @Test(arguments: [["--help"], ["a", "b", "c"], ["--socket"]])
+  func usageOfTheSampleService(arguments: [String]) throws {
+    let run = try ToolRun(arguments, tool: "request-service")
+    #expect(run.status == (arguments == ["--help"] ? 0 : 64))
+    #expect(run.output.hasPrefix("usage: request-service [SOCKET]"), "\(run)")
   }
 
   /// Status 0 tells a script that it has the whole output.
