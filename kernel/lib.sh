@@ -111,16 +111,19 @@ kernel_patches() {
 
 # Names a kernel by everything that decides what is in it.
 kernel_key() { # flavour, extra patch
-  local fragments patches selftests=(kernel/selftests/build* kernel/selftests/*.[ch])
+  local fragments patches scripts=(kernel/build kernel/selftests/build* kernel/selftests/*.[ch])
+  local tool cross=''
+  if [[ $1 == arm64* ]]; then cross=aarch64-linux-gnu-; fi
   mapfile -t fragments < <(kernel_fragments "$1")
   mapfile -t patches < <(kernel_patches "${2:-}")
   {
     kernel_source_version
     echo
-    gcc --version | head -n 1
-    ld --version | head -n 1
-    pahole --version
-    cat "${selftests[@]}" "${fragments[@]}" "${patches[@]}"
+    for tool in "${cross}gcc" "${cross}ld" gcc ld clang pahole; do
+      "$tool" --version | head -n 1
+    done
+    if [[ -n $cross ]]; then printf '%s\n' "$kernel_cache"/arm64-root/*.deb; fi
+    cat "${scripts[@]}" "${fragments[@]}" "${patches[@]}"
   } | sha256sum | cut -c 1-16
 }
 
