@@ -1,8 +1,17 @@
 # shellcheck shell=bash
 # Shared by the scripts next to it. Sourced, with the repository as the current directory after it.
 
+caller_directory=$PWD
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+
+# The path of a file that the caller named, which may be relative to where that was.
+callers_path() {
+  case $1 in
+    /*) printf '%s\n' "$1" ;;
+    *) printf '%s\n' "$caller_directory/$1" ;;
+  esac
+}
 
 kernel_version=7.3
 kernel_source_package=linux-source-$kernel_version
@@ -153,8 +162,9 @@ kernel_option() { # option, its argument
     --debug) flavour=debug && return 1 ;;
     --unpatched) kernel_patch_names='[0-9]*-selftests-*.patch' && return 1 ;;
     --flavour)
-      [[ ${2:-} == plain || -f kernel/config/${2:-}.config ]] ||
-        die "--flavour needs plain or the name of a fragment in kernel/config"
+      # These fragments are in others.
+      [[ ${2:-} == plain || (-f kernel/config/${2:-}.config && $2 != base && $2 != bpf && $2 != x86) ]] ||
+        die "--flavour needs plain, debug, kcsan, rt, arm64 or arm64-64k"
       flavour=$2
       ;;
     --stock)
@@ -162,8 +172,8 @@ kernel_option() { # option, its argument
       flavour=stock-$2
       ;;
     --extra-patch)
-      [[ -f ${2:-} ]] || die "--extra-patch needs a patch file"
-      extra_patch=$(realpath "$2")
+      extra_patch=$(callers_path "${2:-}")
+      [[ -f $extra_patch ]] || die "--extra-patch needs a patch file"
       ;;
     *) die "unknown option '$1'; see the first lines of $0" ;;
   esac
