@@ -11,12 +11,23 @@ struct value {
 	__u64 counter, to_user;
 };
 
+struct large_value {
+	__u8 bytes[3 * 4096];
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_MMAPABLE);
 	__type(key, int);
 	__type(value, struct value);
 } values SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_MMAPABLE);
+	__type(key, int);
+	__type(value, struct large_value);
+} large SEC(".maps");
 
 pid_t target;
 __u64 failed, deleted;

@@ -204,6 +204,8 @@ static void test_exec(void)
 			execl(path, "pause", NULL);
 		_exit(1);
 	}
+	if (!ASSERT_GT(pid, 0, "vfork"))
+		return;
 	child = sys_pidfd_open(pid, 0);
 	/* exec lets the parent of a vfork() go on before it changes the user */
 	for (i = 0; i < 10000 && effective_user(pid) == NOBODY; i++)
@@ -262,6 +264,8 @@ static void map_beside(bool updates)
 	pid_t pid = fork();
 	int i;
 
+	if (!ASSERT_GE(pid, 0, "fork"))
+		return;
 	while (!pid) {
 		bpf_map_delete_elem(fd, &pidfd);
 		if (updates)
@@ -319,8 +323,29 @@ static void test_mmap_flags(void)
 	ASSERT_EQ(mmap_errno(value + 1, RW, MAP_SHARED | MAP_FIXED), EINVAL, "MAP_FIXED");
 	ASSERT_EQ(mmap_errno(value, RW, MAP_SHARED | MAP_FIXED_NOREPLACE), EEXIST,
 		  "MAP_FIXED_NOREPLACE");
-	ASSERT_EQ(madvise(value, page_size, MADV_DOFORK), -1, "MADV_DOFORK");
+	ASSERT_EQ(madvise(value, page_size, MADV_DOFORK) ? errno : 0, EINVAL, "MADV_DOFORK");
 	munmap(value, page_size);
+}
+
+/* The mapping of a value of several pages cannot be split */
+static void test_split(void)
+{
+	int large = bpf_map__fd(skel->maps.large);
+	size_t size = bpf_map__value_size(skel->maps.large);
+	char *value = mmap(NULL, size, RW, MAP_SHARED, large, 0);
+	void *hole = mmap(NULL, page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *part = value + page_size;
+
+	if (!ASSERT_NEQ(value, MAP_FAILED, "mmap"))
+		return;
+	/* On a kernel with larger pages the value has one page */
+	if (size > page_size) {
+		ASSERT_EQ(munmap(part, page_size) ? errno : 0, EINVAL, "munmap");
+		ASSERT_EQ(mprotect(part, page_size, PROT_READ) ? errno : 0, EINVAL, "mprotect");
+		ASSERT_EQ(mremap(part, page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED,
+				 hole) == MAP_FAILED ? errno : 0, EINVAL, "mremap");
+	}
+	ASSERT_OK(munmap(value, size), "munmap of all");
 }
 
 /* What limits and personalities of a process do to mmap() */
@@ -382,6 +407,7 @@ static const struct {
 	{ "race", "", test_race },
 	{ "mem_usage", "", test_mem_usage },
 	{ "mmap_flags", "", test_mmap_flags },
+	{ "split", "", test_split },
 	{ "mmap_limits", "", test_mmap_limits },
 	{ "dontneed", "", test_dontneed },
 };

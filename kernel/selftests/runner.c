@@ -11,10 +11,11 @@ void test_mmap_rdonly(void);
 void test_mmapable(void);
 
 static char **wanted;
+static bool *found; /* for each of them */
 
 static const char *current_subtest;
 static bool skipped;
-static int failures, failed_subtests, subtests;
+static int failures, failed_subtests, skipped_subtests, subtests;
 
 static void end_subtest(void)
 {
@@ -22,6 +23,7 @@ static void end_subtest(void)
 		return;
 	printf("%s %s\n", failures ? "FAILED" : skipped ? "SKIP  " : "ok    ", current_subtest);
 	failed_subtests += failures > 0;
+	skipped_subtests += !failures && skipped;
 	failures = 0;
 	skipped = false;
 }
@@ -34,6 +36,7 @@ bool test__start_subtest(const char *name)
 		;
 	if (*wanted && !wanted[i])
 		return false;
+	found[i] = true;
 	end_subtest();
 	current_subtest = name;
 	subtests++;
@@ -59,16 +62,30 @@ void test__fail(const char *file, int line, const char *what, const char *format
 
 int main(int argc, char **argv)
 {
+	int i;
+
 	/* The set-user-ID program of the subtest "exec" */
 	if (!strcmp(argv[0], "pause"))
 		return pause();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	wanted = argv + 1;
+	found = calloc(argc, sizeof(*found));
+	if (!found)
+		return 1;
 	test_task_storage_sleepable();
 	test_mmap_rdonly();
 	test_task_local_storage_mmapable();
 	test_mmapable();
 	end_subtest();
-	printf("%d of %d passed\n", subtests - failed_subtests, subtests);
+	for (i = 0; wanted[i]; i++)
+		if (!found[i]) {
+			printf("there is no subtest %s\n", wanted[i]);
+			failed_subtests++;
+			subtests++;
+		}
+	printf("%d of %d passed", subtests - failed_subtests - skipped_subtests, subtests);
+	if (skipped_subtests)
+		printf(", %d skipped", skipped_subtests);
+	putchar('\n');
 	return failed_subtests > 0 || !subtests;
 }

@@ -3,7 +3,9 @@
  * same tasks' values; programs that create and delete in system calls, in the scheduler and below
  * the page allocator; and maps that are closed and replaced all the while, short of memory.
  *
- *   stress [SECONDS [SEED]]
+ *   stress [SECONDS [SEED [faults]]]
+ *
+ * With "faults" it is an error if the kernel cannot let allocations fail.
  *
  * A thread writes its stamp behind the value, where nobody else writes. Whatever it maps later as
  * its own value has that stamp there, or zeroes; and what it has mapped keeps the stamp until it is
@@ -550,6 +552,24 @@ static int silent(enum libbpf_print_level level, const char *format, va_list arg
 	return level == LIBBPF_WARN && !shared ? vfprintf(stderr, format, arguments) : 0;
 }
 
+/*
+ * Only the OOM killer ends a process: SIGBUS or SIGSEGV may be a mapping that lost its pages. Where
+ * allocations fail on purpose, it may also be a page of the program or of the stack.
+ */
+static void check_end(const struct role *role, int status)
+{
+	char line[128];
+
+	if (WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : !WEXITSTATUS(status))
+		return;
+	snprintf(line, sizeof(line), "a %s%s ended with status %#x\n", role->name,
+		 role->faults ? " with allocation failures" : "", status);
+	if (role->faults)
+		fputs(line, stdout);
+	else
+		wrong("%s", line);
+}
+
 int main(int argc, char **argv)
 {
 	int seconds = argc > 1 ? atoi(argv[1]) : 60, i, status, tries, replaced = 0;
@@ -581,6 +601,10 @@ int main(int argc, char **argv)
 	}
 	write_file("/proc/sys/vm/panic_on_oom", "0");
 	faults = set_up_faults();
+	if (argc > 3 && !faults) {
+		fprintf(stderr, "the kernel does not let allocations fail\n");
+		return 1;
+	}
 	/* kmalloc_nolock() may deadlock there under the lock of a run queue, for all maps. */
 	if (!uname(&uts) && strstr(uts.version, "PREEMPT_RT"))
 		bpf_program__set_autoattach(skel->progs.on_switch, false);
@@ -599,6 +623,7 @@ int main(int argc, char **argv)
 		pid = waitpid(-1, &status, WNOHANG);
 		for (i = 0; pid > 0 && i < NR_ROLES; i++)
 			if (pids[i] == pid) {
+				check_end(&roles[i], status);
 				pids[i] = start(i);
 				replaced++;
 			}
@@ -615,8 +640,14 @@ int main(int argc, char **argv)
 		usleep(10000);
 	}
 	shared->stop = 1;
-	for (tries = 0; tries < 1000 && (pid = waitpid(-1, NULL, WNOHANG)) >= 0; tries++)
+	for (tries = 0; tries < 1000 && (pid = waitpid(-1, &status, WNOHANG)) >= 0; tries++) {
+		for (i = 0; pid > 0 && i < NR_ROLES; i++)
+			if (pids[i] == pid) {
+				check_end(&roles[i], status);
+				pids[i] = 0;
+			}
 		usleep(10000);
+	}
 	for (i = 0; i < NR_ROLES; i++)
 		if (pids[i] > 0 && waitpid(pids[i], NULL, WNOHANG) == 0)
 			kill(pids[i], SIGKILL);
@@ -644,6 +675,9 @@ int main(int argc, char **argv)
 			tries = 0;
 		}
 	}
+	if (shared->count.mapped <= shared->count.map_failed)
+		wrong("%llu values were mapped, and %llu were not\n", shared->count.mapped,
+		      shared->count.map_failed);
 	printf("kernel memory of the cgroup at the end: %ld bytes\n", bytes);
 	if (bytes < 0 || bytes > 256 << 10)
 		wrong("memory is lost\n");
