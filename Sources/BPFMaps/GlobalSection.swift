@@ -5,11 +5,13 @@ public import MapValues
 /// A section of global variables of a loaded object, for code that `BPFPlugin` generates.
 ///
 /// The section's map is mapped (Linux 5.5), so programs see writes at once and an access costs no
-/// system call. May be used from any thread, also after the object was closed.
+/// system call. Keeps the object, and so its programs attached. May be used from any thread, also after
+/// the object was closed.
 @_spi(Generated)
 public final class GlobalSection: Sendable {
   @usableFromInline
   let fields: MappedFields
+  private let object: BPFObject
 
   /// Maps a section.
   ///
@@ -20,6 +22,7 @@ public final class GlobalSection: Sendable {
   ///   error of `mmap(2)`.
   public init(_ name: String, of object: BPFObject) throws(BPFError) {
     fields = MappedFields(of: try object.mapSection(name))
+    self.object = object
   }
 
   /// Reads the variable at an offset. A scalar is read with a single load; a larger value is copied,

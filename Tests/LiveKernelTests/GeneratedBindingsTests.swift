@@ -47,6 +47,19 @@ import Testing
     #expect(maps.globals.runs == 1)
   }
 
+  @Test func globalsKeepTheProgramsAttached() throws {
+    func load() throws -> PinCounts.Globals {
+      try PinCounts.open { $0.globals.targetTGID = getpid() }.load().globals
+    }
+    let globals = try load()
+    // A link whose last descriptor is closed is detached at once.
+    for _ in 0..<3 {
+      let before = globals.calls
+      for _ in 0..<100 { _ = getppid() }
+      #expect(globals.calls > before)
+    }
+  }
+
   @Test func aHashMapHasTypedKeysAndValues() throws {
     let maps = try loaded(step: 2)
     let place = MapsOfAllKinds.Place(row: 1, column: 2)
