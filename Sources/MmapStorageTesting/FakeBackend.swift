@@ -162,10 +162,20 @@ public final class FakeBackend: Sendable {
   }
 
   /// Deletes a thread's storage, as another process could. A thread that is attached
-  /// keeps its page, as with a real map; tells whether there was a storage.
+  /// keeps its page, as with a real map, and ``/MmapStorage/TaskLocalStorage/verifyMapping()`` returns
+  /// ``/MmapStorage/MappingState/removed``; tells whether there was a storage.
   @discardableResult
   public func deleteStorage(of thread: ThreadID) -> Bool {
     state.withLock { $0.pages.removeValue(forKey: thread) != nil }
+  }
+
+  /// Replaces a thread's storage by a new one, zero, as a process with write access to the map could. A
+  /// thread that is attached keeps its page, and
+  /// ``/MmapStorage/TaskLocalStorage/verifyMapping()`` returns ``/MmapStorage/MappingState/foreign``.
+  public func replaceStorage(of thread: ThreadID) {
+    state.withLock { state in
+      if !state.mapIsGone { state.pages[thread] = FakePage(size: valueSize, isForeign: true) }
+    }
   }
 
   /// Removes the map: every later call fails with `EBADF`, as with a closed descriptor, also on

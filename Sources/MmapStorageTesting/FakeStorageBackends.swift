@@ -58,6 +58,15 @@ private final class DirectFake: FakeStorageBackend, DirectBackend, @unchecked Se
     }
   }
 
+  func mappingState(of address: UnsafeMutableRawPointer) throws(BPFError) -> MappingState {
+    let thread = try fake.record(.lookup, "verify the calling thread's value", .callingThread)
+    return fake.state.withLock { state in
+      guard let current = state.pages[thread] else { return .removed }
+      if current === state.attachedPages[UInt(bitPattern: address)] { return .own }
+      return current.isForeign ? .foreign : .removed
+    }
+  }
+
   func detach(
     _ address: UnsafeMutableRawPointer,
     of thread: ThreadRecord,
@@ -174,11 +183,14 @@ extension FakeBackend {
 final class FakePage: @unchecked Sendable {
   fileprivate let address: UnsafeMutableRawPointer
   private let size: Int
+  /// Whether another process put it in the place of a thread's own.
+  let isForeign: Bool
 
-  init(size: Int) {
+  init(size: Int, isForeign: Bool = false) {
     let pageSize = 4096
     let bytes = (size + pageSize - 1) / pageSize * pageSize
     self.size = size
+    self.isForeign = isForeign
     unsafe address = .allocate(byteCount: bytes, alignment: pageSize)
     unsafe address.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
   }

@@ -13,7 +13,7 @@ public struct FaultPlan: Sendable, Hashable {
   public enum Operation: Sendable, Hashable, CaseIterable {
     /// The first touch of a thread.
     case attach
-    /// Reading a value as a copy.
+    /// Reading a value as a copy, or verifying the mapping of one.
     case lookup
     /// Writing a value as a copy.
     case update

@@ -86,6 +86,53 @@ private struct Oops: Error {}
     #expect(throws: BPFError.self) { try storage.value(of: thread) }
   }
 
+  // MARK: The mapping
+
+  @Test func aRemovalByAnotherProcessIsNoticed() throws {
+    let (storage, fake) = try make(.direct)
+    #expect(try storage.verifyMapping() == .own)
+    try storage.withCurrent { $0.requestID = 1 }
+    fake.deleteStorage(of: .current)
+    #expect(try storage.verifyMapping() == .removed)
+    fake.program(on: .current, as: Tag.self) { $0.requestID = 2 }
+    #expect(try storage.verifyMapping() == .removed)
+    #expect(try storage.withCurrent { $0.requestID } == 1)
+    try storage.removeValue(of: .current)
+    #expect(try storage.withCurrent { $0.requestID } == 0)
+    #expect(try storage.verifyMapping() == .own)
+  }
+
+  @Test func aForeignPageIsNoticed() throws {
+    let (storage, fake) = try make(.direct)
+    try storage.withCurrent { $0.requestID = 1 }
+    fake.replaceStorage(of: .current)
+    #expect(try storage.verifyMapping() == .foreign)
+    fake.program(on: .current, as: Tag.self) { $0.requestID = 2 }
+    #expect(try storage.withCurrent { $0.requestID } == 1)
+    try storage.removeValue(of: .current)
+    try storage.withCurrent { $0.requestID = 3 }
+    #expect(try storage.verifyMapping() == .own)
+    #expect(fake.program(on: .current, as: Tag.self) { $0.requestID } == 3)
+  }
+
+  @Test func verifyingTheMappingCanFail() throws {
+    var faults = FaultPlan()
+    faults.fail(.lookup, call: 1, with: .permissionDenied)
+    let (storage, fake) = try make(.direct, faults: faults)
+    let error = #expect(throws: BPFError.self) { try storage.verifyMapping() }
+    #expect(error?.kind == .permissionDenied)
+    #expect(try storage.verifyMapping() == .own)
+    fake.removeMap()
+    #expect(throws: BPFError.self) { try storage.verifyMapping() }
+  }
+
+  @Test func copiesAreAlwaysTheThreadsOwn() throws {
+    let (storage, fake) = try make(.copying)
+    try storage.withCurrent { $0.requestID = 1 }
+    fake.deleteStorage(of: .current)
+    #expect(try storage.verifyMapping() == .own)
+  }
+
   // MARK: Attachments
 
   @Test(arguments: FakeBackend.Access.allCases)

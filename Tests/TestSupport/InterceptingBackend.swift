@@ -42,6 +42,10 @@ package final class InterceptingBackend: DirectBackend, CopyingBackend {
     try direct.renew(address, of: thread)
   }
 
+  package func mappingState(
+    of address: UnsafeMutableRawPointer
+  ) throws(BPFError) -> MappingState { try direct.mappingState(of: address) }
+
   package func detach(
     _ address: UnsafeMutableRawPointer,
     of thread: ThreadRecord,

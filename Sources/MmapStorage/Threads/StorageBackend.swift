@@ -70,8 +70,7 @@ package protocol DirectBackend: StorageBackend {
   /// zero or with what was written to it since; if it was not, nothing changes.
   func renew(_ address: UnsafeMutableRawPointer, of thread: ThreadRecord) throws(BPFError)
 
-  /// Whether programs use the memory that the calling thread is attached to. ``MappingState/own`` unless
-  /// said otherwise.
+  /// Whether programs use the memory that the calling thread is attached to.
   func mappingState(of address: UnsafeMutableRawPointer) throws(BPFError) -> MappingState
 
   /// Ends an attachment. When a thread ends this runs on that thread; when the storage ends, on any,
@@ -112,9 +111,6 @@ package enum DetachReason: Sendable, Hashable {
 extension DirectBackend {
   package var access: ValueAccess { .direct(self) }
   package var createsOnlyByAttaching: Bool { false }
-  package func mappingState(
-    of address: UnsafeMutableRawPointer
-  ) throws(BPFError) -> MappingState { .own }
 }
 
 extension CopyingBackend {
