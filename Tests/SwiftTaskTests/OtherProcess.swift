@@ -8,6 +8,7 @@ import SystemPackage
 func withPins(
   of object: BPFObject,
   _ names: [String],
+  attributes: BPFPinAttributes = BPFPinAttributes(),
   _ body: (FilePath) async throws -> Void
 ) async throws {
   var template = Array("/tmp/swift-tasks-XXXXXX".utf8CString)
@@ -16,7 +17,9 @@ func withPins(
   defer { rmdir(path) }
   guard mount("bpf", path, "bpf", 0, "mode=0755") == 0 else { throw Errno(rawValue: errno) }
   defer { umount2(path, CInt(MNT_DETACH)) }
-  for name in names { try object.pinSwiftTaskStorage(name, in: FilePath(path)) }
+  for name in names {
+    try object.pinSwiftTaskStorage(name, in: FilePath(path), attributes: attributes)
+  }
   try await body(FilePath(path))
 }
 

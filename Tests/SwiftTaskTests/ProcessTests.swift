@@ -46,6 +46,23 @@ import Testing
     }
   }
 
+  @Test func membersOfAGroupMayOpenTheStorage() async throws {
+    let program = try RequestProgram()
+    try await withPins(of: program.object, ["requests"], attributes: .group(65534)) { directory in
+      await #expect(processExitsWith: .success) { [path = directory.string as String] in
+        let layout = try Requests.open().object.layout(ofMap: "requests")
+        #expect(test_drop_rights() == 0)  // user and group 65534
+        let requests = try await SwiftTaskStorage<Request>(
+          pinnedIn: FilePath(path),
+          name: "requests",
+          layout: layout
+        )
+        let (id, _) = requests.withValue({ $0.id = 5 }) { requests.withCurrent { $0.id } }
+        #expect(id == 5)
+      }
+    }
+  }
+
   @Test func aProgramThatIsExecutedHasNothingOfTheOldOne() async throws {
     let program = try RequestProgram(allProcesses: true)
     try await withPins(of: program.object, ["requests"]) { directory in

@@ -13,17 +13,20 @@ extension BPFObject {
   /// - Parameters:
   ///   - name: The storage's name in the program's source.
   ///   - directory: A directory on a BPF file system.
+  ///   - attributes: Who may open both. To use the storage takes read and write permission, such as of
+  ///     ``BPFPinAttributes/group(_:)``. The default is the owner alone.
   /// - Throws: ``BPFError``, as ``BPFMap/pin(at:attributes:)``. Nothing is pinned then.
   public func pinSwiftTaskStorage(
     _ name: String,
-    in directory: FilePath
+    in directory: FilePath,
+    attributes: BPFPinAttributes = BPFPinAttributes()
   ) throws(BPFError) {
     let map = try map(name)
     let control = try SwiftTaskControl(of: self, map)
     let program = directory.appending(name + SwiftTaskControl.suffix)
-    try map.pin(at: directory.appending(name))
+    try map.pin(at: directory.appending(name), attributes: attributes)
     do throws(BPFError) {
-      try control.program.pin(at: program)
+      try control.program.pin(at: program, attributes: attributes)
     } catch {
       try map.unpin(at: directory.appending(name))
       throw error
@@ -33,7 +36,7 @@ extension BPFObject {
 
 extension SwiftTaskStorage {
   /// Opens a storage that another process loaded and pinned with
-  /// ``BPFObject/pinSwiftTaskStorage(_:in:)``.
+  /// ``BPFObject/pinSwiftTaskStorage(_:in:attributes:)``.
   ///
   /// The process is registered with the program, and everything is found and verified as in
   /// ``init(_:_:policy:)``. Needs no capability where it may open the paths, if it knows the layout.
