@@ -79,6 +79,15 @@ final class OtherProcess {
     return (text, status)
   }
 
+  /// Kills the process, which then stays as a zombie until `end()`.
+  func killWithoutReaping() throws {
+    Glibc.kill(id, SIGKILL)
+    var info = siginfo_t()
+    guard waitid(P_PID, id_t(id), &info, WEXITED | WNOWAIT) == 0 else {
+      throw Errno(rawValue: errno)
+    }
+  }
+
   func kill() throws {
     Glibc.kill(id, SIGKILL)
     _ = try end()

@@ -139,6 +139,40 @@ import Testing
     }
   }
 
+  @Test func slotsOfAZombieAreUsedAgain() async throws {
+    let program = try RequestProgram()
+    try await withPins(of: program.object, ["requests"]) { directory in
+      let other = try OtherProcess([directory.string, "requests", "hold", "1", "256"])
+      #expect(try other.read() == "holds\n")
+      try other.killWithoutReaping()
+      // A zombie that stays keeps swift-testing from noticing the end of other processes.
+      defer { _ = try? other.end() }
+      let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+      #expect(await hold(requests, 256) == 256)
+    }
+  }
+
+  @Test(.enabled(if: hasNeverBeenSuspended, "the machine was suspended; start times are unknown"))
+  func slotsOfAProcessWhoseIDIsUsedAgainAreUsedAgain() async throws {
+    let program = try RequestProgram()
+    let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+    try await withPins(of: program.object, ["requests"]) { directory in
+      let other = try OtherProcess([directory.string, "requests", "hold", "1", "192"])
+      #expect(try other.read() == "holds\n")
+      #expect(await hold(requests, 65) == 64)
+      // The slots of a process that had the same id, and started two seconds before or after.
+      let slots = try MappedSlots(program.object.map("requests"))
+      defer { slots.deallocateMapping() }
+      for index in 0..<256 where slots[index].owner >> 32 == UInt64(other.id) {
+        slots[index].owner ^= 1 << 31
+      }
+      var tries = 0
+      while await hold(requests, 65) < 65, tries < 2_000 { tries += 1 }
+      #expect(await hold(requests, 256) == 256)
+      try other.kill()
+    }
+  }
+
   /// Enters nested scopes; returns how many of them got a slot.
   private func hold(_ storage: SwiftTaskStorage<Request>, _ count: Int) async -> Int {
     guard count > 0 else { return 0 }
@@ -148,6 +182,15 @@ import Testing
     return inner + (snapshot == nil ? 0 : 1)
   }
 }
+
+/// Whether the clocks that go on while a machine is suspended, and that do not, are the same.
+private let hasNeverBeenSuspended: Bool = {
+  var boot = timespec()
+  var monotonic = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &monotonic)
+  clock_gettime(CLOCK_BOOTTIME, &boot)
+  return boot.tv_sec - monotonic.tv_sec < 2
+}()
 
 /// What a process can do that registers false offsets and has false bindings.
 @Suite(.liveKernel) struct HostileProcessTests {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
-internal import Glibc
 internal import LibBPF
-internal import SystemPackage
 
 // Invariant: `base` is the address of `size` bytes from `init` to `deinit`.
 
@@ -15,7 +13,7 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
   /// Keeps the object, and so its programs attached.
   private let map: BPFMap
   private let registration: SwiftTaskRegistration
-  private let seesAllProcesses: Bool
+  private let owners: SwiftTaskOwners
 
   /// Maps the slots. The registration ends when the memory is released.
   init(
@@ -32,19 +30,12 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
     self.control = control
     self.map = map
     self.registration = registration
-    // The owner has the number that the process has in the first namespace of process ids. Elsewhere
-    // the numbers of other processes say nothing here.
-    seesAllProcesses = owner >> 32 == UInt64(getpid())
+    owners = SwiftTaskOwners(own: owner)
   }
 
   deinit { registration.end(control) }
 
-  func hasExited(_ owner: UInt64) -> Bool {
-    guard seesAllProcesses, let process = pid_t(exactly: owner >> 32), process > 0 else {
-      return false
-    }
-    return kill(process, 0) != 0 && Glibc.errno == ESRCH
-  }
+  func hasExited(_ owner: UInt64) -> Bool { owners.hasExited(owner) }
 }
 
 /// Slots in the memory of the process, which no program sees: for unit tests.

@@ -196,8 +196,14 @@ final class SwiftTaskSlots: Sendable {
     guard getpid() == process else { return nil }
     return claims.withLock { () -> Int? in
       if let index = pop() { return index }
-      return claim { $0 == 0 }
-        ?? claim { $0 & ~Self.claiming != owner && memory.hasExited($0 & ~Self.claiming) }
+      if let index = claim(where: { $0 == 0 }) { return index }
+      // A process has many slots in a row.
+      var last = (owner: owner, hasExited: false)
+      return claim {
+        let owner = $0 & ~Self.claiming
+        if owner != last.owner { last = (owner, memory.hasExited(owner)) }
+        return last.hasExited
+      }
     }
   }
 
