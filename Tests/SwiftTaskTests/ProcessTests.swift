@@ -173,6 +173,20 @@ import Testing
     }
   }
 
+  @Test func anErrorSaysHowManySlotsAProcessTakes() async throws {
+    let program = try RequestProgram()
+    try await withPins(of: program.object, ["requests"]) { directory in
+      let other = try OtherProcess([directory.string, "requests", "hold", "1", "256"])
+      #expect(try other.read() == "holds\n")
+      let error = await #expect(throws: BPFError.self) {
+        try await SwiftTaskStorage<Request>(program.object, "requests")
+      }
+      #expect(error?.kind == .outOfResources)
+      #expect(error?.advice.contains("a process takes 64 at a time") == true)
+      try other.kill()
+    }
+  }
+
   /// Enters nested scopes; returns how many of them got a slot.
   private func hold(_ storage: SwiftTaskStorage<Request>, _ count: Int) async -> Int {
     guard count > 0 else { return 0 }

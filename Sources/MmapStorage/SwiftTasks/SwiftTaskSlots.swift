@@ -53,7 +53,8 @@ final class SwiftTaskSlots: Sendable {
   private static var indexBits: UInt64 { 24 }
   /// In an owner: the process does not use the slot yet. Process ids have fewer bits.
   private static var claiming: UInt64 { 1 << 63 }
-  private static var batch: Int { 64 }
+  /// How many slots a process claims at a time.
+  static var batch: Int { 64 }
   /// After how many more scopes without a slot to look for unclaimed ones again.
   private static var patience: Int { 1024 }
 

@@ -34,7 +34,8 @@ struct SwiftTaskVerification: Sendable {
           .outOfResources,
           attempt: attempt,
           on: "the slots",
-          advice: "all \(slots.count) are in use, so there is none to try; declare more"
+          advice: "all \(slots.count) are in use, so there is none to try; a process takes "
+            + "\(SwiftTaskSlots.batch) at a time, so declare that many for each process, or more"
         )
       }
       try await slots.local.withValue(outer) { () -> Result<Void, BPFError> in
