@@ -42,7 +42,8 @@ extension BPFObject {
   ///
   /// Global variables that are not constants are pinned as maps, and keep their values.
   ///
-  /// Calls for the same directory are serialized between processes with `flock(2)`.
+  /// ``BPFPinDirectory/remove()`` detaches the programs and removes the pins. Calls for the same directory
+  /// are serialized between processes with `flock(2)`.
   ///
   /// - Parameters:
   ///   - directory: A directory on a BPF file system. It is created if its parent exists. An existing
@@ -296,10 +297,11 @@ extension BPFObject {
   ) throws(BPFError) {
     for map in maps {
       let created = try createdMap(map)
-      if map.isInternal, !map.isConstant {
-        let description = try description(ofSection: map, id: created.info.id)
-        try staged.add(pins.description(ofMap: map.name), description.write)
-      }
+      let id = try created.info.id
+      let description =
+        map.isInternal && !map.isConstant
+        ? try description(ofSection: map, id: id) : PinDescription(id: id, digest: "")
+      try staged.add(pins.description(ofMap: map.name), description.write)
       try staged.add(pins.map(map.name)) { (path) throws(BPFError) in
         try created.pin(at: path, attributes: map.isConstant ? BPFPinAttributes() : attributes)
       }

@@ -38,12 +38,15 @@ public struct BPFPinDirectory: Sendable, Hashable {
   var links: FilePath { path.appending("links") }
   var descriptions: FilePath { path.appending("descriptions") }
 
+  static let mapPrefix = "map_"
+  static let programPrefix = "program_"
+
   func description(ofMap name: String) -> FilePath {
-    descriptions.appending("map_" + Self.fileName(name))
+    descriptions.appending(Self.mapPrefix + Self.fileName(name))
   }
 
   func description(ofProgram name: String) -> FilePath {
-    descriptions.appending("program_" + Self.fileName(name))
+    descriptions.appending(Self.programPrefix + Self.fileName(name))
   }
 
   /// A BPF file system allows no dot in a name.
@@ -51,12 +54,14 @@ public struct BPFPinDirectory: Sendable, Hashable {
     String(name.map { $0 == "." || $0 == "/" ? "_" : $0 })
   }
 
+  /// Is there if this library created the directory.
+  var mark: FilePath { descriptions.appending("created") }
+
   func create(_ attributes: BPFPinAttributes) throws(BPFError) {
     // Others enter it and do not open it, so they cannot take its lock.
     let read: FilePermissions = [.groupRead, .otherRead]
     let permissions = attributes.directoryPermissions
     // Other directories may have files of others.
-    let mark = descriptions.appending("created")
     let isNew = try BPFFileSystem.createDirectory(
       path,
       permissions.subtracting(read),
@@ -77,7 +82,7 @@ public struct BPFPinDirectory: Sendable, Hashable {
 
   /// Removes what a process that was killed left behind.
   func removeTemporaryPins(_ attempt: String) throws(BPFError) {
-    for directory in [maps, programs, links, descriptions] {
+    for directory in [maps, programs, links, descriptions] where directory.exists {
       for name in try directoryEntries(directory, attempt: attempt)
       where name.hasPrefix(StagedPins.prefix) {
         directory.appending(name).unlink()

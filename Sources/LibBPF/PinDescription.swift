@@ -6,7 +6,7 @@ import SystemPackage
 struct PinDescription: Hashable {
   /// The kernel's id of the map or program that is described.
   var id: UInt32
-  /// Of a program, what its instructions use of maps; of a section, its variables.
+  /// Of a program, what its instructions use of maps; of a section, its variables; empty for other maps.
   var digest: String
   /// The program's section, which names its hook; empty for a map.
   var section = ""
@@ -17,15 +17,21 @@ struct PinDescription: Hashable {
     self.section = section
   }
 
-  /// Reads what is recorded; `nil` if that is nothing, or is about another map or program than `id`.
-  init?(_ path: FilePath, of id: UInt32) {
+  /// Reads what is recorded; `nil` if that is nothing.
+  init?(_ path: FilePath) {
     let parts = path.linkTarget?.split(
       separator: " ",
       maxSplits: 2,
       omittingEmptySubsequences: false
     )
-    guard let parts, parts.count == 3, parts[0] == "\(id)" else { return nil }
+    guard let parts, parts.count == 3, let id = UInt32(parts[0]) else { return nil }
     self.init(id: id, digest: String(parts[1]), section: String(parts[2]))
+  }
+
+  /// The same; `nil` if it is about another map or program than `id`.
+  init?(_ path: FilePath, of id: UInt32) {
+    self.init(path)
+    guard self.id == id else { return nil }
   }
 
   /// Records it.

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+import SystemPackage
+
+extension BPFPinDirectory {
+  /// Detaches the programs and removes what
+  /// ``BPFObject/loadAndAttach(pinnedIn:attributes:ifDifferent:)`` pinned in the directory, also what earlier
+  /// versions of the object pinned there. Removes the directory and its subdirectories if they are empty then
+  /// and `loadAndAttach` created them.
+  ///
+  /// Each path is removed only if the map, program or link that was pinned is still there. Symbolic links and
+  /// what others put there stay, and so do the directories that contain it.
+  ///
+  /// A program stays attached, and a map exists, while a process has a descriptor of the link or map. So close
+  /// the object in this process, and end the others, such as the process that loaded it. Takes the lock of
+  /// `loadAndAttach`; a call of that which waits for the lock fails afterwards, and pins nothing.
+  ///
+  /// - Throws: ``BPFError/Kind/notFound`` if `loadAndAttach` pinned nothing there,
+  ///   ``BPFError/Kind/invalidArgument`` if one of the directories is a symbolic link, or belongs to another
+  ///   user than this process's and root, ``BPFError/Kind/permissionDenied``, or another system error. What
+  ///   is not removed then is removed by the next call.
+  public func remove() throws(BPFError) {
+    let attempt = "remove the pins"
+    let lock = try lock(for: attempt)
+    defer { releaseLock(lock) }
+    for directory in [descriptions, maps, programs, links]
+    where directory == descriptions || directory.exists {
+      // Others may not replace it by a link to a directory of theirs.
+      closeDescriptor(try BPFFileSystem.openDirectory(directory, attempt: attempt))
+    }
+    for name in try directoryEntries(descriptions, attempt: attempt).sorted() {
+      let path = descriptions.appending(name)
+      guard let description = PinDescription(path) else { continue }
+      if name.hasPrefix(Self.programPrefix) {
+        let file = String(name.dropFirst(Self.programPrefix.count))
+        try removePin(links.appending(file), attempt) { pin throws(BPFError) in
+          try BPFLink(pinnedAt: pin).info.programID == description.id
+        }
+        try removePin(programs.appending(file), attempt) { pin throws(BPFError) in
+          try BPFProgram(pinnedAt: pin).info.id == description.id
+        }
+      } else if name.hasPrefix(Self.mapPrefix) {
+        let file = String(name.dropFirst(Self.mapPrefix.count))
+        try removePin(maps.appending(file), attempt) { pin throws(BPFError) in
+          try BPFMap(pinnedAt: pin, readOnly: true).info.id == description.id
+        }
+      } else {
+        continue
+      }
+      try unlink(path, attempt)
+    }
+    try removeTemporaryPins(attempt)
+    for directory in [links, programs, maps] { directory.removeDirectory() }
+    let isOnlyMarked = try directoryEntries(descriptions, attempt: attempt).allSatisfy {
+      $0 == mark.lastComponent?.string
+    }
+    guard isOnlyMarked else { return }
+    let isCreated = mark.linkTarget != nil
+    // The mark says who may change the directory as long as it exists.
+    let isEmpty = try directoryEntries(path, attempt: attempt).count == 1
+    guard isEmpty || !isCreated else { return }
+    if isCreated { try unlink(mark, attempt) }
+    descriptions.removeDirectory()
+    if isCreated { path.removeDirectory() }
+  }
+
+  /// Removes a pin if it is there and `isOwn` says that it is what was pinned.
+  private func removePin(
+    _ path: FilePath,
+    _ attempt: String,
+    isOwn: (FilePath) throws(BPFError) -> Bool
+  ) throws(BPFError) {
+    guard path.linkTarget == nil, path.exists else { return }
+    do throws(BPFError) {
+      guard try isOwn(path) else { return }
+    } catch {
+      guard error.kind == .wrongType else { throw error }
+      return
+    }
+    try unlink(path, attempt)
+  }
+
+  private func unlink(_ path: FilePath, _ attempt: String) throws(BPFError) {
+    let code = path.unlink()
+    guard code == 0 else {
+      throw BPFError(
+        code: code,
+        attempt: attempt,
+        on: "path '\(path)'",
+        advice: "this needs write permission for the directory"
+      )
+    }
+  }
+}

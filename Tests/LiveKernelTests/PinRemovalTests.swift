@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LibBPF
+import MmapStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+/// What ``BPFPinDirectory/remove()`` removes, and what it leaves.
+@Suite(.liveKernel) struct PinRemovalTests {
+  private func pin(_ directory: FilePath) throws {
+    let object = try BPFObject(.pinCounts)
+    try object.setGlobal("target_tgid", to: getpid())
+    try object.loadAndAttach(pinnedIn: directory)
+    object.close()
+  }
+
+  private func exists(_ path: FilePath) -> Bool {
+    var info = stat()
+    return lstat(path.string, &info) == 0
+  }
+
+  @Test func everythingIsRemovedAndTheProgramsAreDetached() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let pins = BPFPinDirectory(directory)
+      try pin(directory)
+      let left = try BPFMap(pinnedAt: pins.map("left"))
+      let array = try BPFArrayMap<UInt64>(left)
+      func isCounting() throws -> Bool {
+        let before = try array.value(at: 0)
+        _ = getppid()
+        return try array.value(at: 0) != before
+      }
+      #expect(try isCounting())
+      try pins.remove()
+      #expect(!exists(directory))
+      // A process that another test starts may have the link's descriptor until it calls exec.
+      #expect(try (0..<10_000).contains { _ in try !isCounting() })
+      let error = try #require(throws: BPFError.self) { try pins.remove() }
+      #expect(error.kind == .notFound, "\(error)")
+      // The directory may be used again.
+      try pin(directory)
+      #expect(try pins.attachedPrograms() == ["count_bytes", "count_calls"])
+      try pins.remove()
+      #expect(!exists(directory))
+    }
+  }
+
+  @Test func aDirectoryThatExistedStays() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      #expect(mkdir(directory.string, 0o750) == 0)
+      for path in [directory, root] {
+        try pin(path)
+        try BPFPinDirectory(path).remove()
+        #expect(exists(path))
+        for name in ["maps", "programs", "links", "descriptions"] {
+          #expect(!exists(path.appending(name)), "\(name)")
+        }
+      }
+    }
+  }
+
+  @Test func whatOthersPinnedStays() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let pins = BPFPinDirectory(directory)
+      try pin(directory)
+      let other = try echo()
+      try other.load()
+      // A map of another object in the place of one that was pinned, and beside it.
+      #expect(unlink(pins.map("right").string) == 0)
+      for path in [pins.map("right"), pins.map("more"), pins.program("map")] {
+        try other.map("echoes").pin(at: path)
+      }
+      try other.program("repeat").loaded().pin(at: pins.program("repeat"))
+      try pins.remove()
+      for path in [pins.link("count_calls"), pins.program("count_calls"), pins.map("left")] {
+        #expect(!exists(path), "\(path)")
+      }
+      for path in [
+        pins.map("right"), pins.map("more"), pins.program("map"), pins.program("repeat"),
+      ] {
+        #expect(exists(path), "\(path)")
+      }
+      #expect(exists(directory))
+    }
+  }
+
+  @Test func symbolicLinksAreNotFollowed() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let pins = BPFPinDirectory(directory)
+      try pin(directory)
+      let moved = root.appending("moved")
+      for path in [pins.map("left"), pins.link("count_calls")] {
+        #expect(rename(path.string, moved.string) == 0)
+        #expect(symlink(moved.string, path.string) == 0)
+        try pins.remove()
+        #expect(exists(moved) && exists(path))
+        for path in [path, moved] { #expect(unlink(path.string) == 0) }
+        try pin(directory)
+      }
+      // Of a whole directory.
+      for name in ["", "maps", "programs", "links", "descriptions"] {
+        let path = name.isEmpty ? directory : directory.appending(name)
+        #expect(rename(path.string, moved.string) == 0 && symlink(moved.string, path.string) == 0)
+        let error = try #require(throws: BPFError.self, "\(name)") { try pins.remove() }
+        #expect(error.kind == .invalidArgument, "\(error)")
+        #expect(unlink(path.string) == 0 && rename(moved.string, path.string) == 0)
+      }
+      #expect(try pins.attachedPrograms() == ["count_bytes", "count_calls"])
+      try pins.remove()
+      #expect(!exists(directory))
+    }
+  }
+
+  @Test func aDirectoryOfAnotherUserIsRefused() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let pins = BPFPinDirectory(directory)
+      try pin(directory)
+      #expect(chown(directory.appending("maps").string, 65534, 65534) == 0)
+      let error = try #require(throws: BPFError.self) { try pins.remove() }
+      #expect(error.kind == .invalidArgument && error.advice.contains("belongs to user 65534"))
+      #expect(try pins.attachedPrograms() == ["count_bytes", "count_calls"])
+    }
+  }
+}
