@@ -202,6 +202,24 @@ import Testing
     }
   }
 
+  @Test(arguments: LiveKernel.backends.filter { $0 != .lookup })
+  func aBackendThatNeedsAWritableDescriptorSaysSo(_ backend: BackendKind) throws {
+    let program = try EchoProgram(allowing: [backend])
+    try withBPFFileSystem { directory in
+      let path = directory.appending("echoes")
+      try program.object.map("echoes").pin(at: path)
+      let error = try #require(throws: BPFError.self) {
+        try TaskLocalStorage<Echo>(
+          map: BPFMap(pinnedAt: path, readOnly: true),
+          layout: program.object.layout(ofMap: "echoes"),
+          allowing: [backend]
+        )
+      }
+      #expect(error.kind == .permissionDenied && error.errno == nil, "\(error)")
+      #expect(error.advice.contains("without readOnly"), "\(error)")
+    }
+  }
+
   // MARK: Bad input
 
   @Test func aWrongLayoutPrintsTheTable() throws {

@@ -28,6 +28,16 @@ func selectBackend(
     case .lookup, .fake: try LookupBackend(map, layout: layout, rejected: rejected)
     }
   }
+  if let kind = rejected.first(where: { $0 == .readOnly($0.kind) })?.kind {
+    throw BPFError(
+      .permissionDenied,
+      attempt: "choose a backend",
+      on: map.describedName,
+      advice:
+        "its descriptor is read-only, or the map is frozen, and \(kind) needs to write to it; open "
+        + "the map without readOnly: true, or read it with a TaskStorageReader"
+    )
+  }
   throw BPFError(
     .unsupported,
     attempt: "choose a backend",
@@ -52,8 +62,7 @@ private func rejection(
     return KernelFeature.userPages.rejection(of: .userPage)
       ?? .init(.userPage, reason: "the map's elements are the values themselves")
   case .mapped, .userPage:
-    return info.isWritable
-      ? nil : .init(kind, reason: "the map's descriptor is read-only, or the map is frozen")
+    return info.isWritable ? nil : .readOnly(kind)
   case .lookup where layout.isInUserPage:
     return .init(.lookup, reason: "the map's elements are addresses of pages, not the values")
   case .lookup, .fake:

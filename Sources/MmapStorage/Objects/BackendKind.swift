@@ -38,6 +38,10 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
       Rejection(kind, reason: "the program does not allow it")
     }
 
+    static func readOnly(_ kind: BackendKind) -> Rejection {
+      Rejection(kind, reason: "the map's descriptor is read-only, or the map is frozen")
+    }
+
     /// Whether this says only that the kernel lacks `BPF_F_MMAPABLE` for task storage, as every
     /// release does.
     fileprivate var isExpected: Bool { kind == .mapped && errno != nil }
