@@ -178,6 +178,7 @@ import Testing
       let error = #expect(throws: BPFError.self) { try TaskStorageReader(map: map, layout: layout) }
       #expect(error?.kind == .permissionDenied)
       #expect(error?.advice.contains("CAP_BPF") == true)
+      #expect(error?.attempt == "read the values of all tasks" && error?.object == "map 'echoes'")
     }
   }
 

@@ -14,6 +14,7 @@ package final class InspectedMap: Sendable {
     sharing: lock
   )
   private static let comparisonName = "compare_page"
+  private static let comparisonAttempt = "verify the calling thread's page"
 
   private let handle: MapHandle
   private let layout: ValueLayout
@@ -38,7 +39,7 @@ package final class InspectedMap: Sendable {
 
   /// Compares the calling thread's user page with the memory at an address.
   func mappingState(of address: UnsafeMutableRawPointer) throws(BPFError) -> MappingState {
-    let attempt = "verify the calling thread's page"
+    let attempt = Self.comparisonAttempt
     let program = try comparison.withLock { (loaded) throws(BPFError) in
       if let loaded { return loaded }
       let new = try Self.loadComparison(for: handle.duplicate(), layout)
@@ -67,9 +68,12 @@ extension InspectedMap {
     for map: BPFMap,
     _ layout: ValueLayout
   ) throws(BPFError) -> BPFProgram {
-    let object = try TaskStorageReader.loaded(comparisonName, for: map, valueSize: layout.type.size)
-    defer { object.close() }
-    return try object.program(comparisonName).loaded()
+    try TaskStorageReader.about(map, comparisonAttempt) { () throws(BPFError) in
+      let size = layout.type.size
+      let object = try TaskStorageReader.loaded(comparisonName, for: map, valueSize: size)
+      defer { object.close() }
+      return try object.program(comparisonName).loaded()
+    }
   }
 }
 

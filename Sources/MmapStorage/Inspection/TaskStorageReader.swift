@@ -49,13 +49,35 @@ public final class TaskStorageReader: Sendable {
       )
     }
     let name = layout.isInUserPage ? "write_pages" : "write_elements"
-    let object = try Self.loaded(name, for: map, valueSize: layout.type.size)
-    defer { object.close() }
-    let program = try object.program(name)
-    try program.attach()
-    link = try program.link()
+    link = try Self.about(map, attempt) { () throws(BPFError) in
+      let object = try Self.loaded(name, for: map, valueSize: layout.type.size)
+      defer { object.close() }
+      let program = try object.program(name)
+      try program.attach()
+      return try program.link()
+    }
     self.layout = layout
     self.map = map
+  }
+
+  /// Makes errors that are about an object of this library's errors about a map of the caller's.
+  static func about<Result>(
+    _ map: BPFMap,
+    _ attempt: String,
+    _ body: () throws(BPFError) -> Result
+  ) throws(BPFError) -> Result {
+    do throws(BPFError) {
+      return try body()
+    } catch {
+      throw BPFError(
+        error.kind,
+        attempt: attempt,
+        on: map.describedName,
+        errno: error.errno,
+        advice: error.advice,
+        details: error.details
+      )
+    }
   }
 
   /// Opens task-values.bpf.c for a map and loads one of its programs.
