@@ -29,7 +29,10 @@ public struct BindingOptions: Sendable {
 ///   information is damaged.
 public func bindings(for object: BPFObject, options: BindingOptions) throws -> String {
   guard let btf = object.btf else {
-    throw BindingError("the object has no type information; compile it with -g")
+    throw BindingError(
+      "the object has no type information; the source declares nothing, or was "
+        + "compiled without -g"
+    )
   }
   var facts = ObjectFacts(object: object, table: TypeTable(btf: btf))
   try facts.read()

@@ -259,8 +259,10 @@ private func openObject(
       code: code,
       attempt: attempt,
       on: source,
-      advice: "it is truncated, or was not compiled with 'clang -target bpf -O2 -g -c' "
-        + "(maps need the type information that -g writes)",
+      advice: warnings.contains("can't determine")
+        ? "the type of a map's key or value is declared and not defined; include the header that defines it"
+        : "it is truncated, or was not compiled with 'clang -target bpf -O2 -g -c' "
+          + "(maps need the type information that -g writes)",
       details: warnings
     )
   }

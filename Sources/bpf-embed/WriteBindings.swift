@@ -25,6 +25,10 @@ func writeBindings(_ job: Job) throws(Failure) {
     throw Failure(error.description, at: try location(of: error, job))
   } catch let error as Failure {
     throw error
+  } catch let error as BPFError {
+    // libbpf names the map.
+    let map = error.details.firstMatch(of: /map '([^']+)'/).map { String($0.1) } ?? ""
+    throw Failure(error.description, at: try location(of: BindingError("", near: map), job))
   } catch {
     throw Failure("\(error)", at: "\(job.source):1:1")
   }
