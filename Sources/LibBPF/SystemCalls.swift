@@ -159,6 +159,15 @@ package func pollDescriptors(_ entries: inout [pollfd], milliseconds: CInt) -> C
   return count < 0 ? -errno : count
 }
 
+// MARK: Time
+
+/// The time of a clock (`clock_gettime(2)`).
+package func nanoseconds(of clock: clockid_t) -> Int {
+  var time = timespec()
+  unsafe clock_gettime(clock, &time)
+  return time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
 // MARK: Threads
 
 /// A thread that was started, to be joined or detached.

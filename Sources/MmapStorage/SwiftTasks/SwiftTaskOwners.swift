@@ -79,11 +79,6 @@ private struct ProcessState {
 /// Whether the machine was never suspended. Otherwise the start of a process on one clock does not give
 /// that on the other.
 private func clocksAgree() -> Bool {
-  func nanoseconds(_ clock: clockid_t) -> Int {
-    var time = timespec()
-    unsafe clock_gettime(clock, &time)
-    return time.tv_sec * 1_000_000_000 + time.tv_nsec
-  }
-  let monotonic = nanoseconds(CLOCK_MONOTONIC)
-  return nanoseconds(CLOCK_BOOTTIME) - monotonic < 100_000_000
+  let monotonic = nanoseconds(of: CLOCK_MONOTONIC)
+  return nanoseconds(of: CLOCK_BOOTTIME) - monotonic < 100_000_000
 }
