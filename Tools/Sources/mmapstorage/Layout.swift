@@ -70,7 +70,8 @@ struct Layout: ParsableCommand {
       let map = try BPFMap(pinnedAt: FilePath(argument), readOnly: true)
       do {
         return try map.valueLayout()
-      } catch let error where error.kind == .layoutUnavailable && error.errno == .notPermitted {
+      } catch {
+        guard error.kind == .layoutUnavailable, error.errno == .notPermitted else { throw error }
         throw ToolError(
           "reading the layout of '\(argument)' from the kernel needs CAP_SYS_ADMIN; pass the object file "
             + "instead of the pin"

@@ -18,12 +18,10 @@ struct Maps: ParsableCommand {
     let holders = Holder.byMap()
     let maps = try BPFMap.allTaskStorage().map { map in
       let info = try map.info
-      let ofMap = pins.filter { $0.maps.contains(info.id) }
-      let own = ofMap.filter { $0.program == nil }
       return MapEntry(
         info: info,
         layout: try? map.valueLayout(),
-        pins: own.isEmpty ? ofMap : own,
+        pins: pins.filter { $0.map == info.id },
         programs: programs.filter { $0.mapIDs.contains(info.id) },
         holders: holders[info.id] ?? []
       )
@@ -66,12 +64,7 @@ private struct MapEntry {
       info.memory.map(String.init) ?? "-",
       list(programs.map { "\(printable($0.name)) (\($0.id))" }),
       list(holders.map { "\(printable($0.name)) (\($0.process))" }),
-      list(
-        pins.map { pin in
-          let program = pin.program.map { "program \(printable($0)), " } ?? ""
-          return "\(printable(pin.path)) (\(program)\(pin.mode) \(pin.owner):\(pin.group))"
-        }
-      ),
+      list(pins.map { "\(printable($0.path)) (\($0.mode) \($0.owner):\($0.group))" }),
     ]
   }
 
@@ -99,7 +92,7 @@ private struct MapEntry {
         pins.map {
           .object([
             "path": .string($0.path), "mode": .string($0.mode), "owner": .int($0.owner),
-            "group": .int($0.group), "program": $0.program.map(JSON.string) ?? .null,
+            "group": .int($0.group),
           ])
         }
       ),
@@ -107,16 +100,15 @@ private struct MapEntry {
   }
 }
 
-/// A pin of a map, or of a program, which keeps the maps that it uses.
+/// A map's pin.
 struct Pin {
-  var maps: [UInt32]
-  var program: String?
+  var map: UInt32
   var path: String
   var mode: String
   var owner: UInt32
   var group: UInt32
 
-  /// The pins of maps and programs on all BPF file systems that this process sees.
+  /// The pins of maps on all BPF file systems that this process sees.
   static func all() -> [Pin] {
     var pins: [Pin] = []
     var mountPoints: Set<String> = []
@@ -132,19 +124,12 @@ struct Pin {
         guard lstat(path, &info) == 0 else { continue }
         if info.st_mode & S_IFMT == S_IFDIR {
           directories.append(path)
-        } else if info.st_mode & S_IFMT == S_IFREG {
-          let map = try? BPFMap(pinnedAt: FilePath(path), readOnly: true).info.id
-          let program = map == nil ? try? BPFProgram(pinnedAt: FilePath(path)).info : nil
-          guard let maps = map.map({ [$0] }) ?? program?.mapIDs else { continue }
+        } else if info.st_mode & S_IFMT == S_IFREG,
+          let id = try? BPFMap(pinnedAt: FilePath(path), readOnly: true).info.id
+        {
+          let mode = String(info.st_mode & 0o7777, radix: 8)
           pins.append(
-            Pin(
-              maps: maps,
-              program: program?.name,
-              path: path,
-              mode: "0" + String(info.st_mode & 0o7777, radix: 8),
-              owner: info.st_uid,
-              group: info.st_gid
-            )
+            Pin(map: id, path: path, mode: "0" + mode, owner: info.st_uid, group: info.st_gid)
           )
         }
       }

@@ -34,7 +34,8 @@ struct ValueOptions: ParsableArguments {
     let reader: TaskStorageReader
     do {
       reader = try TaskStorageReader(map: map, layout: layout)
-    } catch let error where error.kind == .layoutUnavailable && error.errno == .notPermitted {
+    } catch {
+      guard error.kind == .layoutUnavailable, error.errno == .notPermitted else { throw error }
       throw ToolError(
         "reading the layout of '\(self.map)' from the kernel needs CAP_SYS_ADMIN; name the object file "
           + "with --object"

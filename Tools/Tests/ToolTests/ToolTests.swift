@@ -54,27 +54,6 @@ import Testing
     }
   }
 
-  @Test func aPinnedProgramKeepsItsMaps() throws {
-    try withBPFFileSystem { directory in
-      let requests = try RequestsProgram()
-      let path = directory.appending("count")
-      try requests.object.program("count").loaded().pin(at: path)
-      func pins() throws -> [[String: Any]] {
-        let maps = try #require(try ToolRun(["maps", "--json"]).json() as? [[String: Any]])
-        let map = try #require(maps.first { $0["id"] as? Int == Int(requests.id) })
-        return try #require(map["pins"] as? [[String: Any]])
-      }
-      #expect(try pins().map { $0["path"] as? String } == [path.string])
-      #expect(try pins().map { $0["program"] as? String } == ["count"])
-      let text = try ToolRun(["maps"])
-      #expect(text.output.contains("\(path) (program count, 0600 0:0)"), "\(text)")
-
-      let own = directory.appending("requests")
-      try requests.object.map("tool_requests").pin(at: own)
-      #expect(try pins().map { $0["path"] as? String } == [own.string])
-    }
-  }
-
   /// The kernel hands out its list of mounts a page at a time, with some characters escaped.
   @Test func pinsBehindManyMounts() throws {
     try withBPFFileSystem { directory in
