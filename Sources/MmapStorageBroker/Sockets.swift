@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 internal import Glibc
+internal import LibBPF
 internal import SystemPackage
 
 // Calls of sockets, with Swift types. Invariant: pointers are lent for one call, with the number of bytes
@@ -79,8 +80,4 @@ extension BrokerPeer {
 }
 
 /// Milliseconds of the monotonic clock.
-func milliseconds() -> Int {
-  var time = timespec()
-  unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-  return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
-}
+func milliseconds() -> Int { nanoseconds(of: CLOCK_MONOTONIC) / 1_000_000 }

@@ -40,7 +40,7 @@ int BPF_PROG(record_call, struct pt_regs *registers, long number)
 {
 	__u32 key = number, first = 0;
 	struct recording *recording;
-	__u64 one = 1, *count;
+	__u64 zero = 0, *count;
 	struct call *call;
 
 	if (number != __NR_getppid && number != __NR_getuid)
@@ -52,10 +52,13 @@ int BPF_PROG(record_call, struct pt_regs *registers, long number)
 	if (count)
 		__sync_fetch_and_add(count, 1);
 	count = bpf_map_lookup_elem(&counts, &key);
+	if (!count) {
+		/* Fails if another processor was first. */
+		bpf_map_update_elem(&counts, &key, &zero, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&counts, &key);
+	}
 	if (count)
 		__sync_fetch_and_add(count, 1);
-	else
-		bpf_map_update_elem(&counts, &key, &one, BPF_NOEXIST);
 	if (key == not_recorded)
 		return 0;
 	call = bpf_ringbuf_reserve(&calls, sizeof(*call), 0);

@@ -70,14 +70,7 @@ extension ArrayView where Element: MapScalar & FixedWidthInteger {
   ///
   /// - Precondition: An element has one byte.
   public func copyString() -> String {
-    precondition(MemoryLayout<Element>.size == 1, "a C string consists of bytes")
-    var bytes: [UInt8] = []
-    for index in indices {
-      let byte = UInt8(truncatingIfNeeded: self[index])
-      if byte == 0 { break }
-      bytes.append(byte)
-    }
-    return String(decoding: bytes, as: UTF8.self)
+    textOfCString(count: count) { self[$0] }
   }
 
   /// Stores text as a NUL-terminated C string, and sets the rest of the array to zero.

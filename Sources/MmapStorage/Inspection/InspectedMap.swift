@@ -68,7 +68,7 @@ extension InspectedMap {
     for map: BPFMap,
     _ layout: ValueLayout
   ) throws(BPFError) -> BPFProgram {
-    try TaskStorageReader.about(map, comparisonAttempt) { () throws(BPFError) in
+    try TaskStorageReader.withErrors(about: map, comparisonAttempt) { () throws(BPFError) in
       let size = layout.type.size
       let object = try TaskStorageReader.loaded(comparisonName, for: map, valueSize: size)
       defer { object.close() }

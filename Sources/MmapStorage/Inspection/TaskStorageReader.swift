@@ -49,7 +49,7 @@ public final class TaskStorageReader: Sendable {
       )
     }
     let name = layout.isInUserPage ? "write_pages" : "write_elements"
-    link = try Self.about(map, attempt) { () throws(BPFError) in
+    link = try Self.withErrors(about: map, attempt) { () throws(BPFError) in
       let object = try Self.loaded(name, for: map, valueSize: layout.type.size)
       defer { object.close() }
       let program = try object.program(name)
@@ -61,8 +61,8 @@ public final class TaskStorageReader: Sendable {
   }
 
   /// Makes errors that are about an object of this library's errors about a map of the caller's.
-  static func about<Result>(
-    _ map: BPFMap,
+  static func withErrors<Result>(
+    about map: BPFMap,
     _ attempt: String,
     _ body: () throws(BPFError) -> Result
   ) throws(BPFError) -> Result {
