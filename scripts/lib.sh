@@ -45,7 +45,7 @@ need_packages() {
     die "apt-get could not install ${missing[*]}; see its messages above"
 }
 
-# Checks that there is a Swift toolchain that can build this package.
+# Checks that there is a Swift toolchain that can build this package, and prepares its packages.
 need_swift() {
   local version
   command -v swift >/dev/null ||
@@ -54,4 +54,7 @@ need_swift() {
   [[ -n "$version" ]] || die "'swift --version' names no version"
   ((${version%.*} > 6 || (${version%.*} == 6 && ${version#*.} >= 3))) ||
     die "this is Swift $version; install Swift 6.3 or later from https://www.swift.org/install"
+  # SwiftPM builds a package by its old list of files if one was added or removed in the package that it
+  # depends on by path, until its own manifest is newer.
+  touch Benchmarks/Package.swift Benchmarks/Server/Package.swift Examples/Package.swift Tools/Package.swift
 }
