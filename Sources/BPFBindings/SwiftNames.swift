@@ -126,7 +126,7 @@ public enum SwiftNames {
   private static let libraryTypes: Set<String> = [
     "ArrayView", "AtomicField", "AtomicFieldLoadOrdering", "AtomicFieldStoreOrdering",
     "AtomicFields", "BPFArrayMap", "BPFError", "BPFFileSystem", "BPFHashMap", "BPFLink",
-    "BPFLinkInfo", "BPFMap", "BPFMapFlags", "BPFMapInfo", "BPFMapType", "BPFMappedArray",
+    "BPFMap", "BPFMapFlags", "BPFMapInfo", "BPFMapType", "BPFMappedArray",
     "BPFObject", "BPFObjectImage", "BPFPerCPUArrayMap", "BPFPerCPUHashMap", "BPFPinAttributes",
     "BPFPinDirectory", "BPFPinMismatchPolicy", "BPFPinOutcome", "BPFProgram", "BPFProgramInfo",
     "BPFRingBuffer", "BackendChoice", "BackendKind", "BitField", "FieldLayout",

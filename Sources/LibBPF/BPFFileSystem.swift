@@ -5,7 +5,7 @@ public import SystemPackage
 /// BPF file systems (bpffs), on which maps, programs and links are pinned.
 public enum BPFFileSystem {
   /// The usual mount point, "/sys/fs/bpf".
-  public static let defaultMountPoint: FilePath = "/sys/fs/bpf"
+  static let defaultMountPoint: FilePath = "/sys/fs/bpf"
 
   /// Whether the path exists and is on a BPF file system (`statfs(2)`).
   public static func contains(_ path: FilePath) -> Bool { path.isOnBPFFileSystem }

@@ -82,19 +82,19 @@ public final class BPFLink: Sendable {
   }
 
   /// What the kernel says about the link (`BPF_OBJ_GET_INFO_BY_FD`, Linux 5.8).
-  public var info: BPFLinkInfo {
+  package var info: BPFLinkInfo {
     get throws(BPFError) { try inspectLink(descriptor, on: "link '\(name)'") }
   }
 }
 
 /// What the kernel says about a link.
-public struct BPFLinkInfo: Sendable, Hashable {
+package struct BPFLinkInfo: Sendable, Hashable {
   /// The link's id, unique among the links that exist.
-  public var id: UInt32
+  package var id: UInt32
   /// `enum bpf_link_type` in `linux/bpf.h`.
-  public var type: UInt32
+  package var type: UInt32
   /// The id of the program.
-  public var programID: UInt32
+  package var programID: UInt32
 }
 
 private func inspectLink(_ descriptor: CInt, on subject: String) throws(BPFError) -> BPFLinkInfo {

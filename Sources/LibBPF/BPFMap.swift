@@ -13,7 +13,7 @@ public final class BPFMap: Sendable {
   public let name: String
 
   /// The object that the map came from; `nil` for pinned maps and foreign descriptors.
-  public let object: BPFObject?
+  package let object: BPFObject?
 
   private let descriptor: CInt
   private let inFlightCalls = InFlightCalls()

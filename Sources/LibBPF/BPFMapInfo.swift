@@ -24,7 +24,7 @@ public struct BPFMapInfo: Sendable, Hashable {
   package var btfValueTypeID: UInt32
   /// Whether system calls through this descriptor may change the map: it was opened for writing, and
   /// the map is not frozen (`BPF_MAP_FREEZE`).
-  public var isWritable: Bool
+  package var isWritable: Bool
   /// Bytes of kernel memory that the kernel accounts to the map; `nil` without `/proc`.
   public var memory: Int?
 }

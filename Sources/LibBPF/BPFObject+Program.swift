@@ -7,7 +7,7 @@ extension BPFObject {
     /// The name of the program's function.
     public let name: String
     /// The object.
-    public let object: BPFObject
+    let object: BPFObject
 
     init(_ name: String, of object: BPFObject) {
       self.name = name

@@ -5,7 +5,7 @@
 /// module, so that no file has to be found at run time. May be used from any thread.
 public struct BPFObjectImage: Sendable {
   /// The name of the source file, without `.bpf.c`.
-  public let name: String
+  package let name: String
 
   private let hex: StaticString
 

@@ -8,12 +8,12 @@ public import SystemPackage
 /// read and write permission; to open a map for lookups takes read permission.
 public struct BPFPinAttributes: Sendable, Hashable {
   /// The permissions. Execute permissions are ignored.
-  public var permissions: FilePermissions
+  var permissions: FilePermissions
   /// The user id of the owner; `nil` is the process's. It owns the pins, not the directories that they
   /// are in.
-  public var owner: UInt32?
+  var owner: UInt32?
   /// The group id; `nil` is the process's.
-  public var group: UInt32?
+  var group: UInt32?
 
   /// Creates attributes.
   ///

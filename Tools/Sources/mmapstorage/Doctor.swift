@@ -177,11 +177,12 @@ enum Environment {
   }
 
   private static var bpffs: Check {
-    let isMounted = BPFFileSystem.contains(BPFFileSystem.defaultMountPoint)
+    let mountPoint = "/sys/fs/bpf"
+    let isMounted = BPFFileSystem.contains(FilePath(mountPoint))
     return Check(
       "BPF file system",
       isMounted ? .ok : .missing,
-      isMounted ? "/sys/fs/bpf" : "not mounted; run 'mount -t bpf bpf /sys/fs/bpf'"
+      isMounted ? mountPoint : "not mounted; run 'mount -t bpf bpf /sys/fs/bpf'"
     )
   }
 
