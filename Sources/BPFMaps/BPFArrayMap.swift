@@ -16,8 +16,8 @@ public struct BPFArrayMap<Value: MapField>: Sendable {
   ///
   /// - Parameters:
   ///   - map: The map.
-  ///   - layout: The layout of its values, where this process may not read it (CAP_SYS_ADMIN); from the
-  ///     object file with ``BPFObject/layout(ofMap:)``.
+  ///   - layout: The layout of its values. A process that cannot read it from the kernel (CAP_SYS_ADMIN)
+  ///     reads it from the object file with ``BPFObject/layout(ofMap:)``.
   /// - Throws: As ``BPFHashMap/init(_:)``.
   public init(_ map: BPFMap, layout: ValueLayout? = nil) throws(BPFError) {
     elements = try MapElements(
@@ -74,7 +74,7 @@ public struct BPFPerCPUArrayMap<Value: MapField>: Sendable {
   /// The indices of all elements.
   public var indices: Range<Int> { 0..<count }
 
-  /// The number of values of an element: the processors that the kernel may ever have.
+  /// The number of values of an element: the number of possible processors.
   public var processorCount: Int { elements.copies }
 
   /// The values of an element, one for each possible processor.
@@ -145,13 +145,13 @@ public final class BPFMappedArray<Value: MapField>: Sendable {
     set { address(of: index).storeWhole(newValue) }
   }
 
-  /// Runs `body` with a view of an element: each access to a field is one load or store.
+  /// Runs `body` with a view of an element. Each access to a field is one load or store.
   ///
   /// - Parameters:
   ///   - index: The element.
-  ///   - body: Reads and writes the fields. The view cannot leave it.
-  /// - Returns: What `body` returned.
-  /// - Throws: What `body` threw.
+  ///   - body: Reads and writes the fields. The view cannot escape from it.
+  /// - Returns: The result of `body`.
+  /// - Throws: The error of `body`.
   public func withElement<Result: ~Copyable, Failure: Error>(
     at index: Int,
     _ body: (borrowing StorageView<Value>) throws(Failure) -> Result

@@ -6,8 +6,8 @@ public import MapValues
 ///
 /// Each access is a system call of libbpf. May be used from any thread. Keeps the map open.
 ///
-/// Programs have to zero the padding of keys. The kernel compares all bytes of a key, and functions
-/// that take a key find, add and remove keys whose padding is zero. Other keys are returned by
+/// Programs must zero the padding of keys. The kernel compares all bytes of a key, and functions
+/// that take a key find, add and remove only keys whose padding is zero. Other keys are returned by
 /// ``keys()`` and ``contents()``.
 public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
   private let elements: MapElements<Key, Value>
@@ -23,7 +23,7 @@ public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
   /// The largest number of elements.
   public var capacity: Int { elements.maxEntries }
 
-  /// A copy of the value of a key; nil if there is none (`bpf_map_lookup_elem`).
+  /// Returns a copy of the value of a key; `nil` if there is none (`bpf_map_lookup_elem`).
   ///
   /// - Throws: A system error.
   public func value(for key: Key) throws(BPFError) -> Value? {
@@ -62,14 +62,14 @@ public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
     try elements.remove(key, "remove a key")
   }
 
-  /// The keys (`bpf_map_get_next_key`).
+  /// Returns the keys (`bpf_map_get_next_key`).
   ///
   /// If keys are added or removed meanwhile, a key may be missing or occur twice.
   ///
   /// - Throws: A system error.
   public func keys() throws(BPFError) -> [Key] { try elements.keys() }
 
-  /// The keys with their values. A key that is removed meanwhile is left out.
+  /// Returns the keys with their values. Omits keys that are removed meanwhile.
   ///
   /// - Throws: A system error.
   public func contents() throws(BPFError) -> [(key: Key, value: Value)] { try elements.contents() }
@@ -80,9 +80,8 @@ public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
 ///
 /// Each access is a system call of libbpf. May be used from any thread. Keeps the map open.
 ///
-/// Programs have to zero the padding of keys. The kernel compares all bytes of a key, and functions
-/// that take a key find, add and remove keys whose padding is zero. Other keys are returned by
-/// ``keys()``.
+/// Programs must zero the padding of keys. The kernel compares all bytes of a key, and functions
+/// that take a key find, add and remove only keys whose padding is zero. Other keys are returned by ``keys()``.
 public struct BPFPerCPUHashMap<Key: MapField, Value: MapField>: Sendable {
   private let elements: MapElements<Key, Value>
 
@@ -97,10 +96,10 @@ public struct BPFPerCPUHashMap<Key: MapField, Value: MapField>: Sendable {
     )
   }
 
-  /// The number of values of a key: the processors that the kernel may ever have.
+  /// The number of values of a key: the number of possible processors.
   public var processorCount: Int { elements.copies }
 
-  /// The values of a key, one for each possible processor; nil if there is no such key.
+  /// Returns the values of a key, one for each possible processor; `nil` if there is no such key.
   ///
   /// - Throws: A system error.
   public func values(for key: Key) throws(BPFError) -> [Value]? {
@@ -124,7 +123,7 @@ public struct BPFPerCPUHashMap<Key: MapField, Value: MapField>: Sendable {
     try elements.remove(key, "remove a key")
   }
 
-  /// The keys. If keys are added or removed meanwhile, a key may be missing or occur twice.
+  /// Returns the keys. If keys are added or removed meanwhile, a key may be missing or occur twice.
   ///
   /// - Throws: A system error.
   public func keys() throws(BPFError) -> [Key] { try elements.keys() }

@@ -5,10 +5,9 @@ public import MapValues
 extension BPFObject {
   /// Sets a global variable of the programs.
   ///
-  /// A constant (`const volatile`, in `.rodata`) can be set before ``load()`` only; the verifier
-  /// then knows its value. Any other variable can be set at any time: a loaded object's section is
-  /// mapped at the first call (Linux 5.5), and programs see the new value at once. A value of 1, 2, 4
-  /// or 8 bytes that is aligned is written with a single store.
+  /// A constant (`const volatile`, in `.rodata`) can be set before ``load()`` only. Any other variable can be
+  /// set at any time: the section of a loaded object is mapped at the first call (Linux 5.5), and programs see
+  /// the new value immediately. A value of 1, 2, 4 or 8 bytes that is aligned is written with a single store.
   ///
   /// - Parameters:
   ///   - name: The C name.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LibBPF
 
-/// A map of a loaded object that may not have been created, for code that `BPFPlugin` generates.
+/// A map of a loaded object, which need not have been created, for code that `BPFPlugin` generates.
 ///
 /// May be used from any thread. Keeps the object alive.
 @_spi(Generated)
@@ -16,7 +16,7 @@ public struct GeneratedMap<Access: Sendable>: Sendable {
   /// - Parameters:
   ///   - name: The map.
   ///   - object: The loaded object.
-  ///   - open: Checks the map and returns what it is used with.
+  ///   - open: Checks the map and returns its typed interface.
   /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/wrongState`` before loading, or what `open`
   ///   threw.
   public init(
@@ -29,7 +29,7 @@ public struct GeneratedMap<Access: Sendable>: Sendable {
     access = try object.autocreate(map: name) ? open(object.map(name)) : nil
   }
 
-  /// What the map is used with.
+  /// Returns the typed interface of the map.
   ///
   /// Cost: one comparison.
   ///

@@ -12,7 +12,8 @@ public import MapValues
 public struct RingBuffer<Record: MapField>: Sendable {
   private let buffer: BPFRingBuffer
 
-  /// Maps the ring buffer. The type of its records cannot be checked; each record's size is.
+  /// Maps the ring buffer. Does not check the type of the records. The size of each record is checked when it
+  /// is read.
   ///
   /// - Throws: As `BPFRingBuffer.init(_:)`; ``BPFError/Kind/layoutUndescribed`` if `Record` cannot be
   ///   described.
@@ -21,7 +22,7 @@ public struct RingBuffer<Record: MapField>: Sendable {
     buffer = try BPFRingBuffer(map)
   }
 
-  /// Takes the records that are in the buffer, without waiting.
+  /// Removes records from the buffer and returns them, without waiting.
   ///
   /// - Parameter limit: The largest number of records to take.
   /// - Returns: The records, oldest first; empty if there are none.
@@ -56,12 +57,12 @@ extension RingBuffer: AsyncSequence {
       iterator = ring.buffer.makeAsyncIterator()
     }
 
-    /// The next record; waits for it. Nil after cancellation.
+    /// Waits for the next record and returns it; `nil` after cancellation.
     public mutating func next() async throws(BPFError) -> Record? {
       try await next(isolation: nil)
     }
 
-    /// The next record; waits for it. Nil after cancellation.
+    /// Waits for the next record and returns it; `nil` after cancellation.
     public mutating func next(
       isolation actor: isolated (any Actor)?
     ) async throws(BPFError) -> Record? {
@@ -70,6 +71,6 @@ extension RingBuffer: AsyncSequence {
     }
   }
 
-  /// Iterates over the records from the oldest that nobody has read.
+  /// Returns an iterator over the records, from the oldest one that was not read.
   public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(self) }
 }

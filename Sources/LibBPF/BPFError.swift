@@ -2,49 +2,51 @@
 internal import CLibBPFShim
 public import SystemPackage
 
-/// The one error type of this library: what was attempted, on which object, why it failed, and
-/// what to do about it.
+/// The error type of this library: what was attempted, on which object, why it failed, and
+/// what to do.
 ///
-/// Every throwing function of the library throws this type. Printing an error gives a text for a
-/// person; ``kind`` and ``errno`` are for code that reacts.
+/// Every throwing function of the library throws this type. ``description`` is a message for users.
+/// Test ``kind`` and ``errno`` in code.
 public struct BPFError: Error, Sendable {
-  /// What went wrong, for code that reacts to some failures and not to others.
+  /// The kind of a failure, for code that handles some kinds and not others.
   public enum Kind: Sendable, Hashable {
-    /// The Swift type and the map's BTF disagree; ``BPFError/details`` holds the table.
+    /// The layouts of the Swift type and of the map's values differ. ``BPFError/details`` contains the
+    /// table.
     case layoutMismatch
-    /// A type cannot be described as a layout, so it was not compared with anything.
+    /// The Swift type cannot be the value of a map, so its layout was not compared.
     case layoutUndescribed
-    /// The map carries no type information, or this process may not read it.
+    /// The map has no type information, or this process may not read it.
     case layoutUnavailable
-    /// What is pinned differs from what the object has; ``BPFError/details`` says how.
+    /// The pinned maps or programs differ from those of the object. ``BPFError/details`` contains the
+    /// differences.
     case pinMismatch
-    /// A map, program or global of that name does not exist.
+    /// No map, program, global variable or path of that name exists.
     case notFound
-    /// The descriptor or path is something else: not a map, or a map of another type.
+    /// The descriptor or path does not refer to a map, or the map has another type.
     case wrongType
-    /// The argument cannot be right, whatever the kernel.
+    /// The argument is invalid on every kernel.
     case invalidArgument
-    /// The kernel refused for lack of a capability or of permissions.
+    /// A capability or a file permission is missing.
     case permissionDenied
     /// The running kernel does not have the feature.
     case unsupported
-    /// The thread has ended, or never was.
+    /// The thread has ended, or never existed.
     case noSuchTask
     /// The bytes are not a BPF object file that libbpf can open.
     case invalidObject
-    /// The kernel refused the object; ``BPFError/details`` holds the verifier's log.
+    /// The kernel rejected the object. ``BPFError/details`` contains the verifier's log.
     case loadFailed
-    /// The call came in the wrong order, such as a flag set after loading, or after `close()`.
+    /// The object is in the wrong state for the call, such as loaded, or closed.
     case wrongState
-    /// A writer held the fields through every attempt to read them consistently.
+    /// A writer changed the fields during each attempt to read them consistently.
     case contended
     /// A limit was reached: descriptors, memory, or entries.
     case outOfResources
-    /// Any other system error; ``BPFError/errno`` says which.
+    /// Any other system error. See ``BPFError/errno``.
     case system
   }
 
-  /// What went wrong, for code.
+  /// The kind of the failure.
   public package(set) var kind: Kind {
     get { box.report.kind }
     set { change { $0.kind = newValue } }
@@ -59,16 +61,16 @@ public struct BPFError: Error, Sendable {
     set { change { $0.object = newValue } }
   }
 
-  /// The kernel's or libbpf's error number, where there was one.
+  /// The error number of the kernel or libbpf; `nil` if there is none.
   public var errno: Errno? { box.report.errno }
 
-  /// What to do about it: one sentence.
+  /// What to do, in one sentence. May be empty.
   public package(set) var advice: String {
     get { box.report.advice }
     set { change { $0.advice = newValue } }
   }
 
-  /// More lines, where one is not enough: a layout table or a verifier log. Empty otherwise.
+  /// More lines, such as a layout table or a verifier log. May be empty.
   public package(set) var details: String {
     get { box.report.details }
     set { change { $0.details = newValue } }
@@ -98,15 +100,15 @@ public struct BPFError: Error, Sendable {
     box = Box(report)
   }
 
-  /// Creates an error; backends outside this library use it as well.
+  /// Creates an error.
   ///
   /// - Parameters:
-  ///   - kind: What went wrong, for code.
+  ///   - kind: The kind of the failure.
   ///   - attempt: What was attempted, as a verb phrase.
-  ///   - object: What it was attempted on.
-  ///   - errno: The error number, where there was one.
-  ///   - advice: What to do about it, one sentence.
-  ///   - details: More lines, where one is not enough.
+  ///   - object: The object it was attempted on.
+  ///   - errno: The error number, if there is one.
+  ///   - advice: What to do, in one sentence.
+  ///   - details: More lines, such as a table.
   public init(
     _ kind: Kind,
     attempt: String,
@@ -129,7 +131,7 @@ public struct BPFError: Error, Sendable {
 }
 
 extension BPFError: CustomStringConvertible {
-  /// The whole error as text: one line, and the details below it where there are any.
+  /// The error as text: one line, and ``details`` below it.
   public var description: String {
     var text = "cannot \(attempt): \(object)"
     if let errno { text += ": \(errno.description) (errno \(errno.rawValue))" }

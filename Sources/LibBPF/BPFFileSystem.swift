@@ -57,13 +57,13 @@ public enum BPFFileSystem {
 
   /// Creates a directory on a BPF file system, or changes the mode and group of an existing one.
   ///
-  /// The directory belongs to this process's user, whoever the attributes' owner is, because the owner
-  /// of a directory may remove and replace what is pinned in it.
+  /// The directory belongs to this process's user, and not to the owner in `attributes`, because the owner
+  /// of a directory can remove and replace the pins in it.
   ///
   /// - Parameters:
   ///   - path: A new or existing directory. Its parent has to exist.
-  ///   - attributes: Attributes of the files in the directory. Those who may read the files may list and
-  ///     enter the directory; with another owner, every user may.
+  ///   - attributes: Attributes of the files in the directory. Users who may read the files may list and
+  ///     enter the directory. With another owner, every user may.
   /// - Throws: ``BPFError/Kind/invalidArgument`` if it is not on a BPF file system, is a symbolic link, or
   ///   belongs to another user, ``BPFError/Kind/notFound`` if the parent does not exist,
   ///   ``BPFError/Kind/permissionDenied``.

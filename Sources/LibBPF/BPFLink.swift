@@ -81,13 +81,13 @@ public final class BPFLink: Sendable {
     }
   }
 
-  /// What the kernel says about the link (`BPF_OBJ_GET_INFO_BY_FD`, Linux 5.8).
+  /// The kernel's information about the link (`BPF_OBJ_GET_INFO_BY_FD`, Linux 5.8).
   package var info: BPFLinkInfo {
     get throws(BPFError) { try inspectLink(descriptor, on: "link '\(name)'") }
   }
 }
 
-/// What the kernel says about a link.
+/// The kernel's information about a link.
 package struct BPFLinkInfo: Sendable, Hashable {
   /// The link's id, unique among the links that exist.
   package var id: UInt32

@@ -12,7 +12,7 @@ extension BPFMap {
   /// - Parameters:
   ///   - path: A new file in an existing directory of a BPF file system. The file's name must not
   ///     contain a dot.
-  ///   - attributes: Who may open the pin. Whoever may open it for writing may change and remove the
+  ///   - attributes: Who may open the pin. A process that opens it for writing can change and remove the
   ///     values of all tasks.
   /// - Throws: ``BPFError/Kind/invalidArgument`` if the path exists, its name contains a dot, or it
   ///   is not on a BPF file system; ``BPFError/Kind/notFound`` if the directory does not exist;

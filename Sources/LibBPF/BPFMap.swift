@@ -3,16 +3,17 @@ import CLibBPF
 import Glibc
 public import SystemPackage
 
-/// A BPF map that this process has a descriptor of.
+/// A BPF map, with a descriptor that it owns.
 ///
-/// A map owns its descriptor, and keeps the ``BPFObject`` that it came from alive, so that the
-/// object's programs stay attached. It may be used from any thread. ``close()`` does not wait: the
-/// descriptor is closed when the last call in flight has returned, never while a call uses it.
+/// A map that was taken from a ``BPFObject`` keeps the object alive, so that the object's programs stay
+/// attached. It may be used from any thread. ``close()`` does not wait: the descriptor is closed when the
+/// last call in flight has returned, never while a call uses it.
 public final class BPFMap: Sendable {
-  /// The name in the program's source; for other maps the kernel's, which has at most 15 bytes.
+  /// The name in the program's source. For a map that was not taken from an object, the kernel's name, which
+  /// has at most 15 bytes.
   public let name: String
 
-  /// The object that the map came from; `nil` for pinned maps and foreign descriptors.
+  /// The object that the map was taken from; `nil` for pinned maps and received descriptors.
   package let object: BPFObject?
 
   private let descriptor: CInt
@@ -140,11 +141,11 @@ public final class BPFMap: Sendable {
     if inFlightCalls.close() { closeDescriptor(descriptor) }
   }
 
-  /// Lends the map's descriptor to `body`, and does not close it before `body` has returned.
+  /// Passes the map's descriptor to `body`, and does not close it before `body` has returned.
   ///
   /// - Parameter body: Uses the descriptor; must not close or keep it.
-  /// - Returns: What `body` returned.
-  /// - Throws: What `body` threw, or ``BPFError/Kind/wrongState`` after ``close()``.
+  /// - Returns: The result of `body`.
+  /// - Throws: The error of `body`, or ``BPFError/Kind/wrongState`` after ``close()``.
   public func withDescriptor<Result: ~Copyable>(
     _ body: (FileDescriptor) throws -> Result
   ) throws -> Result {
@@ -153,8 +154,8 @@ public final class BPFMap: Sendable {
     return try body(FileDescriptor(rawValue: descriptor))
   }
 
-  /// A descriptor of the same map that the caller owns and closes, such as to pass it to another
-  /// process. It has close-on-exec set.
+  /// Returns a new descriptor of the map, which the caller owns and must close, for example to send it to
+  /// another process. It has close-on-exec set.
   ///
   /// - Throws: ``BPFError/Kind/wrongState`` after ``close()``, or
   ///   ``BPFError/Kind/outOfResources``.
@@ -171,10 +172,10 @@ public final class BPFMap: Sendable {
     }
   }
 
-  /// What the kernel says about the map (`BPF_OBJ_GET_INFO_BY_FD`).
+  /// The kernel's information about the map (`BPF_OBJ_GET_INFO_BY_FD`).
   ///
-  /// Needs no rights besides the descriptor. Costs about six system calls: the memory, and whether
-  /// the map is frozen, come from `/proc`.
+  /// Needs no privileges. Costs about six system calls: the memory, and whether the map is frozen, are
+  /// read from `/proc`.
   ///
   /// - Throws: ``BPFError/Kind/wrongState`` after ``close()``.
   public var info: BPFMapInfo {

@@ -5,7 +5,7 @@ public struct BPFMapFlags: OptionSet, Sendable, Hashable {
   /// The kernel's bits.
   public var rawValue: UInt32
 
-  /// Creates flags from the kernel's bits, known to this library or not.
+  /// Creates flags from the kernel's bits. Bits without a name here are kept.
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
   /// `BPF_F_NO_PREALLOC`: elements are allocated when they are created. Required for task storage.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What the kernel says about a map.
+/// The kernel's information about a map.
 public struct BPFMapInfo: Sendable, Hashable {
   /// The type of the map.
   public var type: BPFMapType
@@ -22,7 +22,7 @@ public struct BPFMapInfo: Sendable, Hashable {
   package var btfKeyTypeID: UInt32
   /// The value's type in that type information; 0 for none.
   package var btfValueTypeID: UInt32
-  /// Whether system calls through this descriptor may change the map: it was opened for writing, and
+  /// Whether system calls with this descriptor can change the map: it was opened for writing, and
   /// the map is not frozen (`BPF_MAP_FREEZE`).
   package var isWritable: Bool
   /// Bytes of kernel memory that the kernel accounts to the map; `nil` without `/proc`.

@@ -4,7 +4,7 @@ public struct BPFMapType: RawRepresentable, Sendable, Hashable {
   /// The kernel's number.
   public var rawValue: UInt32
 
-  /// Creates a type from the kernel's number, known to this library or not.
+  /// Creates a type from the kernel's number. It need not have a name here.
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
   /// `BPF_MAP_TYPE_HASH`.

@@ -3,15 +3,15 @@ import Glibc
 import SystemPackage
 
 extension BPFObject {
-  /// Creates the maps and loads the programs into the kernel. Nothing runs yet.
+  /// Creates the maps and loads the programs into the kernel. Does not attach the programs.
   ///
-  /// Takes milliseconds, most of it in the kernel's verifier.
+  /// Takes milliseconds, most of them in the kernel's verifier.
   ///
   /// - Throws: ``BPFError/Kind/permissionDenied``, ``BPFError/Kind/loadFailed`` with the verifier's
-  ///   log in ``BPFError/details``, ``BPFError/Kind/notFound`` if the kernel lacks what a section
-  ///   names, ``BPFError/Kind/outOfResources``, ``BPFError/Kind/unsupported``, or
-  ///   ``BPFError/Kind/wrongState`` if it is loaded already. After a failure the object can only be
-  ///   closed.
+  ///   log in ``BPFError/details``, ``BPFError/Kind/notFound`` if the kernel does not have the hook of a
+  ///   section, ``BPFError/Kind/outOfResources``, ``BPFError/Kind/unsupported``, or
+  ///   ``BPFError/Kind/wrongState`` if the object is already loaded. After a failure, the object can only
+  ///   be closed.
   public func load() throws(BPFError) {
     try load(reusing: [:])
   }

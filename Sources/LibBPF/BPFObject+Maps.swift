@@ -2,7 +2,7 @@
 import SystemPackage
 
 extension BPFObject {
-  /// A map of the loaded object. The map keeps the object alive.
+  /// Returns a map of the loaded object. The map keeps the object alive.
   ///
   /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` if it was not created.
   public func map(_ name: String) throws(BPFError) -> BPFMap {
@@ -22,7 +22,7 @@ extension BPFObject {
     }
   }
 
-  /// All maps that the source declares and that were created, in the order of the file.
+  /// Returns all maps that the source declares and that were created, in the order of the file.
   ///
   /// - Throws: ``BPFError/Kind/wrongState`` if the object is not loaded, or
   ///   ``BPFError/Kind/outOfResources``.
@@ -40,7 +40,7 @@ extension BPFObject {
     }
   }
 
-  /// The flags that the map has, or will be created with.
+  /// Returns the flags of the map, or those that it will be created with.
   ///
   /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after ``close()``.
   public func mapFlags(of name: String) throws(BPFError) -> BPFMapFlags {
@@ -97,7 +97,7 @@ extension BPFObject {
     }
   }
 
-  /// Has ``load()`` use an existing map instead of creating one (`bpf_map__reuse_fd`).
+  /// Makes ``load()`` use an existing map instead of creating one (`bpf_map__reuse_fd`).
   ///
   /// - Throws: ``BPFError/Kind/notFound``, or ``BPFError/Kind/wrongState`` after loading.
   public func reuse(_ map: BPFMap, as name: String) throws(BPFError) {

@@ -1,44 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// What to do if what is pinned does not fit the object.
+/// What to do if pinned maps or programs do not match the object.
 public enum BPFPinMismatchPolicy: Sendable, Hashable {
-  /// Throw an error that says what differs, and change nothing.
+  /// Throw an error with the differences, and change nothing.
   case refuse
-  /// Replace the pins. Processes that have the old maps open go on with those, which no program uses
-  /// any more.
+  /// Replace the pins. Processes that have the old maps open continue to use them, but no program does.
   case replace
 }
 
-/// What ``BPFObject/loadAndAttach(pinnedIn:attributes:ifDifferent:)`` did.
+/// The result of ``BPFObject/loadAndAttach(pinnedIn:attributes:ifDifferent:)``.
 public enum BPFPinOutcome: Sendable, Hashable {
   /// Nothing was pinned; everything was created.
   case created
-  /// What was pinned fits: the maps are used and the programs stay attached.
+  /// The pinned maps and programs match: the maps are used and the programs stay attached.
   case reused
-  /// Something was missing or did not fit. Maps that fit were kept, programs were replaced.
+  /// A pin was missing or did not match. Maps that match were kept, programs were replaced.
   case replaced
 }
 
 extension BPFObject {
   /// Loads the object, attaches its programs, and pins maps, programs and links, so that they outlive
-  /// this process. Uses what an earlier call pinned in the directory, if it fits.
+  /// this process. Uses the pins of an earlier call in the directory, if they match the object.
   ///
   /// The directory has the subdirectories `maps`, `programs` and `links`, with a pin for each map,
-  /// program and link, which has its name, and `descriptions`, with what the kernel does not tell about
-  /// them. Only the maps get `attributes`; programs, links and
-  /// directories belong to this process's user. Those who may open a map may list the subdirectories;
-  /// with another owner, every user may. Clients open `directory/maps/NAME`.
+  /// program and link, and `descriptions`, with information about them that the kernel does not provide.
+  /// Only the maps get `attributes`; programs, links and directories belong to this process's user. Users
+  /// who may open a map may list the subdirectories; with another owner, every user may. Clients open
+  /// `directory/maps/NAME`.
   ///
-  /// A pinned map fits if type and sizes and, where this process may read it (CAP_SYS_ADMIN), the layout
-  /// of the value are the same. A section of global variables fits if their names, types and offsets
-  /// are the same. A pinned program fits if it has the same section, which names the hook, the same tag
-  /// (a hash of the instructions), the same constants, and uses the pinned maps and variables in the same
-  /// places. That the hook's function is another one, such as after its file was replaced or its kernel
-  /// module was loaded again, is not noticed. Programs that fit run on without
-  /// interruption. A pinned program that the object does not attach is a difference, too. A program
-  /// that is replaced and its successor are both attached for a moment. Programs that libbpf cannot attach
-  /// by their section alone, which ``attach(allowingNone:)`` skips, are loaded and not pinned.
+  /// - A pinned map matches if type, sizes and, if this process may read it (CAP_SYS_ADMIN), the layout
+  ///   of the value are the same.
+  /// - A section of global variables matches if their names, types and offsets are the same.
+  /// - A pinned program matches if it has the same section, which names the hook, the same tag (a hash of
+  ///   the instructions) and the same constants, and each instruction uses the same pinned maps and
+  ///   variables. A change of the hook itself is not detected, such as a file that was replaced, or a
+  ///   kernel module that was loaded again.
+  /// - A pinned program that the object does not attach does not match.
+  ///
+  /// Programs that match stay attached without interruption. While a program is replaced, the old and the
+  /// new one are both attached for a short time. Programs that ``attach(allowingNone:)`` skips, because
+  /// libbpf cannot attach them by their section alone, are loaded and not pinned.
   ///
   /// Global variables that are not constants are pinned as maps, and keep their values.
   ///
@@ -47,16 +49,16 @@ extension BPFObject {
   ///
   /// - Parameters:
   ///   - directory: A directory on a BPF file system. It is created if its parent exists. An existing
-  ///     one must belong to this process's user or root, and not be a symbolic link; its mode stays, and
-  ///     clients need execute permission there. The file system is mounted if the path is below
-  ///     /sys/fs/bpf and none is mounted there.
-  ///   - attributes: Who may open the maps. The default is the owner alone.
-  ///   - policy: What to do if what is pinned does not fit.
-  /// - Returns: What was done.
-  /// - Throws: ``BPFError/Kind/pinMismatch`` with the differences in ``BPFError/details``, and what
+  ///     directory must belong to this process's user or root, and must not be a symbolic link. Its mode is
+  ///     not changed, and clients need execute permission for it. The file system is mounted if the path is
+  ///     below /sys/fs/bpf and none is mounted there.
+  ///   - attributes: Who may open the maps. The default is the owner only.
+  ///   - policy: What to do if pinned maps or programs do not match.
+  /// - Returns: Whether the pins were created, reused or replaced.
+  /// - Throws: ``BPFError/Kind/pinMismatch`` with the differences in ``BPFError/details``, and the errors of
   ///   ``load()``, ``attach(allowingNone:)``, ``BPFMap/pin(at:attributes:)`` and
-  ///   ``BPFFileSystem/createDirectory(_:attributes:)`` throw. What was pinned stays so then, and nothing
-  ///   else is pinned or attached. After a failure the object can only be closed.
+  ///   ``BPFFileSystem/createDirectory(_:attributes:)``. Existing pins then remain, and nothing
+  ///   else is pinned or attached. After a failure, the object can only be closed.
   @discardableResult
   public func loadAndAttach(
     pinnedIn directory: FilePath,

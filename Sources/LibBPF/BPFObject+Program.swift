@@ -31,8 +31,8 @@ extension BPFObject {
 
     /// Attaches the program to the hook that its section names. Does nothing if it is attached already.
     ///
-    /// The program runs until ``detach()``, or until the object and everything taken from it no longer
-    /// exist.
+    /// The program stays attached until ``detach()`` is called, or until the object and everything taken from
+    /// it are deallocated.
     ///
     /// - Throws: ``BPFError/Kind/invalidArgument`` if its section names no hook, a system error of the
     ///   hook, or ``BPFError/Kind/wrongState`` if it is not loaded.
@@ -65,7 +65,7 @@ extension BPFObject {
     /// Whether the program is attached.
     public var isAttached: Bool { object.withState { $0.isAttached(name) } }
 
-    /// The loaded program, such as to pin it or to read its info.
+    /// Returns the loaded program, for example to pin it or to read its info.
     ///
     /// - Throws: ``BPFError/Kind/wrongState`` if it is not loaded.
     public func loaded() throws(BPFError) -> BPFProgram {
@@ -83,8 +83,8 @@ extension BPFObject {
       }
     }
 
-    /// The link of the attached program, such as to pin it. If an earlier process attached the program,
-    /// its pinned link is opened.
+    /// Returns the link of the attached program, for example to pin it. If an earlier process attached the
+    /// program, opens its pinned link.
     ///
     /// - Throws: ``BPFError/Kind/notFound`` if the pin was removed, ``BPFError/Kind/wrongState`` if the
     ///   program is not attached, or ``BPFError/Kind/unsupported`` if it samples more than one processor.

@@ -4,11 +4,11 @@ import SystemPackage
 extension BPFObject {
   /// Attaches each program whose section names a hook, such as `SEC("tp_btf/sys_enter")`.
   ///
-  /// The programs run until ``detach()``, or until the object and everything taken from it no
-  /// longer exist. Programs that are attached already stay attached. If one cannot be attached, none of
-  /// those that this call attached stays so.
+  /// The programs stay attached until ``detach()`` is called, or until the object and everything taken from
+  /// it are deallocated. Programs that are already attached stay attached. If a program cannot be attached,
+  /// the programs that this call attached are detached.
   ///
-  /// - Parameter allowingNone: Whether it is no error that no loaded program's section names a hook.
+  /// - Parameter allowingNone: Whether to succeed if no loaded program's section names a hook.
   /// - Throws: ``BPFError/Kind/invalidArgument`` if no loaded program's section names a hook, a
   ///   system error of the hook, or ``BPFError/Kind/wrongState`` before loading.
   public func attach(allowingNone: Bool = false) throws(BPFError) {
@@ -51,13 +51,12 @@ extension BPFObject {
     withState { $0.links = [:] }
   }
 
-  /// The names of the programs that are attached, sorted. Those that stay attached because of a pinned
-  /// link are included.
+  /// The names of the attached programs, sorted. Includes programs that a pinned link keeps attached.
   public var attachedPrograms: [String] {
     withState { Set($0.links.keys).union($0.pinnedLinks.keys).sorted() }
   }
 
-  /// A program, by the name of its function. Costs no system call.
+  /// Returns a program, by the name of its function. Costs no system call.
   ///
   /// - Throws: ``BPFError/Kind/notFound``.
   public func program(_ name: String) throws(BPFError) -> Program {

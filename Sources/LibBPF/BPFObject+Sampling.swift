@@ -5,10 +5,10 @@ import SystemPackage
 
 extension BPFObject.Program {
   /// Attaches the program, of section "perf_event", to the software clock of each processor
-  /// (`PERF_COUNT_SW_CPU_CLOCK`), so that it runs `frequency` times a second on each, whatever runs
-  /// there. Does nothing if the program is attached already.
+  /// (`PERF_COUNT_SW_CPU_CLOCK`). The program runs `frequency` times a second on each processor, also on an
+  /// idle one. Does nothing if the program is already attached.
   ///
-  /// Costs an interrupt and a run of the program each time, also on a processor that is idle.
+  /// Each sample costs an interrupt and a run of the program.
   ///
   /// - Parameter frequency: Samples per second, at least 1. The limit is
   ///   `kernel.perf_event_max_sample_rate`.

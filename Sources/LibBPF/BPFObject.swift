@@ -3,15 +3,15 @@ public import SystemPackage
 
 /// A BPF object file: programs, maps and global variables.
 ///
-/// The life of an object is libbpf's: *open* it, change what is to be loaded, ``load()`` it into
-/// the kernel, ``attach(allowingNone:)`` its programs. An object may be used from any thread; calls on one object
-/// are serialized.
+/// An object has the phases of libbpf: *open* it, configure it, ``load()`` it into
+/// the kernel, and ``attach(allowingNone:)`` its programs. An object may be used from any thread; calls on one
+/// object are serialized.
 ///
-/// **Lifetime.** Attached programs run until ``detach()`` or ``close()``, or until the object and
-/// everything taken from it no longer exist: a ``BPFMap`` keeps its object alive, and a storage keeps its
-/// map alive. The end of the process detaches them as well.
+/// **Lifetime.** Programs stay attached until ``detach()`` or ``close()`` is called, or until the object and
+/// everything taken from it are deallocated: a ``BPFMap`` keeps its object alive, and a storage keeps its
+/// map alive. They are also detached when the process ends.
 public final class BPFObject: Sendable {
-  /// The object's name; libbpf puts it in front of the names of internal maps.
+  /// The object's name. libbpf uses it as a prefix of the names of internal maps.
   public let name: String
   /// The names of the programs, in the order of the file.
   public let programNames: [String]
@@ -26,7 +26,7 @@ public final class BPFObject: Sendable {
 
   private let state: ForkSafeMutex<BPFObjectState>
 
-  /// Opens the object that `BPFPlugin` compiled into the program. Costs no system call.
+  /// Opens the object that `BPFPlugin` embedded in the executable. Costs no system call.
   ///
   /// - Parameter image: The compiled object.
   /// - Returns: The object, not loaded.
@@ -38,11 +38,11 @@ public final class BPFObject: Sendable {
   /// Opens the bytes of an object file. Costs no system call.
   ///
   /// - Parameters:
-  ///   - bytes: What `clang -target bpf -O2 -g -c` wrote. The bytes are copied.
+  ///   - bytes: The output of `clang -target bpf -O2 -g -c`. The bytes are copied.
   ///   - name: The object's name.
   /// - Returns: The object, not loaded.
-  /// - Throws: ``BPFError/Kind/invalidObject``. libbpf 1.1 may crash on a file that was damaged on
-  ///   purpose, so open only files that you would also execute.
+  /// - Throws: ``BPFError/Kind/invalidObject``. libbpf 1.1 may crash on a malicious file, so open only
+  ///   trusted files.
   public static func open(bytes: [UInt8], name: String) throws(BPFError) -> BPFObject {
     try BPFObject(bytes: bytes, name: name, source: "object '\(name)'", preparation: nil)
   }
@@ -92,7 +92,8 @@ public final class BPFObject: Sendable {
 
   /// Detaches the programs and frees the object. Maps that were taken from it stay open.
   ///
-  /// Closing again does nothing; every other call after it throws ``BPFError/Kind/wrongState``.
+  /// Does nothing if the object is closed. Every other call on a closed object throws
+  /// ``BPFError/Kind/wrongState``.
   public func close() {
     withState { $0.close() }
   }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A BPF object file that is part of the program: what `BPFPlugin` makes of a `*.bpf.c` file.
+/// A BPF object file that `BPFPlugin` compiled from a `*.bpf.c` file and embedded in the executable.
 ///
 /// The plugin compiles `request-tags.bpf.c` and adds `BPFObjectImage.requestTags` to the same
-/// module, so that no file has to be found at run time. May be used from any thread.
+/// module, so no file is read at run time. May be used from any thread.
 public struct BPFObjectImage: Sendable {
   /// The name of the source file, without `.bpf.c`.
   package let name: String
 
   private let hex: StaticString
 
-  /// Takes an image from the code that `BPFPlugin` generates.
+  /// Creates an image, for code that `BPFPlugin` generates.
   ///
-  /// Digits that are no hexadecimal number of whole bytes give an image without bytes, and opening
-  /// that fails with ``BPFError/Kind/invalidObject``.
+  /// If the digits are not a hexadecimal number of whole bytes, the image is empty. Opening an empty image
+  /// fails with ``BPFError/Kind/invalidObject``.
   ///
   /// - Parameters:
   ///   - name: The name of the source file, without `.bpf.c`.

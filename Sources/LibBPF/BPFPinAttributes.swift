@@ -2,25 +2,25 @@
 import Glibc
 public import SystemPackage
 
-/// Who may open what is pinned: permissions, owner and group of a file on a BPF file system.
+/// Permissions, owner and group of a pin, which is a file on a BPF file system.
 ///
-/// The default is mode 0600 and the owner and group of the process. To open a pin for writing takes
-/// read and write permission; to open a map for lookups takes read permission.
+/// The default is mode 0600 and the owner and group of the process. To open a pin for writing needs
+/// read and write permission. To open a map for lookups needs read permission.
 public struct BPFPinAttributes: Sendable, Hashable {
   /// The permissions. Execute permissions are ignored.
   var permissions: FilePermissions
-  /// The user id of the owner; `nil` is the process's. It owns the pins, not the directories that they
-  /// are in.
+  /// The user id of the owner; `nil` for that of the process. The directories of the pins
+  /// belong to the user of the process.
   var owner: UInt32?
-  /// The group id; `nil` is the process's.
+  /// The group id; `nil` for that of the process.
   var group: UInt32?
 
   /// Creates attributes.
   ///
   /// - Parameters:
   ///   - permissions: The permissions, by default 0600.
-  ///   - owner: The user id of the owner. To change it takes CAP_CHOWN.
-  ///   - group: The group id. A group that the process is not in takes CAP_CHOWN.
+  ///   - owner: The user id of the owner. Another owner needs CAP_CHOWN.
+  ///   - group: The group id. A group that the process is not in needs CAP_CHOWN.
   public init(
     permissions: FilePermissions = .ownerReadWrite,
     owner: UInt32? = nil,

@@ -2,22 +2,23 @@
 import SystemPackage
 
 extension BPFPinDirectory {
-  /// Detaches the programs and removes what
-  /// ``BPFObject/loadAndAttach(pinnedIn:attributes:ifDifferent:)`` pinned in the directory, also what earlier
-  /// versions of the object pinned there. Removes the directory and its subdirectories if they are empty then
+  /// Detaches the programs, and removes the pins of
+  /// ``BPFObject/loadAndAttach(pinnedIn:attributes:ifDifferent:)`` in the directory, also those of earlier
+  /// versions of the object. Removes the directory and its subdirectories if they are empty afterwards
   /// and `loadAndAttach` created them.
   ///
-  /// Each path is removed only if the map, program or link that was pinned is still there. Symbolic links and
-  /// what others put there stay, and so do the directories that contain it.
+  /// A path is removed only if the same map, program or link is still pinned there. Symbolic links and other
+  /// files remain, and so do the directories that contain them.
   ///
-  /// A program stays attached, and a map exists, while a process has a descriptor of the link or map. So close
-  /// the object in this process, and end the others, such as the process that loaded it. Takes the lock of
-  /// `loadAndAttach`; a call of that which waits for the lock fails afterwards, and pins nothing.
+  /// A program stays attached, and a map exists, while a process has a descriptor of the link or map. Close
+  /// the object in this process, and end other processes that use the pins, such as the one that loaded them.
+  /// Acquires the lock of `loadAndAttach`. A call of `loadAndAttach` that waits for the lock fails, and pins
+  /// nothing.
   ///
   /// - Throws: ``BPFError/Kind/notFound`` if `loadAndAttach` pinned nothing there,
   ///   ``BPFError/Kind/invalidArgument`` if one of the directories is a symbolic link, or belongs to another
-  ///   user than this process's and root, ``BPFError/Kind/permissionDenied``, or another system error. What
-  ///   is not removed then is removed by the next call.
+  ///   user than this process's and root, ``BPFError/Kind/permissionDenied``, or another system error. After
+  ///   an error, call it again to remove the rest.
   public func remove() throws(BPFError) {
     let attempt = "remove the pins"
     let lock = try lock(for: attempt)

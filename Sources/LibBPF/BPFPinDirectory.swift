@@ -2,13 +2,13 @@
 import Glibc
 public import SystemPackage
 
-/// The pins that ``BPFObject/loadAndAttach(pinnedIn:attributes:ifDifferent:)`` makes: where they are,
-/// and whether the programs are attached.
+/// The pins of ``BPFObject/loadAndAttach(pinnedIn:attributes:ifDifferent:)``: their paths, and whether
+/// the programs are attached.
 public struct BPFPinDirectory: Sendable, Hashable {
   /// The directory.
   public let path: FilePath
 
-  /// Names a directory. Accesses nothing.
+  /// Creates a value for a directory. Does not access the file system.
   public init(_ path: FilePath) { self.path = path }
 
   /// The path of a map's pin.
@@ -20,11 +20,10 @@ public struct BPFPinDirectory: Sendable, Hashable {
   /// The path of a link's pin, by the name of the program.
   public func link(_ name: String) -> FilePath { links.appending(Self.fileName(name)) }
 
-  /// The names of the programs whose links are pinned, sorted. These programs are attached, whether the
-  /// process that attached them exists or not.
+  /// Returns the names of the programs whose links are pinned, sorted. These programs are attached, also if
+  /// the process that attached them has ended.
   ///
-  /// A client calls this to notice that the programs are no longer attached. Costs about four system
-  /// calls.
+  /// Use it in a client to detect that the programs are no longer attached. Costs about four system calls.
   ///
   /// - Throws: ``BPFError/Kind/notFound`` if there are no pins, ``BPFError/Kind/permissionDenied`` if
   ///   this user may not list the directory.

@@ -56,16 +56,17 @@ public final class BPFProgram: Sendable {
     try pinDescriptor(descriptor, at: path, attributes, attempt: "pin program '\(name)'")
   }
 
-  /// What the kernel says about the program (`BPF_OBJ_GET_INFO_BY_FD`). The maps need CAP_BPF.
+  /// The kernel's information about the program (`BPF_OBJ_GET_INFO_BY_FD`). ``BPFProgramInfo/mapIDs`` needs
+  /// CAP_BPF.
   ///
   /// - Throws: ``BPFError/Kind/wrongType`` if the descriptor is not a program's, or a system error.
   public var info: BPFProgramInfo {
     get throws(BPFError) { try inspectProgram(descriptor, on: "program '\(name)'") }
   }
 
-  /// How often the kernel did not run the program because another run of it on the same processor was
-  /// interrupted or preempted (Linux 5.12). Since Linux 7.x tracepoint programs can be preempted, so a
-  /// busy machine has such misses. 0 where the kernel does not count them.
+  /// Returns how often the kernel did not run the program because another run of it on the same processor
+  /// was interrupted or preempted (Linux 5.12). Since Linux 7, programs of raw tracepoints can be preempted,
+  /// so such misses occur on a busy machine. Returns 0 if the kernel does not count them.
   public func recursionMisses() -> UInt64 {
     let (code, info) = readProgramInfo(descriptor)
     return code == 0 ? info.recursion_misses : 0

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLibBPF
 
-/// What the kernel says about a program.
+/// The kernel's information about a program.
 public struct BPFProgramInfo: Sendable, Hashable {
   /// The program's id, unique among the programs that exist.
   public var id: UInt32
@@ -9,8 +9,8 @@ public struct BPFProgramInfo: Sendable, Hashable {
   public var name: String
   /// `enum bpf_prog_type` in `linux/bpf.h`.
   public var type: UInt32
-  /// A hash of the instructions, as 16 hexadecimal digits. The contents of maps, also of constants, are
-  /// not part of it.
+  /// A hash of the instructions, as 16 hexadecimal digits. It does not depend on the contents of maps, such
+  /// as constants.
   public var tag: String
   /// The ids of the maps that the program uses, in ascending order. Empty without CAP_BPF.
   public var mapIDs: [UInt32]

@@ -10,9 +10,9 @@ import Synchronization
 /// `ring_buffer`.
 ///
 /// Each record is read once, by one of the readers of this process. May be used from any thread; reads
-/// of one map are serialized. Only one process at a time may read a map: the kernel has one position for
-/// all readers, which two processes overwrite, so that each reads records twice or as garbage. Programs
-/// cannot reserve records while the buffer is full, so read in time.
+/// of one map are serialized. Only one process at a time may read a map: the kernel has one read position for
+/// all readers, and two processes that update it read records twice or as garbage. If records are not read in
+/// time, the buffer is full and programs cannot reserve records.
 @safe
 public final class BPFRingBuffer: Sendable {
   /// The map.
@@ -78,12 +78,12 @@ public final class BPFRingBuffer: Sendable {
     unsafe ring_buffer__free(pointer)
   }
 
-  /// Takes records that are in the buffer, without waiting (`ring_buffer__consume`).
+  /// Removes records from the buffer and returns them, without waiting (`ring_buffer__consume`).
   ///
   /// - Parameter limit: The largest number of records to take.
   /// - Returns: The bytes of each record, oldest first; empty if there are none.
-  /// - Throws: A system error of libbpf; `EBADMSG` if a record is larger than the buffer, because
-  ///   another process reads it as well.
+  /// - Throws: A system error of libbpf; `EBADMSG` if a record is larger than the buffer, which happens if
+  ///   another process also reads the map.
   public func takeRecords(atMost limit: Int = .max) throws(BPFError) -> [[UInt8]] {
     try lock.withLock { () throws(BPFError) in
       inbox.begin(limit: limit)
@@ -117,12 +117,12 @@ extension BPFRingBuffer: AsyncSequence {
 
     fileprivate init(_ buffer: BPFRingBuffer) { self.buffer = buffer }
 
-    /// The next record; waits for it. Nil after cancellation.
+    /// Waits for the next record and returns it; `nil` after cancellation.
     public mutating func next() async throws(BPFError) -> [UInt8]? {
       try await next(isolation: nil)
     }
 
-    /// The next record; waits for it. Nil after cancellation.
+    /// Waits for the next record and returns it; `nil` after cancellation.
     public mutating func next(
       isolation actor: isolated (any Actor)?
     ) async throws(BPFError) -> [UInt8]? {
@@ -134,7 +134,7 @@ extension BPFRingBuffer: AsyncSequence {
     }
   }
 
-  /// Iterates over the records from the oldest that nobody has read.
+  /// Returns an iterator over the records, from the oldest one that was not read.
   public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(self) }
 }
 

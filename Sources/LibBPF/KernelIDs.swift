@@ -4,7 +4,7 @@ import Glibc
 import SystemPackage
 
 extension BPFMap {
-  /// The ids of all maps that exist (`BPF_MAP_GET_NEXT_ID`). Needs CAP_SYS_ADMIN.
+  /// Returns the ids of all maps that exist (`BPF_MAP_GET_NEXT_ID`). Needs CAP_SYS_ADMIN.
   ///
   /// - Throws: ``BPFError/Kind/permissionDenied``.
   public static func ids() throws(BPFError) -> [UInt32] {
@@ -29,7 +29,7 @@ extension BPFMap {
 }
 
 extension BPFProgram {
-  /// The ids of all programs that exist (`BPF_PROG_GET_NEXT_ID`). Needs CAP_SYS_ADMIN.
+  /// Returns the ids of all programs that exist (`BPF_PROG_GET_NEXT_ID`). Needs CAP_SYS_ADMIN.
   ///
   /// - Throws: ``BPFError/Kind/permissionDenied``.
   public static func ids() throws(BPFError) -> [UInt32] {

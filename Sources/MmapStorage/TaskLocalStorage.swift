@@ -8,11 +8,10 @@ public import SystemPackage
 // layout check compared with `Value`, and stays valid while the view exists: the view keeps the
 // storage.
 
-/// One map's task-local storage, with a typed view for the calling thread and copies for others.
+/// Typed access to the values of a task storage map: views for the calling thread, copies for other threads.
 ///
-/// Every thread that uses the storage sees its own value; a BPF program sees the same bytes through
-/// `bpf_task_storage_get`. The layout of `Value` is checked against the map's BTF when the storage
-/// is created, field by field.
+/// Each thread accesses its own value. A BPF program accesses the same value with `bpf_task_storage_get`.
+/// Creating the storage compares the layout of `Value` with the map's BTF, field by field.
 ///
 /// ```swift
 /// let tags = try TaskLocalStorage<RequestTag>(map: object.map("request_tags"))
@@ -21,25 +20,24 @@ public import SystemPackage
 /// }
 /// ```
 ///
-/// A storage may be used from any thread, several at once. It keeps its map open. A thread's
-/// attachment ends with the thread or with the storage, whichever is first. In the child of a
-/// `fork` the storage is usable and the child's thread starts unattached.
+/// A storage may be used from several threads at once. It keeps its map open. A thread is detached when
+/// it ends or when the storage is deallocated. In the child of a `fork`, the storage can be used, and the
+/// child's thread starts unattached.
 ///
 /// ## Signal handlers, cancellation and limits
 ///
 /// `withCurrent(_:)` is async-signal-safe on a thread that is attached to a storage with a direct
 /// backend (``BackendKind/mapped``, ``BackendKind/userPage``): it reads two words of memory and calls
-/// nothing. Everything else here is not: a first touch, every view with ``BackendKind/lookup``, calls
-/// for other tasks, and creating or releasing a storage acquire locks and memory. If a handler
-/// interrupts one of these on its own thread and calls another one, that throws
-/// ``BPFError/Kind/wrongState`` instead of waiting for itself. A handler that interrupts `malloc` or
-/// another library must not attach at all, as with any function that is not async-signal-safe. The
-/// handler's own code must not allocate either; debug builds do so in a `for` loop over an array.
+/// nothing. All other functions are not async-signal-safe: a first touch, every view with
+/// ``BackendKind/lookup``, calls for other tasks, and creating or releasing a storage acquire locks and
+/// allocate memory. If a handler interrupts such a function on its own thread and calls another one, the call
+/// throws ``BPFError/Kind/wrongState`` instead of deadlocking. A handler that interrupts `malloc` or
+/// another library must not attach. The handler's own code must not allocate memory; debug builds do so in a
+/// `for` loop over an array.
 ///
-/// A thread is not cancelled (`pthread_cancel`) inside of the library.
+/// A thread is not cancelled (`pthread_cancel`) inside the library.
 ///
-/// A process may have 16,384 storages at a time. What a storage costs does not depend on how many
-/// there are.
+/// A process may have 16,384 storages at a time. The cost of an access does not depend on their number.
 public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// Where a thread's block is, relative to its thread pointer.
   @usableFromInline
@@ -56,7 +54,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   private let fields: [Range<Int>]
   private let booleans: [Int]
 
-  /// Which backend is in use, and why.
+  /// The backend, and the reason for the choice.
   public var backend: BackendChoice { implementation.choice }
 
   // MARK: Creating
@@ -65,7 +63,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///
   /// - Parameters:
   ///   - backend: Gives access to the bytes.
-  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not have.
   /// - Throws: ``BPFError``: ``BPFError/Kind/layoutMismatch`` with the table in
   ///   ``BPFError/details``, or that one of the layouts cannot be had.
   package init(backend: any StorageBackend, policy: LayoutPolicy = .exact) throws(BPFError) {
@@ -101,14 +99,14 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// Creates a storage over a map, with the fastest backend that the map and the kernel allow.
   ///
   /// - Parameters:
-  ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE`. The storage keeps it open, also when the
-  ///     map is closed elsewhere.
-  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
-  ///   - layout: The layout of the map's values, where the map cannot tell it: a process without
-  ///     CAP_SYS_ADMIN may not read the type information of a map that it was handed, and takes it
-  ///     from the object file with ``BPFObject/layout(ofMap:)``.
-  ///   - backends: Those that may be used. See ``BPFObject/init(_:allowing:)`` as well: what a map is
-  ///     made for is decided there.
+  ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE`. The storage keeps it open, also if
+  ///     ``BPFMap/close()`` is called.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not have.
+  ///   - layout: The layout of the map's values. A process that cannot read it from the kernel
+  ///     (CAP_SYS_ADMIN), for a received descriptor or a pinned map, reads it from the object file with
+  ///     ``BPFObject/layout(ofMap:)``.
+  ///   - backends: The backends to choose from. ``BPFObject/init(_:allowing:)`` restricts the backends for
+  ///     which the map is created.
   /// - Throws: ``BPFError``: ``BPFError/Kind/wrongType``,
   ///   ``BPFError/Kind/unsupported`` if none of the allowed backends can be used,
   ///   ``BPFError/Kind/layoutMismatch`` with the table in ``BPFError/details``,
@@ -128,10 +126,10 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// Creates a storage over a map that is pinned on a BPF file system.
   ///
   /// - Parameters:
-  ///   - path: Where it is pinned, such as "/sys/fs/bpf/request_tags".
-  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
-  ///   - layout: The layout of the map's values, where this process may not read it.
-  ///   - backends: Those that may be used.
+  ///   - path: The path of the pin, such as "/sys/fs/bpf/request_tags".
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not have.
+  ///   - layout: The layout of the map's values, if this process cannot read it from the kernel.
+  ///   - backends: The backends to choose from.
   /// - Throws: ``BPFError``, as ``BPFMap/init(pinnedAt:readOnly:)`` and
   ///   ``init(map:policy:layout:allowing:)``.
   public convenience init(
@@ -153,23 +151,23 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///
   /// The first call on a thread attaches it. A value that does not exist yet reads as zero.
   ///
-  /// With a direct backend a write is in the map at once. With a backend that copies
-  /// (``BackendKind/lookup``), the outermost `withCurrent` of the thread loads the value, and when it
-  /// ends writes back the fields that changed and no others; fields that the program changed
-  /// meanwhile are kept. Reading alone creates nothing and writes nothing.
+  /// With a direct backend, programs see a write immediately. With a backend that copies
+  /// (``BackendKind/lookup``), the outermost `withCurrent` of the thread loads the value and, when it
+  /// ends, writes back the fields that changed. Changes by the program to other fields are kept. A call that
+  /// only reads does not create or write a value.
   ///
-  /// Calls may be nested, on the same storage or another; nested calls on the same storage see
-  /// each other's writes. What `body` wrote before it threw stays written.
+  /// Calls may be nested, on the same storage or on different ones. Nested calls on the same storage see
+  /// each other's writes. If `body` throws, its writes remain.
   ///
-  /// Cost once attached: with a direct backend a few instructions, no call and no allocation; with
-  /// `.lookup` one system call to load, and one more if something changed.
+  /// Cost once attached: with a direct backend, a few instructions, no call and no allocation; with
+  /// `.lookup`, one system call to load, and one more if a field changed.
   ///
-  /// - Parameter body: Reads and writes the fields. It is synchronous, and the view cannot leave it.
-  ///   It may throw ``BPFError``; with a closure that throws other errors as well, this is the
-  ///   overload that throws `any Error`.
-  /// - Returns: What `body` returned.
-  /// - Throws: ``BPFError`` if the thread cannot be attached, or the value not be loaded or
-  ///   written back, and what `body` threw. If `body` threw and writing back failed as well, the
+  /// - Parameter body: Reads and writes the fields. It is synchronous, and the view cannot escape from it.
+  ///   It may throw ``BPFError``. For a closure that throws other errors, the compiler selects the overload
+  ///   that throws `any Error`.
+  /// - Returns: The result of `body`.
+  /// - Throws: ``BPFError`` if the thread cannot be attached, or the value cannot be loaded or
+  ///   written back, and the error of `body`. If `body` throws and writing back fails, the
   ///   error is that of writing back, and its ``BPFError/details`` contain the other.
   @inlinable
   @inline(__always)
@@ -196,13 +194,13 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
 
   /// Runs `body`, which may throw any error, with a view of the calling thread's value.
   ///
-  /// As the other `withCurrent`, which is used where `body` throws nothing or ``BPFError``. There are
-  /// two because Swift 6.3 infers `any Error` for a closure that contains a `try`, whatever it
-  /// throws: a nested `withCurrent` would need its error type spelled out.
+  /// This overload does the same as the other `withCurrent`, whose `body` throws ``BPFError`` or nothing. It
+  /// exists because Swift 6.3 infers `any Error` for each closure that contains a `try`. Without it, nested
+  /// calls of `withCurrent` would have to declare the error type.
   ///
   /// - Parameter body: Reads and writes the fields.
-  /// - Returns: What `body` returned.
-  /// - Throws: What `body` threw, or ``BPFError``. If `body` threw and writing back failed as well,
+  /// - Returns: The result of `body`.
+  /// - Throws: The error of `body`, or ``BPFError``. If `body` throws and writing back fails,
   ///   the error is that of writing back, and its ``BPFError/details`` contain the other.
   @inlinable
   @inline(__always)
@@ -256,15 +254,17 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
 
   // MARK: Any thread
 
-  /// A copy of a task's value; nil if the task has no storage in this map. Not atomic.
+  /// Returns a copy of a task's value; `nil` if the task has no value in this map. Not atomic.
   ///
-  /// A pidfd of a task that has ended gives nil as well: the kernel does not tell the two apart.
+  /// Also returns `nil` for a pidfd of a task that has ended, because the kernel reports the same error.
   ///
-  /// Cost: a lookup system call, and with ``TaskReference/thread(_:)`` opening and closing a pidfd.
+  /// Cost: one system call if the library's programs can find the thread, as described for
+  /// ``setValue(_:of:)-(_,TaskReference)``. Otherwise one lookup and, with ``TaskReference/thread(_:)``, opening
+  /// and closing a pidfd.
   ///
-  /// - Throws: ``BPFError``: ``BPFError/Kind/noSuchTask`` if there is no thread with that id;
-  ///   ``BPFError/Kind/unsupported`` for a thread that does not lead its process before
-  ///   Linux 6.9.
+  /// - Throws: ``BPFError``: ``BPFError/Kind/noSuchTask`` if there is no thread with this id;
+  ///   ``BPFError/Kind/unsupported`` if a pidfd is needed for a thread other than the first one of a process,
+  ///   before Linux 6.9; ``BPFError/Kind/permissionDenied``.
   public func value(of task: TaskReference) throws(BPFError) -> Value? {
     try registry.withSlowPath { () throws(BPFError) in
       try unsafe withUnsafeTemporaryAllocation(
@@ -279,12 +279,11 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     }
   }
 
-  /// Copies of the values of all tasks, also of those in other processes.
+  /// Returns copies of the values of all tasks, also of those in other processes.
   ///
   /// A BPF task iterator copies the values in the kernel, with every backend. The first call loads it,
   /// which takes about 100 ms. Only tasks in the pid namespace of the calling process are visited. No
-  /// field is torn; each value is not copied at one moment, and the values are copied one after the
-  /// other.
+  /// field is torn, but neither the copy of a value nor that of all values is atomic.
   ///
   /// Needs CAP_BPF and CAP_PERFMON. ``TaskStorageReader`` does the same without the type of the value.
   ///
@@ -311,16 +310,18 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
 
   /// Checks that BPF programs use the memory that the calling thread reads and writes.
   ///
-  /// A process with write access to the map can remove the thread's value, or, with
-  /// ``BackendKind/userPage``, put a page of its own in its place. The thread does not notice, because
-  /// it accesses its memory without a system call. This compares the memory with what the map has:
-  /// replaced memory is found as soon as one byte differs, so call it after writing a value that others
-  /// cannot guess. What changes during the comparison is taken for equal. Attaches the thread if it is
-  /// not attached. After another result than ``MappingState/own``,
-  /// ``removeValue(of:)-(TaskReference)`` and the next `withCurrent(_:)` connect the thread again.
+  /// A process with write access to the map can remove the thread's value or, with
+  /// ``BackendKind/userPage``, replace its page. The thread does not notice this, because
+  /// it accesses its memory without a system call. This function compares the thread's memory with the map's
+  /// value. It detects a replaced page only if at least one byte differs, so write a value that others
+  /// cannot guess before the call. Bytes that change during the comparison count as equal.
   ///
-  /// With ``BackendKind/userPage`` this needs CAP_BPF and CAP_PERFMON, or a program from a broker. With
-  /// ``BackendKind/lookup`` there is nothing to check. Cost: one system call.
+  /// Attaches the thread if it is not attached. If the result is not ``MappingState/own``, call
+  /// ``removeValue(of:)-(TaskReference)`` for the calling thread. The next `withCurrent(_:)` then attaches it
+  /// again.
+  ///
+  /// With ``BackendKind/userPage``, this needs CAP_BPF and CAP_PERFMON, or a program from a broker. With
+  /// ``BackendKind/lookup``, the result is always ``MappingState/own``. Cost: one system call.
   ///
   /// - Throws: ``BPFError``, also if the thread cannot be attached.
   public func verifyMapping() throws(BPFError) -> MappingState {
@@ -333,19 +334,19 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     }
   }
 
-  /// A copy of a thread's value by thread id; see ``value(of:)-(TaskReference)``.
+  /// Returns a copy of a thread's value by thread id; see ``value(of:)-(TaskReference)``.
   public func value(of thread: ThreadID) throws(BPFError) -> Value? {
     try value(of: .thread(thread))
   }
 
-  /// Overwrites the fields of a task's value and creates its storage if there is none. Not atomic.
-  /// What the map's value has besides the fields of `Value` stays as it is.
+  /// Overwrites the fields of a task's value, and creates the value if there is none. Not atomic.
+  /// Bytes of the map's value that do not belong to a field of `Value` are not changed.
   ///
-  /// With ``BackendKind/lookup``, fields are written in place, in one system call, for the calling
-  /// thread, and for a thread given by its id where the library may load programs that find it
-  /// (`bpf_task_from_pid`, Linux 6.2, in the initial pid namespace). Elsewhere, and for a pidfd, the whole value is read, changed and written
-  /// back (`bpf_map_update_elem`): what a program writes to any field meanwhile is lost. With user
-  /// pages the fields are written to the page without a system call to update it.
+  /// With ``BackendKind/lookup``, the library uses programs if it can load them. They write the fields in place,
+  /// in one system call, for the calling thread, and for a thread given by its id (`bpf_task_from_pid`, Linux
+  /// 6.2, in the initial pid namespace). Otherwise, and for a pidfd, the library reads the whole value, changes
+  /// it and writes it back (`bpf_map_update_elem`): a program's write to any field meanwhile is lost. With user
+  /// pages, the fields are written directly to the page.
   ///
   /// - Throws: ``BPFError``, as ``value(of:)-(TaskReference)``.
   public func setValue(_ value: Value, of task: TaskReference) throws(BPFError) {
@@ -366,13 +367,14 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     try setValue(value, of: .thread(thread))
   }
 
-  /// Removes a task's storage. It reads as zero until someone writes it again.
+  /// Removes a task's value. It reads as zero until it is written again.
   ///
-  /// A view that the thread is using keeps its bytes; its next `withCurrent` gets the new storage.
-  /// This holds for all storages of the process over the map. The library cannot know of a removal by
-  /// someone else: a thread that is attached to a direct backend then keeps its old bytes until it ends.
+  /// A view that the thread is using keeps its bytes. The thread's next `withCurrent` accesses the new value.
+  /// This holds for all storages of the process over the map. The library cannot detect a removal by a program
+  /// or another process: a thread that is attached to a direct backend then continues to use its old bytes; see
+  /// ``verifyMapping()``.
   ///
-  /// - Returns: Whether there was one.
+  /// - Returns: Whether there was a value.
   /// - Throws: ``BPFError``, as ``value(of:)-(TaskReference)``.
   @discardableResult
   public func removeValue(of task: TaskReference) throws(BPFError) -> Bool {
@@ -383,7 +385,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     }
   }
 
-  /// Removes a thread's storage by thread id; see ``removeValue(of:)-(TaskReference)``.
+  /// Removes a thread's value by thread id; see ``removeValue(of:)-(TaskReference)``.
   @discardableResult
   public func removeValue(of thread: ThreadID) throws(BPFError) -> Bool {
     try removeValue(of: .thread(thread))

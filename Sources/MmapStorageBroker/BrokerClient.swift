@@ -13,9 +13,9 @@ public import SystemPackage
 /// let tags = try TaskLocalStorage<RequestTag>(from: broker, "request_tags")
 /// ```
 ///
-/// A map stays usable when the broker ends. Keep the connection to notice that: see ``isConnected`` and
-/// ``attachedPrograms()``. A client may be used from any thread; calls are serialized. A child of `fork` has to
-/// connect anew.
+/// A map stays usable when the broker ends. To detect the end of the broker, keep the connection: see
+/// ``isConnected`` and ``attachedPrograms()``. A client may be used from any thread; calls are serialized. A child
+/// of `fork` must connect again.
 public final class BrokerClient: Sendable {
   /// The path of the socket.
   public let path: FilePath
@@ -29,11 +29,11 @@ public final class BrokerClient: Sendable {
     case usable, outOfStep, closed
   }
 
-  /// Connects.
+  /// Connects to a broker.
   ///
   /// - Parameters:
   ///   - path: The path of the broker's socket.
-  ///   - timeout: How long each call waits for the broker, in milliseconds.
+  ///   - timeout: The maximum time that each call waits for the broker, in milliseconds.
   /// - Throws: ``/LibBPF/BPFError/Kind/notFound`` if there is no socket,
   ///   ``/LibBPF/BPFError/Kind/permissionDenied``, or another system error.
   public init(connectingTo path: FilePath, timeout: UInt32 = 5000) throws(BPFError) {
@@ -60,16 +60,15 @@ public final class BrokerClient: Sendable {
 
   deinit { closeDescriptor(descriptor) }
 
-  /// Whether the connection can be used. `false` means that the broker has ended or has closed it, or that
-  /// an earlier answer was late or malformed, or that this is a child of the process that connected. Two
-  /// system calls.
+  /// Whether the connection can be used. It cannot if the broker has ended or has closed it, if an earlier
+  /// reply was late or malformed, or if this is a child of the process that connected. Costs two system calls.
   public var isConnected: Bool {
     process == getpid() && state.load(ordering: .relaxed) == .usable
       && mms_is_hung_up(descriptor) == 0
   }
 
-  /// Asks for the names of the attached programs. A name that is missing belongs to a program that runs no
-  /// more: values that it writes stay as they are.
+  /// Returns the names of the attached programs. If a program is missing, it was detached, and the values that
+  /// it writes no longer change.
   ///
   /// - Throws: ``/LibBPF/BPFError/Kind/wrongState`` if the broker has ended, or another error of the
   ///   connection.
@@ -87,7 +86,7 @@ public final class BrokerClient: Sendable {
   /// - Returns: The map, with its layout.
   /// - Throws: ``/LibBPF/BPFError/Kind/permissionDenied`` if the broker does not serve this user,
   ///   ``/LibBPF/BPFError/Kind/notFound`` if it has no such offer, ``/LibBPF/BPFError/Kind/wrongState``
-  ///   if it has ended, ``/LibBPF/BPFError/Kind/invalidObject`` if what it sent contradicts itself, or an
+  ///   if it has ended, ``/LibBPF/BPFError/Kind/invalidObject`` if its reply is inconsistent, or an
   ///   error of the connection.
   public func open(_ name: String) throws(BPFError) -> BrokeredMap {
     let attempt = "open map '\(name)'"
@@ -278,7 +277,7 @@ extension TaskLocalStorage {
   /// - Parameters:
   ///   - broker: The connection.
   ///   - name: The name of the offer.
-  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not have.
   /// - Throws: ``/LibBPF/BPFError``, as ``BrokerClient/open(_:)`` and
   ///   ``/MmapStorage/TaskLocalStorage/init(map:policy:layout:allowing:)``.
   public convenience init(

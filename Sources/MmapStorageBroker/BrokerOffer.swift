@@ -3,9 +3,9 @@ public import LibBPF
 internal import MmapStorage
 internal import SystemPackage
 
-/// A map that a broker hands out.
+/// A map that a broker offers to its clients.
 public struct BrokerOffer: Sendable {
-  /// The name that clients ask for.
+  /// The name that clients pass to ``BrokerClient/open(_:)``.
   public let name: String
   let map: BPFMap
   let grant: Reply.Grant
@@ -18,15 +18,15 @@ public struct BrokerOffer: Sendable {
 
   /// Offers a map of a loaded object.
   ///
-  /// The client gets the map's descriptor, the type information of the object, and programs with which
-  /// it reads and writes its own value, and verifies its own page, without the right to load programs.
+  /// The client receives the map's descriptor, the type information of the object, and programs. With these, it
+  /// reads and writes its own value and verifies its own page. It need not load programs.
   ///
   /// - Parameters:
   ///   - object: A loaded object. Its programs stay attached while the offer exists.
   ///   - mapName: The name of a task storage map in the object.
-  ///   - name: The name for clients; `nil` is the map's.
+  ///   - name: The name for clients; `nil` for the name of the map.
   ///   - isReadOnly: Whether clients may only look values up. The map is then opened a second time by its
-  ///     id, which needs CAP_SYS_ADMIN. A thread cannot write its own value then, and has no value with
+  ///     id, which needs CAP_SYS_ADMIN. Threads of clients cannot write their values, and have no values with
   ///     user pages.
   /// - Throws: ``/LibBPF/BPFError``: the map does not exist or is not of task storage, its type information
   ///   is larger than 128 KiB, or the programs cannot be loaded.
@@ -84,14 +84,14 @@ public struct BrokerOffer: Sendable {
   }
 }
 
-/// Who may connect.
+/// The users and groups that a broker serves.
 public struct BrokerPolicy: Sendable, Hashable {
   /// The user ids that are served.
   public var users: Set<UInt32>
-  /// The group ids whose members are served: the primary group of the process, and supplementary groups.
+  /// The group ids whose members are served. The primary and the supplementary groups of a process count.
   public var groups: Set<UInt32>
 
-  /// Creates a policy. By default it serves nobody.
+  /// Creates a policy. By default, it serves no one.
   public init(users: Set<UInt32> = [], groups: Set<UInt32> = []) {
     self.users = users
     self.groups = groups

@@ -4,7 +4,7 @@ internal import Glibc
 public import LibBPF
 public import SystemPackage
 
-/// Hands descriptors of maps and programs to local processes that may not load BPF programs, over a Unix
+/// Sends descriptors of maps and programs to local processes that cannot load BPF programs, over a Unix
 /// socket (SCM_RIGHTS).
 ///
 /// ```swift
@@ -17,9 +17,9 @@ public import SystemPackage
 /// try server.run()
 /// ```
 ///
-/// One thread serves all clients and never waits for one of them. A client that sends something else than
-/// a request, or does not take a reply, is disconnected; one that sends nothing for ten seconds as well.
-/// There are at most 32 connections for each user and 512 in all.
+/// One thread serves all clients, and does not wait for any of them. It disconnects a client that sends an
+/// invalid message, that does not receive a reply, or that sends no request within ten seconds after it connects.
+/// A user has at most 32 connections, and there are at most 512 in total.
 public final class BrokerServer: Sendable {
   private let socket: CInt
   private let event: CInt
@@ -36,7 +36,7 @@ public final class BrokerServer: Sendable {
   ///
   /// - Parameters:
   ///   - path: A path that does not exist.
-  ///   - permissions: To connect takes write permission.
+  ///   - permissions: The permissions of the socket. Clients need write permission.
   /// - Returns: The socket. The caller closes it, and removes the path.
   /// - Throws: ``/LibBPF/BPFError`` with the system's error.
   public static func listen(
@@ -75,16 +75,16 @@ public final class BrokerServer: Sendable {
     }
   }
 
-  /// Creates a server. Serves nobody before ``run()``.
+  /// Creates a server. It serves clients in ``run()``.
   ///
   /// - Parameters:
   ///   - socket: A listening socket of type `SOCK_SEQPACKET`, such as from systemd. The server duplicates
   ///     it.
   ///   - offers: What clients may open.
-  ///   - policy: Who is served.
-  ///   - attachedPrograms: Returns the names of the attached programs, for clients that ask whether they
-  ///     still run. `nil` returns those of the offers' objects.
-  ///   - log: Gets a line for each connection that is refused or ended because of an error.
+  ///   - policy: The users and groups that are served.
+  ///   - attachedPrograms: Returns the names of the attached programs, for
+  ///     ``BrokerClient/attachedPrograms()``. `nil` for the programs of the offers' objects.
+  ///   - log: Called with a line for each connection that is refused or ended because of an error.
   /// - Throws: ``/LibBPF/BPFError/Kind/wrongState`` if the socket is closed,
   ///   ``/LibBPF/BPFError/Kind/outOfResources``.
   public convenience init(

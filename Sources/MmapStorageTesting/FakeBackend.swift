@@ -7,7 +7,7 @@ public import SystemPackage
 /// A backend in the memory of the process: for unit tests of code that uses
 /// ``/MmapStorage/TaskLocalStorage``, on any machine and without privileges.
 ///
-/// Every thread gets a page of its own, as with a real map. The test takes the part of the BPF program:
+/// Each thread gets its own page, as with a real map. The test acts as the BPF program:
 ///
 /// ```swift
 /// let fake = try FakeBackend(layoutOf: RequestTag.self)
@@ -19,18 +19,18 @@ public import SystemPackage
 ///
 /// All functions may be called from any thread.
 public final class FakeBackend: Sendable {
-  /// How views reach the bytes.
+  /// How views access the bytes.
   public enum Access: Sendable, Hashable, CaseIterable {
-    /// A load or store an access, like `.mapped` and `.userPage`.
+    /// One load or store for each access, as with `.mapped` and `.userPage`.
     case direct
-    /// Copied in and out, like `.lookup`.
+    /// Views work on a copy, as with `.lookup`.
     case copying
   }
 
   let choice = BackendChoice(.fake, reason: "the test asked for a fake backend")
   /// The map's name in errors.
   public let mapName: String
-  /// Bytes of one storage.
+  /// The size of a value in bytes.
   public let valueSize: Int
 
   let access: Access
@@ -52,20 +52,20 @@ public final class FakeBackend: Sendable {
 
   /// A call that a ``/MmapStorage/TaskLocalStorage`` made.
   public struct Call: Sendable, Hashable {
-    /// What was called.
+    /// The operation that was called.
     public var operation: FaultPlan.Operation
-    /// The thread whose storage was meant.
+    /// The thread whose value was accessed.
     public var thread: ThreadID
-    /// The error that the fault plan gave it, if it did.
+    /// The error from the fault plan, if there is one.
     public var fault: Errno?
   }
 
-  /// A backend whose map has the layout of a Swift type.
+  /// Creates a backend whose map has the layout of a Swift type.
   ///
   /// - Parameters:
   ///   - type: The value's type.
   ///   - name: The map's name in errors.
-  ///   - access: How views reach the bytes.
+  ///   - access: How views access the bytes.
   ///   - faults: Which calls fail.
   /// - Throws: ``/MmapStorage/BPFError`` if the type has no layout.
   public convenience init<Value: MapField>(
@@ -84,13 +84,13 @@ public final class FakeBackend: Sendable {
     )
   }
 
-  /// A backend whose map has the layout that a BPF object file declares for one of its maps. The
-  /// object is not loaded, so no privilege is needed.
+  /// Creates a backend whose map has the layout of a map in a BPF object file. The
+  /// object is not loaded, so this needs no privileges.
   ///
   /// - Parameters:
   ///   - map: The map's name.
   ///   - object: The object.
-  ///   - access: How views reach the bytes.
+  ///   - access: How views access the bytes.
   ///   - faults: Which calls fail.
   /// - Throws: ``/MmapStorage/BPFError`` if the object has no such map or no type information.
   public convenience init(
@@ -119,18 +119,18 @@ public final class FakeBackend: Sendable {
 
   // MARK: The BPF side
 
-  /// Takes the part of a BPF program that runs on a thread: `body` gets a view of that thread's storage.
+  /// Acts as a BPF program that runs on a thread: calls `body` with a view of that thread's value.
   ///
-  /// By default, the value is created if there is none. With user pages on a released kernel, a program
-  /// gets `NULL` until the thread has called `withCurrent`: pass `false` for `create` to test that.
+  /// By default, the value is created if there is none. With user pages, a program
+  /// gets `NULL` until the thread has called `withCurrent`. Pass `false` for `create` to test this.
   ///
   /// - Parameters:
   ///   - thread: The thread.
   ///   - type: The value's type.
-  ///   - create: Whether to create the storage if there is none (`BPF_LOCAL_STORAGE_GET_F_CREATE`).
+  ///   - create: Whether to create the value if there is none (`BPF_LOCAL_STORAGE_GET_F_CREATE`).
   ///   - body: The program.
-  /// - Returns: What `body` returned; nil if there is no storage and `create` is false.
-  /// - Precondition: The value is not larger than the storage.
+  /// - Returns: The result of `body`; `nil` if there is no value and `create` is `false`.
+  /// - Precondition: `Value` is not larger than ``valueSize``.
   @discardableResult
   public func program<Value: MapField, Result>(
     on thread: ThreadID,
@@ -145,7 +145,7 @@ public final class FakeBackend: Sendable {
     return page(of: thread, create: create).map { $0.withView(body) }
   }
 
-  /// Writes bytes into a thread's storage, now; creates it, zero elsewhere, if there is none.
+  /// Writes bytes to a thread's value. Creates the value, with zeros elsewhere, if there is none.
   ///
   /// - Precondition: The bytes lie within the value.
   public func write(_ bytes: [UInt8], at offset: Int = 0, into thread: ThreadID) {
@@ -156,20 +156,20 @@ public final class FakeBackend: Sendable {
     page(of: thread, create: true)?.write(bytes, at: offset)
   }
 
-  /// A copy of a thread's storage; nil if there is none.
+  /// Returns a copy of a thread's value; `nil` if there is none.
   public func bytes(of thread: ThreadID) -> [UInt8]? {
     page(of: thread, create: false)?.bytes
   }
 
-  /// Deletes a thread's storage, as another process could. A thread that is attached
-  /// keeps its page, as with a real map, and ``/MmapStorage/TaskLocalStorage/verifyMapping()`` returns
-  /// ``/MmapStorage/MappingState/removed``; tells whether there was a storage.
+  /// Deletes a thread's value, as another process could, and returns whether there was one. A thread that is
+  /// attached keeps its page, as with a real map, and
+  /// ``/MmapStorage/TaskLocalStorage/verifyMapping()`` returns ``/MmapStorage/MappingState/removed``.
   @discardableResult
   public func deleteStorage(of thread: ThreadID) -> Bool {
     state.withLock { $0.pages.removeValue(forKey: thread) != nil }
   }
 
-  /// Replaces a thread's storage by a new one, zero, as a process with write access to the map could. A
+  /// Replaces a thread's value by a new one with zeros, as a process with write access to the map could. A
   /// thread that is attached keeps its page, and
   /// ``/MmapStorage/TaskLocalStorage/verifyMapping()`` returns ``/MmapStorage/MappingState/foreign``.
   public func replaceStorage(of thread: ThreadID) {
@@ -178,8 +178,8 @@ public final class FakeBackend: Sendable {
     }
   }
 
-  /// Removes the map: every later call fails with `EBADF`, as with a closed descriptor, also on
-  /// threads that are attached. A view that a thread is using keeps its bytes until it ends.
+  /// Removes the map. Every later call fails with `EBADF`, as with a closed descriptor, also on
+  /// attached threads. A view that a thread is using keeps its bytes until it ends.
   public func removeMap() {
     state.withLock {
       $0.mapIsGone = true
@@ -193,10 +193,10 @@ public final class FakeBackend: Sendable {
   /// The calls so far, in order.
   public var calls: [Call] { state.withLock { $0.calls } }
 
-  /// How many threads are attached now.
+  /// The number of threads that are attached.
   public var attachedThreads: Int { state.withLock { $0.attached } }
 
-  /// How many threads have a storage now.
+  /// The number of threads that have a value.
   public var storageCount: Int { state.withLock { $0.pages.count } }
 
   // MARK: What both backends do

@@ -10,8 +10,8 @@ extension TaskLocalStorage {
   /// Creates a storage over a fake backend, and checks the layout of `Value` against the fake's.
   ///
   /// - Parameters:
-  ///   - fake: Stands for the map.
-  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  ///   - fake: The backend.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not have.
   /// - Throws: ``/MmapStorage/BPFError``:
   ///   ``/MmapStorage/BPFError/Kind-swift.enum/layoutMismatch`` with the table in
   ///   ``/MmapStorage/BPFError/details``, or that the type has no layout.

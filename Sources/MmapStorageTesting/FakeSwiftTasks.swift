@@ -4,7 +4,7 @@ public import MmapStorage
 /// Storage of Swift tasks in the memory of the process: for unit tests of code that uses
 /// ``/MmapStorage/SwiftTaskStorage``, on any machine and without privileges.
 ///
-/// The test takes the part of the BPF program, on the thread that runs the code under test:
+/// The test acts as the BPF program, on the thread that runs the code under test:
 ///
 /// ```swift
 /// let fake = try FakeSwiftTasks<Request>()
@@ -17,13 +17,13 @@ public import MmapStorage
 ///
 /// All functions may be called from any thread.
 public final class FakeSwiftTasks<Value: MapField>: Sendable {
-  /// What the code under test gets.
+  /// The storage, for the code under test.
   public let storage: SwiftTaskStorage<Value>
 
   /// Creates a storage.
   ///
-  /// - Parameter slots: How many scopes may have a value at the same time; give few to test what
-  ///   happens without one.
+  /// - Parameter slots: The number of scopes that may have a value at the same time. Pass a small number to
+  ///   test scopes without a value.
   /// - Throws: ``/MmapStorage/BPFError`` if the type has no layout.
   /// - Precondition: There is at least one slot, and not more than 2^24.
   public init(slots: Int = 64) throws(BPFError) {
@@ -32,14 +32,14 @@ public final class FakeSwiftTasks<Value: MapField>: Sendable {
     storage = SwiftTaskStorage(fakeWith: slots)
   }
 
-  /// Creates a storage whose layout is checked against what a BPF object declares with
-  /// `SWIFT_TASK_STORAGE`. The object is not loaded, so no privilege is needed.
+  /// Creates a storage, and compares its layout with that of a storage that a BPF object declares with
+  /// `SWIFT_TASK_STORAGE`. The object is not loaded, so this needs no privileges.
   ///
   /// - Parameters:
   ///   - object: The object.
   ///   - name: The storage's name in the program's source.
-  ///   - slots: How many scopes may have a value at the same time.
-  ///   - policy: Whether the declared value may have trailing fields that `Value` does not know.
+  ///   - slots: The number of scopes that may have a value at the same time.
+  ///   - policy: Whether the declared value may have trailing fields that `Value` does not have.
   /// - Throws: ``/MmapStorage/BPFError``: a mismatch with the table, or that there is no such storage.
   /// - Precondition: There is at least one slot, and not more than 2^24.
   public convenience init(
@@ -52,11 +52,11 @@ public final class FakeSwiftTasks<Value: MapField>: Sendable {
     try self.init(slots: slots)
   }
 
-  /// Takes the part of a BPF program that runs on the calling thread: `body` gets a view of what
-  /// `swift_task_storage_get()` gives there.
+  /// Acts as a BPF program that runs on the calling thread: calls `body` with a view of the value that
+  /// `swift_task_storage_get()` returns there.
   ///
   /// - Parameter body: The program.
-  /// - Returns: What `body` returned; nil outside of any scope, and in one without a slot.
+  /// - Returns: The result of `body`; `nil` outside of any scope, and in a scope without a slot.
   @discardableResult
   public func program<Result>(_ body: (borrowing StorageView<Value>) -> Result) -> Result? {
     storage.withCurrent(body)

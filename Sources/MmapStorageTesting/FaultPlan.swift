@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// Says which calls to a ``FakeBackend`` fail, and how.
+/// The calls to a ``FakeBackend`` that fail, and their errors.
 ///
 /// ```swift
 /// var faults = FaultPlan()
@@ -9,7 +9,7 @@ public import SystemPackage
 /// faults.fail(.lookup, from: 1, with: .permissionDenied) // every lookup
 /// ```
 public struct FaultPlan: Sendable, Hashable {
-  /// What can fail.
+  /// An operation that can fail.
   public enum Operation: Sendable, Hashable, CaseIterable {
     /// The first touch of a thread.
     case attach

@@ -6,8 +6,8 @@ public indirect enum FieldValue: Sendable, Hashable {
   case signed(Int64)
   /// An unsigned integer, or the bits of a bit-field.
   case unsigned(UInt64)
-  /// A C enumeration: the name of the constant, or `nil` if none has this number, and the number, which
-  /// is `signed` or `unsigned`.
+  /// A C enumeration: the name of the constant, or `nil` if no constant has this number, and the number as
+  /// `signed` or `unsigned`.
   case enumeration(name: String?, number: FieldValue)
   /// A floating-point number of 4 or 8 bytes.
   case floatingPoint(Double)
@@ -17,9 +17,9 @@ public indirect enum FieldValue: Sendable, Hashable {
   case text(String)
   /// An array.
   case array([FieldValue])
-  /// The members of a structure in an array, or the alternatives of a union, in order.
+  /// The members of a structure in an array, or of a union, in order.
   case structure([Member])
-  /// Bytes of a type that has no other case: pointers, locks.
+  /// Bytes of any other type, such as a pointer or a lock.
   case bytes([UInt8])
 
   /// A member of a structure.

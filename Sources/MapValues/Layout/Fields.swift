@@ -13,7 +13,7 @@ public struct Fields<Value: MapValue> {
 
   private var source: Source
 
-  /// The stored properties under their own names, by reflection.
+  /// The stored properties with their names, found by reflection.
   public static var reflected: Fields { Fields(source: .reflection) }
 
   /// The layout that `BPFPlugin` generated, with the layouts of all nested structures.
@@ -50,7 +50,7 @@ public struct Fields<Value: MapValue> {
     /// Adds a field.
     public static func buildExpression(_ field: Field) -> [Field] { [field] }
 
-    /// Takes a complete list, such as ``Fields/reflected``.
+    /// Accepts a complete list, such as ``Fields/reflected``.
     public static func buildExpression(_ fields: Fields) -> Fields { fields }
 
     /// Joins the declared fields.
@@ -70,7 +70,7 @@ public struct Fields<Value: MapValue> {
 }
 
 extension Fields {
-  /// One field of a value: its C name and the property that holds it.
+  /// One field of a value: its C name and its property.
   public struct Field {
     fileprivate enum Role {
       case field(name: String, describe: () throws(BPFError) -> FieldType)
@@ -102,10 +102,10 @@ extension Fields {
       range = bytes.lowerBound >= 0 && bytes.upperBound <= size && !bytes.isEmpty ? bytes : nil
     }
 
-    /// Declares a property that is the C field `name`.
+    /// Declares the property for the C field `name`.
     ///
     /// The type of the property is a ``MapField``, a homogeneous tuple, or a structure of those. The
-    /// key path may lead through nested structures, and to a member of an anonymous C structure or
+    /// key path may contain nested structures, and may refer to a member of an anonymous C structure or
     /// union.
     ///
     /// - Parameters:
@@ -116,8 +116,8 @@ extension Fields {
       self.init(.field(name: name) { () throws(BPFError) in try describe(F.self) }, keyPath)
     }
 
-    /// Declares a property that is the C array `name` of `count` elements, regardless of the type
-    /// that Swift imports it as.
+    /// Declares the property for the C array `name` of `count` elements, regardless of the imported Swift
+    /// type.
     ///
     /// - Parameters:
     ///   - name: The C name, or a dotted path.
@@ -146,13 +146,13 @@ extension Fields {
       self.init(role, keyPath)
     }
 
-    /// Declares a property whose contents are not described: the map's field `name` may be anything
-    /// of the same size.
+    /// Declares a property whose type is not compared: the map's field `name` may have any type of the
+    /// same size.
     ///
     /// - Parameters:
     ///   - name: The C name, or a dotted path.
-    ///   - keyPath: The stored property of the value. Every bit pattern has to be valid for its
-    ///     type, so it cannot be a Swift `enum`, for instance.
+    ///   - keyPath: The stored property of the value. Every bit pattern must be valid for its
+    ///     type. A Swift `enum`, for example, is not allowed.
     /// - Returns: The field, for the list in ``MapValue/fields-swift.type.property``.
     public static func opaque<F>(_ name: String, _ keyPath: KeyPath<Value, F>) -> Field {
       Field(
@@ -163,7 +163,7 @@ extension Fields {
       )
     }
 
-    /// Declares a property whose bytes are padding in C, so that there is no field to compare.
+    /// Declares a property for padding in C. It is not compared with a field.
     ///
     /// - Parameter keyPath: The stored property of the value.
     /// - Returns: The padding, for the list in ``MapValue/fields-swift.type.property``.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// How much a map's value may differ from the Swift type.
+/// The differences that are allowed between a map's value and the Swift type.
 public enum LayoutPolicy: Sendable, Hashable {
   /// Both sides have the same fields and the same size.
   case exact

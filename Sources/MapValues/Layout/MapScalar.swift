@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A field that is loaded and stored in one piece: an integer, a floating-point number, a `Bool`, or
+/// A field that one load or store accesses: an integer, a floating-point number, a `Bool`, or
 /// a type that wraps one of those, such as an imported C enumeration or an option set.
 ///
 /// A wrapper is a structure with one stored property. If it is `RawRepresentable`, it needs no
@@ -12,7 +12,7 @@
 /// }
 /// ```
 ///
-/// A Swift `enum` cannot be a field. A program may store a number that is none of its cases, and
+/// A Swift `enum` cannot be a field: a program may store a number that is not a case, and
 /// Swift does not store the raw value. Use a wrapper structure as above.
 public protocol MapScalar: MapField {
   /// An unsigned integer with the same size, of 1, 2, 4 or 8 bytes.
@@ -26,7 +26,7 @@ public protocol MapScalar: MapField {
 }
 
 extension MapScalar where Self: RawRepresentable, RawValue: MapScalar {
-  /// Creates the value with these bits. It need not be one of those that Swift has a name for.
+  /// Creates the value with these bits. It need not be a named constant.
   @inlinable @inline(__always)
   public init(mapBits: RawValue.Bits) {
     if let value = Self(rawValue: RawValue(mapBits: mapBits)) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
-/// A structure in a map: the whole value, or a field of one.
+/// A structure in a map: the whole value, or a field of it.
 ///
-/// A structure of plain fields needs no implementation. Its layout is read by reflection:
+/// For most structures, the conformance needs no implementation. Their layout is found by reflection:
 ///
 /// ```swift
 /// struct RequestTag: MapValue {
@@ -14,11 +14,10 @@ internal import LibBPF
 /// }
 /// ```
 ///
-/// A property stands for the C field with the same name, or with its snake_case form: `requestID` is
+/// A property matches the C field with the same name, or with its snake_case form: `requestID` matches
 /// `requestID` or `request_id`. Properties may be scalars (``MapScalar``), `InlineArray`s,
-/// homogeneous tuples, and structures of those. A nested structure has to conform as well if it is to
-/// be reached as a view, as in `view.header.attempts`; otherwise use a key path, as in
-/// `view[\.header.attempts]`.
+/// homogeneous tuples, and structures of those. If a nested structure also conforms, it is accessed as a
+/// view, as in `view.header.attempts`. Otherwise use a key path, as in `view[\.header.attempts]`.
 ///
 /// A structure imported from a C header conforms in the same way. Its names are C's:
 ///
@@ -43,9 +42,8 @@ internal import LibBPF
 /// }
 /// ```
 ///
-/// The default implementation is available to types that are `BitwiseCopyable`. Swift infers that
-/// for structures of plain fields, but not for `public` ones. Declare those as
-/// `MapValue, BitwiseCopyable`.
+/// The default implementation is available to types that are `BitwiseCopyable`. Swift infers this
+/// conformance, but not for `public` structures. Declare those as `MapValue, BitwiseCopyable`.
 public protocol MapValue: MapField {
   /// The fields of the structure. The default reads them by reflection.
   @Fields<Self>.Builder static var fields: Fields<Self> { get }

@@ -6,7 +6,7 @@ extension ValueLayout {
   ///
   /// - Parameters:
   ///   - type: The Swift type.
-  ///   - policy: How much the map may differ.
+  ///   - policy: The differences that are allowed.
   /// - Throws: ``BPFError`` of kind ``BPFError/Kind/layoutMismatch`` with a table in
   ///   ``BPFError/details``, or of kind ``BPFError/Kind/layoutUndescribed`` if the Swift type cannot
   ///   be described.

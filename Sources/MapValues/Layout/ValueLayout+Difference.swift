@@ -5,7 +5,7 @@ extension ValueLayout {
   ///
   /// - Parameters:
   ///   - other: The layout on the right side of the table.
-  ///   - names: What the two sides are, such as "object a.bpf.o".
+  ///   - names: The names of the two sides, such as "object a.bpf.o".
   /// - Returns: A table with both layouts, a line for each field, and a mark at each difference; `nil`
   ///   if all fields have the same name, offset, size and kind.
   public func difference(

@@ -10,7 +10,7 @@ extension ValueLayout {
     public var offset: Int
     /// The size in bytes.
     public var size: Int { type.size }
-    /// The type as C spells it, such as "u64" or "char[16]".
+    /// The type in C, such as "u64" or "char[16]".
     public var typeName: String { type.cWords }
     /// The named constants if the field is a C enumeration or an array of one, in the order of their
     /// declaration; empty otherwise.
@@ -38,11 +38,11 @@ extension ValueLayout {
   /// The C name of the value's type: a tag or the name of a typedef.
   public var typeName: String { name }
 
-  /// Whether values are in pages of the threads (`__uptr`) instead of the map's elements.
+  /// Whether values are in user pages (`__uptr`) instead of the map's elements.
   public var hasUserPages: Bool { isInUserPage }
 
-  /// The fields in the order of their offsets. Nested structures are replaced by their members; of a
-  /// union, each alternative is listed. A value that is no structure is one field, "value".
+  /// The fields in the order of their offsets. Nested structures are replaced by their members, and unions by
+  /// each of their members. A value that is not a structure is one field, "value".
   public var fields: [Field] {
     var fields: [Field] = []
     func add(_ field: PlacedField) {

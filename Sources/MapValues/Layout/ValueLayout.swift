@@ -18,12 +18,12 @@ public struct ValueLayout: Sendable, Hashable {
     self.isInUserPage = isInUserPage
   }
 
-  /// Whether both describe the same value in the same place.
+  /// Whether both layouts are equal, and both values are in user pages or in elements.
   public static func == (one: Self, other: Self) -> Bool {
     (one.name, one.type, one.isInUserPage) == (other.name, other.type, other.isInUserPage)
   }
 
-  /// Feeds what `==` compares into a hasher.
+  /// Hashes the properties that `==` compares.
   public func hash(into hasher: inout Hasher) {
     hasher.combine(name)
     hasher.combine(type)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// An array in a value. Each access to an element is as for a field of ``StorageView``.
 ///
-/// Like a ``StorageView``, it is always borrowed and cannot leave the closure.
+/// Like a ``StorageView``, it is always borrowed and cannot escape from the closure.
 ///
 /// - Precondition: Every index is in `0..<count`. Other indices trap, as in `Swift.Array`.
 @safe

@@ -7,7 +7,7 @@
 /// }
 /// ```
 ///
-/// Like a ``StorageView``, it is always borrowed and cannot leave the closure.
+/// Like a ``StorageView``, it is always borrowed and cannot escape from the closure.
 @dynamicMemberLookup
 @safe
 public struct AtomicFields<Value: MapField>: ~Copyable, ~Escapable {
@@ -49,11 +49,11 @@ extension StorageView {
 
 /// A scalar field for atomic operations, for a field that a BPF program changes with `__sync_*`.
 ///
-/// The operations that read and write in one step are sequentially consistent, like the kernel's.
-/// With a backend that copies (``BackendKind/lookup``) they are atomic on the copy only: if the view
+/// Read-modify-write operations are sequentially consistent, like the kernel's.
+/// With a backend that copies (``BackendKind/lookup``), they are atomic on the copy only: if the view
 /// changes the field, a change by the program during the view is overwritten.
 ///
-/// Like a ``StorageView``, it is always borrowed and cannot leave the closure.
+/// Like a ``StorageView``, it is always borrowed and cannot escape from the closure.
 @safe
 public struct AtomicField<Scalar: MapScalar>: ~Copyable, ~Escapable {
   @usableFromInline
@@ -127,21 +127,21 @@ extension AtomicField where Scalar: FixedWidthInteger {
 /// The ordering of an atomic load.
 @frozen
 public enum AtomicFieldLoadOrdering: Sendable {
-  /// Orders nothing but accesses to the field itself.
+  /// Orders only accesses to the field itself.
   case relaxed
-  /// Later accesses stay behind the load.
+  /// Later accesses are not reordered before the load.
   case acquiring
-  /// All such operations have one order, which all threads agree on.
+  /// All threads observe all such operations in the same order.
   case sequentiallyConsistent
 }
 
 /// The ordering of an atomic store.
 @frozen
 public enum AtomicFieldStoreOrdering: Sendable {
-  /// Orders nothing but accesses to the field itself.
+  /// Orders only accesses to the field itself.
   case relaxed
-  /// Earlier accesses stay before the store.
+  /// Earlier accesses are not reordered after the store.
   case releasing
-  /// All such operations have one order, which all threads agree on.
+  /// All threads observe all such operations in the same order.
   case sequentiallyConsistent
 }

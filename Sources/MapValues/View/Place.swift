@@ -5,7 +5,7 @@ internal import CLibBPFShim
 /// A structure with members that have no stored property, which `BPFPlugin` generates: members of
 /// unions, bit-fields, and members that are not aligned.
 ///
-/// `places` has a property for each such member, with the member's name. Views find the member by it.
+/// `places` has a property with the name of each such member. Views use it to access the member.
 public protocol PlacedMapValue: MapValue {
   /// The type that has a property for each member without a stored property.
   associatedtype Places
@@ -72,7 +72,7 @@ public struct UnalignedPlace<Field: MapField>: Sendable {
 /// The place of a bit-field.
 ///
 /// A store to a bit-field reads the bytes that contain it and writes them again, as in C. It is not
-/// atomic: a program's write to other bits of these bytes meanwhile is lost.
+/// atomic: if a program writes other bits of these bytes at the same time, its write is lost.
 public struct BitField<Field: MapScalar>: Sendable {
   @usableFromInline
   let bit: Int

@@ -15,7 +15,7 @@ extension StorageView {
   /// __sync_fetch_and_add(&value->sequence, 1);
   /// ```
   ///
-  /// `body` runs again until no write overlaps with it, so it should only read and return.
+  /// `body` is repeated until no write overlaps with it, so it should only read and return.
   ///
   /// With a backend that copies, each attempt loads the storage three times: for the counter, the
   /// fields, and the counter again. Earlier changes of the view are kept.

@@ -110,7 +110,7 @@ extension StorageView where Value: PlacedMapValue {
   }
 
   /// A bit-field. A store reads the bytes that contain it and writes them again, which is not atomic:
-  /// a program's write to other bits of these bytes meanwhile is lost.
+  /// if a program writes other bits of these bytes at the same time, its write is lost.
   @inlinable
   public subscript<Field: MapScalar>(place: KeyPath<Value.Places, BitField<Field>>) -> Field {
     @inline(__always) get { loadBits(of: Value.places[keyPath: place]) }

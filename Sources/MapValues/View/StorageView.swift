@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The calling thread's access to its own value, or to a structure in it.
+/// Gives the calling thread access to its own value, or to a structure in it.
 ///
 /// A view exists only while the closure of `TaskLocalStorage.withCurrent(_:)` runs. It is
 /// always borrowed: the compiler rejects code that copies it, stores it in a variable, an `Optional`
 /// or a type of your own, returns it, keeps it across an `await`, or sends it to another thread. The
-/// same holds for the views of nested structures and arrays and for atomic fields. To give one a
-/// name, pass it to a function that takes a `borrowing` parameter.
+/// same holds for the views of nested structures and arrays and for atomic fields. To give such a view a
+/// name, pass it to a function with a `borrowing` parameter.
 ///
 /// Use a view only during the closure in which it was borrowed, and only on its own thread. The
-/// compiler cannot enforce this for code that takes a pointer apart or that suspends the
-/// thread's stack by other means, such as `makecontext`.
+/// compiler cannot enforce this for code that uses unsafe pointers, or that switches
+/// stacks, for example with `makecontext`.
 ///
 /// Fields have the names of the value's properties. Each read or write of a scalar field is one
 /// volatile access of the field's width. It is not torn, elided, repeated or reordered with other
@@ -23,11 +23,11 @@
 /// }
 /// ```
 ///
-/// Cost: with a direct backend one instruction with a memory operand for each access in release
-/// builds. A bit-field takes one load to read, and a load and a store to write, with a few
-/// instructions for its bits; if its bytes are not an aligned word of 1, 2, 4 or 8 bytes, it takes
-/// a call, and these accesses for each byte. Debug builds look up each key path at run time. A
-/// member of an anonymous C structure or union is looked up at run time in release builds as well.
+/// Cost: with a direct backend, one instruction with a memory operand for each access in release
+/// builds. Reading a bit-field takes one load, and writing it takes a load and a store, with a few
+/// instructions for its bits. If its bytes are not an aligned word of 1, 2, 4 or 8 bytes, it takes
+/// a call, and these accesses for each byte. Debug builds look up each key path at run time. Release builds do
+/// so only for members of an anonymous C structure or union.
 @dynamicMemberLookup
 @safe
 public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
@@ -84,7 +84,7 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
 
   // MARK: Fields by key path
 
-  /// A scalar field by its key path, which may lead through nested structures: one volatile load or
+  /// A scalar field by its key path, which may contain nested structures: one volatile load or
   /// store of its width.
   ///
   /// Use a key path for a field whose name is also that of a member of this type, such as `\.atomic`,
@@ -127,14 +127,14 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
   /// view[\.name, arrayOf: CChar.self][0] = 0
   /// ```
   ///
-  /// Adds no instructions for the standard library's scalars. For other elements each call looks up
-  /// whether their type can be described, which takes a few nanoseconds and no lock.
+  /// Adds no instructions for the standard library's scalars. For other elements, each call looks up
+  /// whether their type has a layout, which takes a few nanoseconds and no lock.
   ///
   /// - Parameters:
   ///   - field: The tuple.
-  ///   - element: The type of its elements. Their number follows from the sizes.
+  ///   - element: The type of its elements. Their number is computed from the sizes.
   /// - Precondition: The tuple consists of a whole number of such elements, and is aligned for them.
-  ///   The type of the elements can be described as a layout.
+  ///   The type of the elements has a layout.
   @inlinable
   public subscript<Tuple, Element: MapField>(
     field: KeyPath<Value, Tuple>,
@@ -175,10 +175,10 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
   /// Copies the whole value. Each byte is loaded once, and no field is torn.
   ///
   /// The copy is not atomic: if a program writes at the same time, some fields may be old and others
-  /// new. For fields that belong together see ``withSeqcountRead(sequence:attempts:_:)``. A `Bool`
+  /// new. For fields that belong together, see ``withSeqcountRead(sequence:attempts:_:)``. A `Bool`
   /// is `true` for every byte other than 0, as in C.
   ///
-  /// Cost: the copy. If the type has `Bool`s, a few nanoseconds more to find them.
+  /// Cost: the copy, and a few nanoseconds if the type contains `Bool`s.
   @inlinable
   @inline(__always)
   public func load() -> Value { address.loadWhole(as: Value.self) }

@@ -7,9 +7,9 @@ internal import SystemPackage
 /// Reads the values of all tasks in a map, also of those in other processes, without the Swift type of
 /// the value.
 ///
-/// A BPF task iterator copies the values in the kernel. This includes user pages, which no lookup
-/// returns. Needs CAP_BPF and CAP_PERFMON, and Linux 5.11. A program that knows the type of the value
-/// calls ``TaskLocalStorage/values()`` instead.
+/// A BPF task iterator copies the values in the kernel. It also reads user pages, which lookups do not.
+/// Needs CAP_BPF and CAP_PERFMON, and Linux 5.11. If the Swift type of the value is known, use
+/// ``TaskLocalStorage/values()`` instead.
 ///
 /// ```swift
 /// let reader = try TaskStorageReader(map: map)
@@ -26,7 +26,7 @@ public final class TaskStorageReader: Sendable {
   private let map: BPFMap
   private let link: BPFLink
 
-  /// Loads the iterator for a map. Takes about 100 ms, most of it to read the kernel's type information.
+  /// Loads the iterator for a map. Takes about 100 ms, mostly to read the kernel's type information.
   ///
   /// - Parameters:
   ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE`. A read-only descriptor is enough.
@@ -99,10 +99,10 @@ public final class TaskStorageReader: Sendable {
     }
   }
 
-  /// Copies the values of all tasks that have one, in the order of the kernel's list of tasks.
+  /// Returns copies of all values, in the order of the kernel's list of tasks.
   ///
   /// Only tasks in the pid namespace of the calling process are visited. Values of more than 28 KiB are
-  /// looked up one after the other; other values are copied by one pass over all tasks.
+  /// looked up one by one; smaller values are copied in one pass over all tasks.
   ///
   /// - Throws: ``BPFError``.
   /// - Complexity: One step in the kernel for each task of the machine, about 100 ns.

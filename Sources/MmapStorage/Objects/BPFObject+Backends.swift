@@ -3,10 +3,10 @@ public import LibBPF
 public import SystemPackage
 
 extension BPFObject {
-  /// Opens the object that `BPFPlugin` compiled into the program.
+  /// Opens the object that `BPFPlugin` embedded in the executable.
   ///
-  /// ``load()`` then gives each map that is declared with `TASK_STORAGE` the best backend that the
-  /// running kernel has. Costs no system call itself.
+  /// ``load()`` then selects the best backend of the running kernel for each map that is declared with
+  /// `TASK_STORAGE`. Opening costs no system call.
   ///
   /// - Parameters:
   ///   - image: The compiled object, such as `.requestTags` for `request-tags.bpf.c`.
@@ -19,9 +19,9 @@ extension BPFObject {
     try self.init(bytes: image.bytes, name: image.name, allowing: backends)
   }
 
-  /// Opens an object file, such as one that a package's build did not compile.
+  /// Opens an object file, such as one that was compiled without the plugin.
   ///
-  /// Programs that use task storage include `<mmap_storage.bpf.h>` for it; other objects work as
+  /// The programs should include `<mmap_storage.bpf.h>` to declare task storage. Other objects work as
   /// well.
   ///
   /// - Parameters:
@@ -39,7 +39,7 @@ extension BPFObject {
   /// Opens the bytes of an object file.
   ///
   /// - Parameters:
-  ///   - bytes: What `clang -target bpf -O2 -g -c` wrote. The bytes are copied.
+  ///   - bytes: The output of `clang -target bpf -O2 -g -c`. The bytes are copied.
   ///   - name: The object's name.
   ///   - backends: The backends to choose from.
   /// - Throws: ``BPFError/Kind/invalidObject``.

@@ -3,11 +3,10 @@ public import LibBPF
 public import MapValues
 
 extension BPFObject {
-  /// The layout of a map's value, from the object's type information.
+  /// Returns the layout of a map's value, from the object's type information.
   ///
-  /// Needs no rights, and the object need not be loaded. A process that was handed only a map's
-  /// descriptor, or a pin, passes it to
-  /// ``TaskLocalStorage/init(map:policy:layout:allowing:)``.
+  /// Needs no privileges, and the object need not be loaded. A process that received a map's descriptor, or
+  /// opened a pin, passes the layout to ``TaskLocalStorage/init(map:policy:layout:allowing:)``.
   ///
   /// - Throws: ``BPFError/Kind/notFound``; ``BPFError/Kind/layoutUnavailable`` if the object was
   ///   compiled without `-g`, or the map declares no value type; ``BPFError/Kind/invalidObject`` if
@@ -34,10 +33,10 @@ extension BPFObject {
 }
 
 extension BPFMap {
-  /// The layout of the map's value.
+  /// Returns the layout of the map's value.
   ///
-  /// For a map that came from an object it is the object's. For other maps the kernel is asked,
-  /// which needs CAP_SYS_ADMIN and costs about ten system calls.
+  /// For a map of an object, this is the layout of the object file. For other maps, the layout is read from
+  /// the kernel, which needs CAP_SYS_ADMIN and costs about ten system calls.
   ///
   /// - Throws: ``BPFError/Kind/layoutUnavailable`` if the map has no type information, or this
   ///   process may not read it; ``BPFError/Kind/invalidObject`` if it is damaged;

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// How the bytes of a storage become reachable.
+/// The method by which a thread accesses its value.
 public enum BackendKind: String, Sendable, Hashable, Codable, CaseIterable, CustomStringConvertible
 {
-  /// The thread maps its own page of a `BPF_F_MMAPABLE` map: a load or store an access.
+  /// The thread maps its own page of a `BPF_F_MMAPABLE` map. Each access is one load or store.
   case mapped
-  /// The thread registers a page of its own with the kernel: a load or store an access.
+  /// The thread registers a page with the map. Each access is one load or store.
   case userPage
-  /// Copied with a system call, and the fields that changed back with another.
+  /// A system call copies the value, and another one writes back the changed fields.
   case lookup
   /// Memory of the process, for unit tests.
   case fake
 
-  /// The name as it is written in code, such as ".lookup".
+  /// The name in Swift code, such as ".lookup".
   public var description: String { ".\(rawValue)" }
 }
 
-/// Which backend a storage uses, and why.
+/// The backend of a storage, and the reason for the choice.
 public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
-  /// A backend that would have been better, and why it is not used.
+  /// A better backend that is not used, and the reason.
   public struct Rejection: Sendable, Hashable, CustomStringConvertible {
     /// The backend.
     public var kind: BackendKind
-    /// Why not: a clause for a person.
+    /// The reason, as text for users.
     public var reason: String
-    /// What the kernel answered, where it was asked.
+    /// The error of the kernel, if the backend was tried.
     public var errno: Errno?
 
     package init(_ kind: BackendKind, reason: String, errno: Errno? = nil) {
@@ -55,9 +55,9 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
 
   /// The backend.
   public var kind: BackendKind
-  /// Why this one.
+  /// The reason for the choice.
   public var reason: String
-  /// The better ones, best first, and why not.
+  /// The better backends that are not used, best first.
   public var rejected: [Rejection]
 
   package init(_ kind: BackendKind, reason: String, rejected: [Rejection] = []) {
@@ -66,15 +66,15 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
     self.rejected = rejected
   }
 
-  /// Why this one, and why not the better ones, for a person.
+  /// The reason for the choice and for each rejection, as text for users.
   public var explanation: String {
     ([reason] + rejected.map(\.description)).joined(separator: "; ")
   }
 
-  /// The kind and why, such as ".userPage: each thread shares a page of its own with the kernel".
+  /// The backend and the reason, such as ".userPage: each thread shares a page of its own with the kernel".
   ///
-  /// Names the better backends that the kernel or the map rules out, except for `.mapped` on a
-  /// kernel without the patches; ``explanation`` names that as well.
+  /// Contains the better backends that are not used, except for `.mapped` on a kernel without the patches,
+  /// which only ``explanation`` contains.
   public var description: String {
     let unexpected = rejected.filter { !$0.isExpected }.map(\.description)
     return "\(kind): " + ([reason] + unexpected).joined(separator: "; ")

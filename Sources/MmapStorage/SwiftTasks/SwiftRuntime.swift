@@ -3,13 +3,13 @@ internal import CLibBPFShim
 internal import LibBPF
 internal import SystemPackage
 
-/// The Swift runtime of this process, as far as errors and logs name it.
+/// The Swift runtime of this process, for errors and logs.
 public struct SwiftRuntime: Sendable, Hashable {
-  /// The version of the layout that the runtime exports for debuggers; nil if it exports none.
+  /// The version of the layout that the runtime exports for debuggers; `nil` if it exports none.
   public let layoutVersion: UInt32?
 
-  /// The file with the runtime's code: libswift_Concurrency, or the program itself where it is
-  /// linked statically. May be empty.
+  /// The file with the runtime's code: libswift_Concurrency, or the executable if it is linked statically. May
+  /// be empty.
   public let path: String
 
   /// The runtime of this process.

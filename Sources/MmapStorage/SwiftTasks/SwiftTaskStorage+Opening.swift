@@ -5,14 +5,14 @@ public import MapValues
 extension SwiftTaskStorage {
   /// Opens a storage that a loaded object declares with `SWIFT_TASK_STORAGE`.
   ///
-  /// Searches the Swift runtime of this process for the places that programs need, and verifies with
-  /// the program itself that it finds what Swift says: in a child task, in `Task {}`, nested, outside
-  /// of any scope, and on a second thread. Costs some milliseconds and starts threads, which end.
+  /// Searches the Swift runtime of this process for the offsets that programs need. Then verifies that the
+  /// program finds the same Swift tasks and scopes as Swift: in a child task, in `Task {}`, in nested scopes,
+  /// outside of any scope, and on a second thread. Costs some milliseconds and starts threads, which end.
   ///
   /// - Parameters:
   ///   - object: The object, loaded.
   ///   - name: The storage's name in the program's source.
-  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not have.
   /// - Throws: ``BPFError``: ``BPFError/Kind/unsupported`` if a step of the search or of the
   ///   verification fails, with the step and the runtime; ``BPFError/Kind/layoutMismatch`` with the
   ///   table in ``BPFError/details``; ``BPFError/Kind/notFound``, ``BPFError/Kind/wrongType``,

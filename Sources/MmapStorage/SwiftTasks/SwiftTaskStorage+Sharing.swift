@@ -4,17 +4,17 @@ public import MapValues
 public import SystemPackage
 
 extension BPFObject {
-  /// Pins what other processes need to use a storage of Swift tasks: the map under `name`, and the
-  /// program that registers a process under `name`_control.
+  /// Pins a storage of Swift tasks for other processes: the map as `name`, and the program that registers a
+  /// process as `name`_control.
   ///
-  /// A process that may open both can register itself, and no other process. Through the map it can
-  /// read and write the slots of all processes, as through any memory that is shared.
+  /// A process that may open both can register itself, and no other process. It can read and write the slots
+  /// of all processes in the map.
   ///
   /// - Parameters:
   ///   - name: The storage's name in the program's source.
   ///   - directory: A directory on a BPF file system.
-  ///   - attributes: Who may open both. To use the storage takes read and write permission, such as of
-  ///     ``BPFPinAttributes/group(_:)``. The default is the owner alone.
+  ///   - attributes: Who may open both. Using the storage needs read and write permission, such as that of
+  ///     ``BPFPinAttributes/group(_:)``. The default is the owner only.
   /// - Throws: ``BPFError``, as ``BPFMap/pin(at:attributes:)``. Nothing is pinned then.
   public func pinSwiftTaskStorage(
     _ name: String,
@@ -38,15 +38,15 @@ extension SwiftTaskStorage {
   /// Opens a storage that another process loaded and pinned with
   /// ``BPFObject/pinSwiftTaskStorage(_:in:attributes:)``.
   ///
-  /// The process is registered with the program, and everything is found and verified as in
-  /// ``init(_:_:policy:)``. Needs no capability where it may open the paths, if it knows the layout.
+  /// Registers the process with the program, and searches and verifies as ``init(_:_:policy:)`` does. Needs no
+  /// capability if the process may open the pins and passes the layout.
   ///
   /// - Parameters:
-  ///   - directory: Where it is pinned.
+  ///   - directory: The directory of the pins.
   ///   - name: The storage's name in the program's source.
-  ///   - layout: The layout of the map, where this process may not read it (CAP_SYS_ADMIN); from the
-  ///     object file with ``BPFObject/layout(ofMap:)``.
-  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  ///   - layout: The layout of the map. A process that cannot read it from the kernel (CAP_SYS_ADMIN) reads it
+  ///     from the object file with ``BPFObject/layout(ofMap:)``.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not have.
   /// - Throws: ``BPFError``, as ``init(_:_:policy:)`` and ``BPFMap/init(pinnedAt:readOnly:)``.
   public convenience init(
     pinnedIn directory: FilePath,
@@ -60,13 +60,13 @@ extension SwiftTaskStorage {
     try await self.init(map: map, control: control, layout: layout, policy: policy)
   }
 
-  /// Opens a storage from descriptors that this process was handed.
+  /// Opens a storage from descriptors that this process received.
   ///
   /// - Parameters:
   ///   - map: The storage's map.
-  ///   - control: A descriptor of the program `name`_control. It stays the caller's.
-  ///   - layout: The layout of the map, where this process may not read it.
-  ///   - policy: Whether the map's value may have trailing fields that `Value` does not know.
+  ///   - control: A descriptor of the program `name`_control. The caller still owns it.
+  ///   - layout: The layout of the map, if this process cannot read it from the kernel.
+  ///   - policy: Whether the map's value may have trailing fields that `Value` does not have.
   /// - Throws: ``BPFError``, as ``init(_:_:policy:)``.
   public convenience init(
     map: BPFMap,

@@ -6,8 +6,8 @@ internal import Synchronization
 
 /// Storage of a Swift task, shared with BPF programs.
 ///
-/// A *Swift task* is what Swift's `Task` is, and not a task of the kernel, which is a thread. For
-/// storage of threads see ``TaskLocalStorage``.
+/// A *Swift task* is an instance of Swift's `Task`, not a task of the kernel, which is a thread. For
+/// storage of threads, see ``TaskLocalStorage``.
 ///
 /// ```swift
 /// let requests = try await SwiftTaskStorage<Request>(object, "requests")
@@ -16,10 +16,9 @@ internal import Synchronization
 /// }
 /// ```
 ///
-/// While `handle()` runs, on whatever thread and executor, a BPF program that runs on the same thread
+/// While `handle()` runs, on any thread and executor, a BPF program that runs on the same thread
 /// gets the value from `swift_task_storage_get(requests)`: after each `await`, in child tasks, in
-/// `Task {}`, in actors. The program finds it by itself, so nothing is done when a Swift task
-/// changes its thread.
+/// `Task {}`, and in actors. No code runs when a Swift task moves to another thread.
 ///
 /// Child tasks of a Swift task share its value, and may run on several threads at once. Use
 /// ``StorageView/atomic`` in Swift and `__sync_fetch_and_add()` in C for fields that more than one
@@ -34,36 +33,36 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
     self.slots = slots
   }
 
-  /// How many scopes found all slots in use, since the process began to use the map.
+  /// The number of scopes for which no slot was free, since the process began to use the map.
   ///
-  /// Such a scope runs as any other does, but has no value: programs see none, ``withCurrent(_:)``
-  /// returns nil, and there is no snapshot.
+  /// Such a scope runs without a value: programs get `NULL`, and ``withCurrent(_:)`` and the copy at the end
+  /// are `nil`.
   public var overflowCount: Int { slots.overflows.load(ordering: .relaxed) }
 
   // MARK: Scopes
 
-  /// Runs `operation` with a value of its own.
+  /// Runs `operation` in a scope with a new value.
   ///
-  /// The scope is that of a `TaskLocal`: what `operation` calls and awaits, its child tasks, and what
-  /// it starts with `Task {}`; not `Task.detached`. In an inner scope of the same storage the inner
-  /// value is seen, and after it the outer again.
+  /// The scope is that of a `TaskLocal`: the code that `operation` calls and awaits, its child tasks, and each
+  /// `Task {}` that it starts, but not `Task.detached`. In an inner scope of the same storage, programs find the
+  /// inner value, and after it the outer value again.
   ///
-  /// A `Task {}` that outlives the scope keeps the value, and programs go on writing to it. The value
-  /// is final when the last such Swift task has ended; `onEnd` gets it then.
+  /// If a `Task {}` outlives the scope, programs continue to write to the value. The value
+  /// is final when the last such Swift task has ended, and is then passed to `onEnd`.
   ///
-  /// Costs no system call, no allocation but for the first scope of a slot and for `onEnd`, and less than
-  /// twice what `TaskLocal.withValue` does. Where all slots are in use `operation` runs without a value;
-  /// see ``overflowCount``.
+  /// Costs no system call, and less than twice the time of `TaskLocal.withValue`. Allocates memory only for the
+  /// first scope of a slot and for `onEnd`. If no slot is free, `operation` runs without a value; see
+  /// ``overflowCount``.
   ///
   /// - Parameters:
-  ///   - prepare: Writes the value's first content, before programs see it. The value is zero before.
-  ///   - onEnd: Called once with the final value, on the thread where the last holder gave it up. Not
-  ///     called where there was no slot.
-  ///   - operation: What runs in the scope.
+  ///   - prepare: Initializes the value, which is zero, before programs can access it.
+  ///   - onEnd: Called once with the final value, on the thread that releases it last. Not called if there was
+  ///     no slot.
+  ///   - operation: The code to run in the scope.
   ///   - isolation: The actor that the call runs on.
-  /// - Returns: What `operation` returned, and a copy of the value at the end of the scope; nil
-  ///   where there was no slot.
-  /// - Throws: What `operation` threw.
+  /// - Returns: The result of `operation`, and a copy of the value at the end of the scope, which is `nil`
+  ///   if there was no slot.
+  /// - Throws: The error of `operation`.
   @inlinable
   @discardableResult
   public func withValue<Result>(
@@ -78,20 +77,20 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
     return unsafe (result, snapshot(lease))
   }
 
-  /// Runs synchronous code with a value of its own: a callback of an event loop, say, or a block of
+  /// Runs synchronous code in a scope with a new value, for example a callback of an event loop or a block of
   /// Dispatch.
   ///
-  /// As the other `withValue`. In a Swift task the scope is the Swift task's. Outside of any it is the
-  /// thread's, until `operation` returns; `Task {}` inherits it. While a Swift task is current on the
-  /// thread, only its own scopes count, and not the thread's.
+  /// In a Swift task, the scope belongs to the Swift task, as with the other `withValue`. Outside of any Swift
+  /// task, it belongs to the thread until `operation` returns, and `Task {}` inherits it. While a Swift task
+  /// runs on the thread, programs use the scopes of the Swift task, not those of the thread.
   ///
   /// - Parameters:
-  ///   - prepare: Writes the value's first content, before programs see it. The value is zero before.
+  ///   - prepare: Initializes the value, which is zero, before programs can access it.
   ///   - onEnd: Called once with the final value.
-  ///   - operation: What runs in the scope.
-  /// - Returns: What `operation` returned, and a copy of the value at the end of the scope; nil
-  ///   where there was no slot.
-  /// - Throws: What `operation` threw.
+  ///   - operation: The code to run in the scope.
+  /// - Returns: The result of `operation`, and a copy of the value at the end of the scope, which is `nil`
+  ///   if there was no slot.
+  /// - Throws: The error of `operation`.
   @inlinable
   @discardableResult
   public func withValue<Result>(
@@ -105,15 +104,15 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
     return unsafe (result, snapshot(lease))
   }
 
-  /// Runs `body` with a view of the value that programs see now.
+  /// Runs `body` with a view of the value of the current scope.
   ///
-  /// The value is that of the innermost scope of the current Swift task, or of the thread outside of
-  /// any. The view cannot leave `body`, which is synchronous. Costs a lookup of a task-local; each
+  /// This is the innermost scope of the current Swift task or, outside of any Swift task, of the thread. The
+  /// view cannot escape from `body`, which is synchronous. Costs a lookup of a task-local; each
   /// access to a field is one load or store.
   ///
   /// - Parameter body: Reads and writes the fields.
-  /// - Returns: What `body` returned; nil outside of any scope, and where there was no slot.
-  /// - Throws: What `body` threw.
+  /// - Returns: The result of `body`; `nil` outside of any scope, and in a scope without a slot.
+  /// - Throws: The error of `body`.
   @inlinable
   @discardableResult
   public func withCurrent<Result, Failure: Error>(

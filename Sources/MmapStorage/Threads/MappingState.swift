@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Whether a thread and the BPF programs use the same memory as the thread's value.
+/// Whether a thread and BPF programs use the same memory for the thread's value.
 public enum MappingState: Sendable, Hashable {
-  /// They do.
+  /// They use the same memory.
   case own
-  /// Somebody removed the thread's value from the map: programs find none, or a new one.
+  /// The thread's value was removed from the map: programs find no value, or a new one.
   case removed
-  /// The map has other memory as the thread's value: somebody with write access to the map replaced it.
+  /// A process with write access to the map replaced the memory of the thread's value.
   case foreign
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import MapValues
 
-/// A task of any process, as ``TaskLocalStorage/values()`` found it.
+/// Information about a task of any process, from ``TaskLocalStorage/values()``.
 public struct TaskInfo: Sendable, Hashable {
   /// The thread's id, in the pid namespace of the process that reads. 0 if the task is not in it.
   public var thread: ThreadID
@@ -51,6 +51,6 @@ public struct UntypedTaskValue: Sendable, Hashable {
 public struct TaskValue<Value: MapField>: Sendable {
   /// The task.
   public var task: TaskInfo
-  /// The value. No field is torn, but the value is not copied at one moment.
+  /// The value. No field is torn, but the copy is not atomic.
   public var value: Value
 }

@@ -15,7 +15,7 @@ extension TaskReference {
   ///   - attempt: What the pidfd is for, for errors.
   ///   - isKept: Whether the pidfd of the calling thread is kept for the next call.
   ///   - body: Uses the pidfd, and does not close it.
-  /// - Returns: What `body` returned.
+  /// - Returns: The result of `body`.
   /// - Throws: ``BPFError`` if there is no such thread, or no pidfd for it on this kernel.
   func withPidfd<R>(
     for attempt: String,

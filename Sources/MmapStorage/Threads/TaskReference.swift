@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// Says which task's storage is meant.
+/// Identifies a task whose value is accessed.
 public enum TaskReference: Sendable, Hashable, CustomStringConvertible {
   /// The calling thread.
   case callingThread
-  /// The thread with this id; any process's, if the kernel permits it.
+  /// The thread with this id, in this process or, if the kernel permits it, in another one.
   case thread(ThreadID)
-  /// The task that this pidfd stands for (`pidfd_open(2)`). The caller owns the descriptor and
-  /// keeps it open during the call.
+  /// The task of this pidfd (`pidfd_open(2)`). The caller owns the descriptor and must keep it open during
+  /// the call.
   case pidfd(FileDescriptor)
 
   /// The thread's id; nil for a pidfd whose task has ended or is out of sight.
@@ -29,7 +29,7 @@ public enum TaskReference: Sendable, Hashable, CustomStringConvertible {
     }
   }
 
-  /// The task in words, for errors.
+  /// The task as text, for errors.
   public var description: String {
     switch self {
     case .callingThread: "the calling thread"

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 
-/// The id of a Linux task, that is, of one thread, as `gettid(2)` gives it in the calling process's
-/// pid namespace.
+/// The id of a Linux task, that is, of a thread, in the calling process's pid namespace (`gettid(2)`).
 ///
-/// The kernel uses an id again once its thread has ended. Code that must not mistake a new thread
-/// for an old one holds a pidfd instead (``TaskReference/pidfd(_:)``).
+/// The kernel reuses an id after its thread has ended. To identify a thread that may have ended, use a pidfd
+/// (``TaskReference/pidfd(_:)``).
 public struct ThreadID: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
   /// The number.
   public var rawValue: Int32
