@@ -11,7 +11,7 @@ struct BPFPlugin: BuildToolPlugin {
   func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
     guard let target = target as? SwiftSourceModuleTarget else {
       throw PluginError(
-        "BPFPlugin makes Swift code, so it works on Swift targets only; '\(target.name)' is none"
+        "BPFPlugin generates Swift code and supports Swift targets only; '\(target.name)' is not one"
       )
     }
     let sources = bpfSources(below: target.directoryURL, of: target, in: context.package)

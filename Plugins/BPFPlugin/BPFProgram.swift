@@ -17,8 +17,8 @@ struct BPFProgram {
       !name.contains(where: { "\"\\".contains($0) })
     else {
       throw PluginError(
-        "\(source.filePath): '\(name)' gives no Swift name; "
-          + "use letters, digits, '-' and '_', and another word than 'self'"
+        "\(source.filePath): '\(name)' cannot be converted to a Swift name; "
+          + "use letters, digits, '-' and '_', and a word other than 'self'"
       )
     }
     self.identifier = identifier

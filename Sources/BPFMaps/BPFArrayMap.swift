@@ -174,6 +174,6 @@ private func missing(_ index: Int, _ name: String) -> BPFError {
     .notFound,
     attempt: "read element \(index)",
     on: "map '\(name)'",
-    advice: "the kernel says that there is no such element"
+    advice: "the kernel reports that the element does not exist"
   )
 }

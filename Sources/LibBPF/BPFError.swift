@@ -172,9 +172,9 @@ extension BPFError {
       case .tooManyOpenFiles:
         (.outOfResources, "raise the descriptor limit (RLIMIT_NOFILE), or close descriptors")
       case .tooManyOpenFilesInSystem:
-        (.outOfResources, "the whole system is out of descriptors (fs.file-max)")
+        (.outOfResources, "the system has no free descriptors (fs.file-max)")
       case .noMemory:
-        (.outOfResources, "the kernel is out of memory for it, or its memory cgroup is full")
+        (.outOfResources, "the kernel is out of memory, or the memory cgroup is full")
       case .noFunction, .notSupported:
         (.unsupported, "the running kernel does not have this feature")
       case .noSuchFileOrDirectory:

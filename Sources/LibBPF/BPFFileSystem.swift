@@ -172,7 +172,7 @@ public enum BPFFileSystem {
       on: "path '\(path)'",
       advice: code == -EOPNOTSUPP
         ? "it is a symbolic link; remove it"
-        : "to give a pin to another owner, or to a group that this process is not in, takes CAP_CHOWN"
+        : "another owner, or a group that this process is not in, needs CAP_CHOWN"
     )
   }
 

@@ -347,7 +347,7 @@ extension BPFObject {
       attempt: attempt,
       on: describedName,
       advice:
-        "what is pinned there does not fit the object; use it with the object that pinned it, "
+        "the pinned maps or programs do not match the object; load the object that pinned them, "
         + "pass ifDifferent: .replace, or remove '\(pins.path)'",
       details: differences.joined(separator: "\n")
     )

@@ -54,7 +54,7 @@ extension BPFObject.Program {
             code: code,
             attempt: attempt,
             on: object.describedName,
-            advice: "the program's section is 'perf_event', and the object is loaded with it",
+            advice: "the section of the program must be 'perf_event'",
             details: warnings
           )
         }

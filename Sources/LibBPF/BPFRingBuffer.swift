@@ -40,7 +40,7 @@ public final class BPFRingBuffer: Sendable {
         .wrongType,
         attempt: attempt,
         on: map.describedName,
-        advice: "it is no map of type BPF_MAP_TYPE_RINGBUF"
+        advice: "it is not a map of type BPF_MAP_TYPE_RINGBUF"
       )
     }
     let handle = try MapHandle(map, for: attempt)

@@ -166,7 +166,7 @@ package final class BTF: Sendable {
         attempt: attempt,
         on: subject,
         advice: "reading type information from the kernel needs CAP_SYS_ADMIN; take the layout "
-          + "from the object file instead, with BPFObject.layout(ofMap:), which needs no rights",
+          + "from the object file instead, with BPFObject.layout(ofMap:), which needs no privileges",
         details: warnings
       )
     }

@@ -55,7 +55,7 @@ public struct BrokerOffer: Sendable {
         attempt: attempt,
         on: "object '\(object.name)'",
         advice:
-          "its type information has \(bytes.count) bytes, and a message takes 131072; compile the "
+          "its type information has \(bytes.count) bytes, and the maximum is 131072; compile the "
           + "program without a complete vmlinux.h"
       )
     }

@@ -244,8 +244,8 @@ public final class BrokerServer: Sendable {
     if length == -Int(EAGAIN) { return true }
     if length == 0 || length == -Int(ECONNRESET) { return false }
     guard length > 0, let request = Request(bytes[...]) else {
-      log("disconnected \(client.peer): what it sent is not a request")
-      _ = send(.failure(.malformed, "that is no request"), to: client.descriptor, [])
+      log("disconnected \(client.peer): it sent an invalid request")
+      _ = send(.failure(.malformed, "the request is invalid"), to: client.descriptor, [])
       return false
     }
     guard client.isServed else {
@@ -286,7 +286,7 @@ public final class BrokerServer: Sendable {
     let bytes = reply.bytes
     let sent = sendMessage(descriptor, bytes, descriptors: descriptors, waiting: false)
     if sent == -Int(ETOOMANYREFS) {
-      log("cannot send descriptors: clients have not received as many as the broker may have open")
+      log("cannot send descriptors: too many sent descriptors were not received by their clients")
       return send(.failure(.failed, "too many clients open maps; try again"), to: descriptor, [])
     }
     if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {

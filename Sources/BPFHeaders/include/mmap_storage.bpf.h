@@ -28,8 +28,8 @@
  *	}
  *
  * Any loader can load such an object on any kernel that has task storage: as compiled, each value
- * is an ordinary element of the map. The library changes that to what the running kernel has when
- * it loads the object.
+ * is an ordinary element of the map. When the library loads the object, it changes the map for the best
+ * backend of the running kernel.
  *
  * Include <linux/bpf.h> or a vmlinux.h first. A name may be declared once in a file, at file
  * scope. Static functions of the file may use it as well as programs.
@@ -44,7 +44,7 @@
  * TASK_STORAGE(name, type)
  *
  * Declares a task storage map. Each task has a value of `type`, of up to about 64 KiB. User space
- * reaches it in one of these ways:
+ * accesses it in one of these ways:
  *
  *  - Kernel with BPF_F_MMAPABLE for task storage: each thread maps its own value.
  *  - Linux 6.13 and later: the value is in a page that the thread registered, if `type` has at
@@ -125,8 +125,8 @@
  * task_storage_get(name, task)
  *
  * Returns the task's value in the map `name`, or NULL if it has none. `task` is a trusted pointer,
- * such as from bpf_get_current_task_btf(). Costs a bpf_task_storage_get(); a map declared with
- * TASK_STORAGE() costs two instructions more, and with user pages the load and test of the page's
+ * such as from bpf_get_current_task_btf(). Costs a call of bpf_task_storage_get(). For a map declared with
+ * TASK_STORAGE(), it takes two more instructions, and with user pages a load and a test of the page's
  * address.
  */
 #define task_storage_get(name, task) __task_storage_get_##name(task, 0)
@@ -135,8 +135,8 @@
  * task_storage_get_or_create(name, task)
  *
  * The same, and creates the value, all zero, if there is none. Returns NULL if the kernel cannot
- * create it: without memory, in some contexts of tracing, for a task that is exiting. With user
- * pages it returns NULL if the task's own thread has not accessed the value.
+ * create it: if it has no memory, in some tracing contexts, and for a task that is exiting. With user
+ * pages, returns NULL if the task's own thread has not accessed the value.
  */
 #define task_storage_get_or_create(name, task)					\
 	__task_storage_get_##name(task, BPF_LOCAL_STORAGE_GET_F_CREATE)
@@ -150,8 +150,8 @@
 #define task_storage_delete(name, task) __task_storage_delete_##name(task)
 
 /*
- * Not for programs. The library recognises a map by the name of its structure type, and finds the
- * types __task_storage_element_NAME and the variable __task_storage_placement_NAME by theirs.
+ * Internal. The library recognizes a map by the name of its structure type, and the types
+ * __task_storage_element_NAME and the variable __task_storage_placement_NAME by their names.
  */
 
 #ifndef __uptr

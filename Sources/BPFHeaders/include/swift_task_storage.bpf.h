@@ -35,13 +35,13 @@
 #include <bpf/bpf_core_read.h>
 
 /*
- * How many bindings of task-locals a program looks at: those of the Swift task and of its parents,
- * latest first, whoever made them. Each child task counts as one more. A storage that is bound further
- * down is not found.
+ * The number of bindings of task-locals that a program reads: those of the Swift task and of its parents,
+ * the latest first, of any task-local. Each child task counts as one more. A binding of the storage after
+ * these is not found.
  */
 #define SWIFT_TASK_STORAGE_BINDINGS 64
 
-/* SWIFT_TASK_STORAGE() takes at most so many slots. */
+/* The maximum number of slots of SWIFT_TASK_STORAGE(). */
 #define SWIFT_TASK_STORAGE_SLOTS (1 << 24)
 
 /*
@@ -51,8 +51,8 @@
  * `type` at the same time. Declares
  *
  *  - the map `name`: an array of slots, which user space maps (BPF_F_MMAPABLE);
- *  - the map `name`_processes: where the Swift runtime of each process keeps its current task. Only
- *    the program below writes it;
+ *  - the map `name`_processes: the offsets of the current task in the Swift runtime of each process. Only
+ *    the program below writes to it;
  *  - the program `name`_control, which is not attached: a process runs it to register itself.
  */
 #define SWIFT_TASK_STORAGE(name, value_type, slots)				\
@@ -183,30 +183,30 @@
 /*
  * swift_task_storage_get(name)
  *
- * The value of the Swift task that is current on the current thread: that of the innermost scope of
- * SwiftTaskStorage.withValue() that it is in. While no Swift task is current, the value of the
- * innermost synchronous scope of the thread. NULL outside of any scope, where slots ran out, in
- * processes that are not registered, and where memory cannot be read.
+ * Returns the value of the innermost scope (SwiftTaskStorage.withValue()) of the Swift task that runs on
+ * the current thread. If no Swift task runs on it, returns the value of the innermost synchronous scope of
+ * the thread. Returns NULL outside of any scope, in a scope for which no slot was free, in processes that
+ * are not registered, and if user memory cannot be read.
  *
- * Threads that run child tasks of the same Swift task get the same value at the same time: use
- * atomic operations.
+ * Threads that run child tasks of the same Swift task share the value. Use atomic operations.
  */
 #define swift_task_storage_get(name) __swift_task_storage_get_##name()
 
 /*
  * swift_task_storage_token(name), swift_task_storage_find(name, task, token)
  *
- * A token (__u64) names the scope whose value swift_task_storage_get() returns now; it is 0 where that
- * returns NULL, and costs the same. swift_task_storage_find() returns the value of a token that a
- * thread of the process of `task` got earlier, or NULL once the scope has ended. It reads no user memory,
- * so that it also works for a thread that is not running: store the token at sched_switch for the
- * previous thread, and find the value when the thread is the next one. `task` is a trusted pointer.
+ * swift_task_storage_token() returns a token (__u64) of the scope whose value swift_task_storage_get()
+ * returns, or 0 if that returns NULL. It has the same cost. swift_task_storage_find() returns the value for a
+ * token of a thread in the process of `task`, or NULL after the scope has ended. `task` is a trusted pointer.
+ *
+ * swift_task_storage_find() reads no user memory, so it also works for a thread that is not running: at
+ * sched_switch, store the token for the previous thread, and find the value for the next one.
  */
 #define swift_task_storage_token(name) __swift_task_storage_token_##name()
 #define swift_task_storage_find(name, task, token)				\
 	__swift_task_storage_find_##name((struct __swift_task_thread *)(task), (token))
 
-/* What follows is not for programs. */
+/* Internal. Not for use in programs. */
 
 enum {
 	__SWIFT_TASK_OWNER_HIGH = 1,
@@ -240,7 +240,7 @@ struct thread_struct___swift_task {
 		unsigned long tp_value;
 	} uw;
 #else
-#error "swift_task_storage.bpf.h knows x86-64 and arm64 (define __TARGET_ARCH_x86 or __TARGET_ARCH_arm64)"
+#error "swift_task_storage.bpf.h supports x86-64 and arm64 (define __TARGET_ARCH_x86 or __TARGET_ARCH_arm64)"
 #endif
 } __attribute__((preserve_access_index));
 

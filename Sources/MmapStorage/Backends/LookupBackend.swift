@@ -57,7 +57,7 @@ package final class LookupBackend: CopyingBackend {
         .wrongType,
         attempt: "look up its values",
         on: map.describedName,
-        advice: "its elements point to pages of the threads'; use UserPageBackend"
+        advice: "its elements are addresses of pages, not the values; use the backend .userPage"
       )
     }
     guard self.layout.type.size == valueSize else {

@@ -59,7 +59,7 @@ package final class MappedBackend: DirectBackend {
         attempt: attempt,
         on: map.describedName,
         advice:
-          "the descriptor is read-only, or the map is frozen; use LookupBackend, or open the map "
+          "the descriptor is read-only, or the map is frozen; allow .lookup, or open the map "
           + "for writing"
       )
     }

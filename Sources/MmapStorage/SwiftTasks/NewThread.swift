@@ -16,7 +16,7 @@ private func startThread(
       attempt: attempt,
       on: "a second thread",
       errno: error,
-      advice: "allow the process one more thread"
+      advice: "raise the limit on threads (RLIMIT_NPROC, or pids.max of the cgroup)"
     )
   }
 }

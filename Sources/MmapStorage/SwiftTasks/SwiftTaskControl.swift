@@ -127,7 +127,7 @@ final class SwiftTaskControl: Sendable {
       .wrongType,
       attempt: attempt,
       on: object,
-      advice: "its answer makes no sense; the descriptor is not that of the program that "
+      advice: "its result is invalid; the descriptor is not that of the program that "
         + "SWIFT_TASK_STORAGE() declares, or header and library are of different versions"
     )
   }

@@ -34,8 +34,8 @@ struct SwiftTaskVerification: Sendable {
           .outOfResources,
           attempt: attempt,
           on: "the slots",
-          advice: "all \(slots.count) are in use, so there is none to try; a process takes "
-            + "\(SwiftTaskSlots.batch) at a time, so declare that many for each process, or more"
+          advice: "all \(slots.count) are in use, and none is free for the verification; a process "
+            + "takes \(SwiftTaskSlots.batch) at a time: declare at least that many for each process"
         )
       }
       try await slots.local.withValue(outer) { () -> Result<Void, BPFError> in

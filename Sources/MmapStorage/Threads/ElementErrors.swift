@@ -33,7 +33,7 @@ func elementError(
       attempt: attempt,
       on: object,
       errno: errno,
-      advice: "someone else creates and removes the same task's storage all the time, "
+      advice: "a program or another process creates and removes the same value continually, "
         + "or the kernel has no memory for it"
     )
   default:

@@ -101,7 +101,7 @@ extension TaskReference {
         attempt: attempt,
         on: object,
         errno: errno,
-        advice: "a pidfd of a thread that does not lead its process needs Linux 6.9 "
+        advice: "a pidfd of a thread other than the first of its process needs Linux 6.9 "
           + "(PIDFD_THREAD)"
       )
     case .noFunction:
@@ -110,7 +110,7 @@ extension TaskReference {
         attempt: attempt,
         on: object,
         errno: errno,
-        advice: "pidfd_open needs Linux 5.3, or a sandbox that lets it through"
+        advice: "pidfd_open needs Linux 5.3; a seccomp filter has to allow it"
       )
     case .invalidArgument:
       BPFError(
@@ -118,7 +118,7 @@ extension TaskReference {
         attempt: attempt,
         on: object,
         errno: errno,
-        advice: "a thread id is a positive number"
+        advice: "a thread id must be positive"
       )
     default:
       BPFError(errno: errno, attempt: attempt, on: object)

@@ -115,7 +115,7 @@ package final class ThreadRegistry: Sendable {
           .outOfResources,
           attempt: attempt,
           on: object(),
-          advice: "the process has \(MMS_SLOT_COUNT) storages already, and cannot have more"
+          advice: "the process has \(MMS_SLOT_COUNT) storages, which is the maximum"
         )
       }
       if unsafe index >= state.capacity {
@@ -195,7 +195,7 @@ package final class ThreadRegistry: Sendable {
         .wrongState,
         attempt: attempt,
         on: "thread \(ThreadID.current)",
-        advice: "it is ending: this is its last round of destructors of thread-specific data"
+        advice: "it is ending, in its last round of destructors of thread-specific data"
       )
     }
     let id = ThreadID.current

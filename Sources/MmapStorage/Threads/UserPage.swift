@@ -27,7 +27,7 @@ struct UserPage: @unchecked Sendable {
         code: code,
         attempt: "allocate a page for the calling thread's value",
         on: object(),
-        advice: "the process is out of memory, or has as many mappings as it may "
+        advice: "the process is out of memory, or has reached the limit on mappings "
           + "(vm.max_map_count)"
       )
     }
