@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What was counted so far; `GET /costs.json`. All figures are sums since the start.
+/// The costs since the start, as in `GET /costs.json`. All figures are sums.
 public struct CostsReport: Codable, Sendable {
-  /// Where the costs come from.
+  /// The source of the costs.
   public var source = ""
-  /// Why there are no costs, if there are none.
+  /// The reason why there are no costs; `nil` if there are.
   public var obstacle: String?
-  /// What is not counted here, a sentence each.
+  /// The figures that are missing, with one sentence for each.
   public var missing: [String] = []
   /// Seconds since the start.
   public var seconds = 0.0
   /// Requests that are being served.
   public var running = 0
-  /// Parts of requests that found no slot, and so have no costs.
+  /// Parts of requests for which no slot was free, and which therefore have no costs.
   public var withoutSlot = 0
-  /// Events that the kernel did not run a program for; nil if that is not known.
+  /// Events for which the kernel did not run a program; `nil` if unknown.
   public var missedRuns: UInt64?
   /// Time on a processor of the whole process since it began, by `getrusage`.
   public var processNanoseconds: UInt64 = 0

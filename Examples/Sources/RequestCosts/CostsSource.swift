@@ -3,7 +3,7 @@ import Glibc
 public import MmapStorage
 import SystemPackage
 
-/// Where costs come from: the kernel, or a test.
+/// The source of costs: the kernel, or a test.
 public struct CostsSource: Sendable {
   let requests: SwiftTaskStorage<RequestValue>
   let processes: TaskLocalStorage<ProcessValue>?

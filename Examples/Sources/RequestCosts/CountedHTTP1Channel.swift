@@ -5,20 +5,20 @@ import NIOCore
 import NIOHTTPTypes
 
 extension HTTPServerBuilder {
-  /// An HTTP/1 server that counts the work of its event loops for the requests that it is for: reading,
-  /// parsing and writing.
+  /// An HTTP/1 server that adds the work of its event loops to the costs of requests: reading, parsing and
+  /// writing.
   ///
   /// ```swift
   /// let application = Application(router: router, server: .http1(countedBy: costs))
   /// ```
   ///
-  /// Of use only together with ``RequestCostsMiddleware``. Costs of requests that do not come through
-  /// it, of connections without a request, and of accepting and polling stay outside of requests.
+  /// Use it together with ``RequestCostsMiddleware``. The costs of requests that do not reach the middleware, of
+  /// connections without a request, and of accepting and polling count as outside of requests.
   ///
   /// - Parameters:
-  ///   - costs: Counts.
-  ///   - configuration: As of Hummingbird's `http1(configuration:)`.
-  /// - Returns: What `Application` takes.
+  ///   - costs: The object that counts.
+  ///   - configuration: The configuration of Hummingbird's `http1(configuration:)`.
+  /// - Returns: The argument `server` of `Application`.
   public static func http1(
     countedBy costs: RequestCosts,
     configuration: HTTP1Channel.Configuration = .init()

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 public import MmapStorage
 
-/// What the kernel did for a request, a route or a process: `struct costs` of costs-programs.bpf.c.
+/// The kernel-side costs of a request, a route or a process: `struct costs` of costs-programs.bpf.c.
 /// Times are in nanoseconds.
 public struct KernelCosts: MapValue, BitwiseCopyable, Sendable {
   /// Time on a processor in system calls. Exact.
   public var kernelTime: UInt64 = 0
-  /// Other time on a processor, credited to whoever runs at a sample.
+  /// Other time on a processor, attributed by samples.
   public var userTime: UInt64 = 0
   /// Samples that found a thread in the request.
   public var samples: UInt64 = 0
@@ -84,7 +84,7 @@ public enum BlockingCause: Int, CaseIterable, Sendable {
   case file
   /// A socket.
   case socket
-  /// `nanosleep` and its like.
+  /// `nanosleep` and similar calls.
   case sleep
   /// Any of several descriptors. Event loops without work are here.
   case poll
@@ -102,7 +102,7 @@ public enum SystemCallClass: Int, CaseIterable, Sendable {
   case file
   /// Calls for sockets only.
   case socket
-  /// `epoll_wait` and its like.
+  /// `epoll_wait` and similar calls.
   case poll
   /// `futex`.
   case futex
@@ -110,7 +110,7 @@ public enum SystemCallClass: Int, CaseIterable, Sendable {
   case time
   /// Mappings.
   case memory
-  /// Of which process and user the thread is: `getpid` and its like.
+  /// Ids of the process and the user: `getpid` and similar calls.
   case process
   /// All others.
   case other

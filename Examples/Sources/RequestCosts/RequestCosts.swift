@@ -14,8 +14,8 @@ public import SystemPackage
 /// let application = Application(router: router, server: .http1(countedBy: costs))
 /// ```
 ///
-/// As a service it reports the costs outside of requests as metrics, and detaches the programs at a
-/// graceful shutdown. Without it they are detached when the process ends. May be used from any thread.
+/// As a service, it reports the costs outside of requests as metrics, and detaches the programs at a
+/// graceful shutdown. Otherwise, they are detached when the process ends. May be used from any thread.
 public final class RequestCosts: Service, Sendable {
   private let source: CostsSource?
   /// Those of the source, as each copy of that would count references that all threads share.
@@ -30,16 +30,16 @@ public final class RequestCosts: Service, Sendable {
   private let overflowLogged = Atomic<Bool>(false)
   private let onRequest: (@Sendable (CostsReport.Request) -> Void)?
 
-  /// Starts counting. Where that is not possible the server runs without costs, and the reason is logged
+  /// Starts counting. If this is not possible, the server runs without costs, and the reason is logged
   /// once, as a warning.
   ///
   /// - Parameters:
-  ///   - logger: For what is missing.
+  ///   - logger: Gets warnings about missing features.
   ///   - directory: Where `request-costs-loader` pinned its programs; nil to load them here, which
   ///     needs CAP_BPF and CAP_PERFMON.
   ///   - frequency: Samples per second and processor. Ignored for pinned programs.
-  ///   - onRequest: Called with each request when it has ended, such as to log the slow ones.
-  /// - Returns: What ``RequestCostsMiddleware`` needs.
+  ///   - onRequest: Called with each request when it has ended, for example to log slow requests.
+  /// - Returns: The argument for ``RequestCostsMiddleware``.
   public static func start(
     logger: Logger,
     pinnedIn directory: FilePath? = nil,
@@ -121,7 +121,7 @@ public final class RequestCosts: Service, Sendable {
   private static let abandoned =
     "the loader has ended, and nothing is counted since; start it and this server again"
 
-  /// Detaches the programs, so that nothing more is counted. Requests that run go on.
+  /// Detaches the programs, which ends counting. Running requests continue.
   public func stop() { source?.stop() }
 
   // MARK: Requests
@@ -223,7 +223,7 @@ public final class RequestCosts: Service, Sendable {
     return table.withLock { $0.outside(outside) }
   }
 
-  /// What was counted so far.
+  /// Returns the figures since the start.
   public func report() -> CostsReport {
     openScopes?.addCosts()
     var report = table.withLock { $0.report() }

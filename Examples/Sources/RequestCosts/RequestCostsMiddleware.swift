@@ -7,17 +7,17 @@ import Logging
 /// page) and `/costs.json`.
 ///
 /// Add it before other middleware, but after `TracingMiddleware`, whose trace id it uses. With
-/// `http1(countedBy:)` a request begins when its head was read and ends when its response was written, and
-/// reading, parsing and writing are parts of it. With another server it begins at the middleware, and what
-/// event loops do is outside of requests.
+/// `http1(countedBy:)`, a request begins when its head was read and ends when its response was written, and
+/// includes reading, parsing and writing. With another server, it begins at the middleware, and the work of
+/// event loops counts as outside of requests.
 public struct RequestCostsMiddleware<Context: RequestContext>: RouterMiddleware {
   private let costs: RequestCosts
   private let path: String?
 
   /// - Parameters:
   ///   - costs: Counts.
-  ///   - path: Where the page is served, and with ".json" the figures; nil to serve neither. Whoever
-  ///     can reach the server can read them.
+  ///   - path: The path of the page and, with ".json", of the figures; `nil` to serve neither. Every client of
+  ///     the server can read them.
   public init(_ costs: RequestCosts, servedAt path: String? = "/costs") {
     self.costs = costs
     self.path = path

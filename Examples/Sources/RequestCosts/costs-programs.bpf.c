@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Adds what the kernel does for a thread to the request that the thread works on, or to the totals of
- * its process outside of any request. Only for processes that have an element in `processes`, which each
- * creates for itself.
+ * Adds a thread's costs to the request that the thread works on, or to the totals of its process outside of
+ * any request. Only for processes that have an element in `processes`, which each process creates for itself.
  */
 #include <linux/bpf.h>
 #include <asm/unistd.h>
@@ -100,8 +99,8 @@ struct thread {
 };
 
 /*
- * The last read of a thread outside of any request. An event loop reads before it knows for which request
- * that is, and then adds the read to the request itself.
+ * The last read of a thread outside of any request. An event loop reads before the request is known, and then
+ * adds the read to the request.
  */
 struct read_call {
 	__u64 call_class;
@@ -112,7 +111,7 @@ struct read_call {
 	__u64 tcp_received;
 };
 
-/* What servers have to know that open the pins of a loader. */
+/* Information for servers that open the pins of a loader. */
 struct loader {
 	__u64 version;		/* 1; 0 before the loader has written it */
 	__u64 left_out;		/* bits of enum optional */
@@ -122,7 +121,7 @@ struct loader {
 
 SWIFT_TASK_STORAGE(requests, struct request, 4096);
 
-/* The value of a thread group's leader is that of the process. Processes without rights only read it. */
+/* The value of a thread group's leader is that of the process. Processes without privileges only read it. */
 TASK_STORAGE_DIRECT(processes, struct process);
 TASK_STORAGE_DIRECT(threads, struct thread);
 
@@ -130,9 +129,8 @@ TASK_STORAGE_DIRECT(threads, struct thread);
 TASK_STORAGE(read_calls, struct read_call);
 
 /*
- * The request that waits until a socket accepts more of its response, by process and descriptor. An event
- * loop writes the rest outside of any callback. A token that is no longer in use names no request, so
- * entries need not be removed.
+ * The request whose response waits for the socket, by process and descriptor. An event loop writes the rest
+ * outside of any callback. A token of a request that has ended is not found, so entries need not be removed.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -192,7 +190,7 @@ struct pt_regs {
 #endif
 } __attribute__((preserve_access_index));
 
-/* What the trace events of the same names as the raw tracepoints have. */
+/* The records of the trace events with the names of the raw tracepoints. */
 struct trace_event_raw_sys_enter {
 	long id;
 	unsigned long args[6];
@@ -212,8 +210,8 @@ struct trace_event_raw_sock_msg_length {
 #define S_IFSOCK 0140000
 
 /*
- * The process of a task, if it is counted. A program that it executes is not: it may have other rights, and
- * who may read the costs may not see what it does.
+ * The process of a task, if it is counted. After exec it is not: the executable may have other privileges, and
+ * its costs must not be visible to all readers.
  */
 static __always_inline struct process *process_of(struct task_struct *task)
 {
@@ -224,7 +222,7 @@ static __always_inline struct process *process_of(struct task_struct *task)
 	return process;
 }
 
-/* Not attached. A process runs it to have itself counted, and no other. Returns 1 if it succeeds. */
+/* Not attached. Registers or unregisters the process that runs it, and no other. Returns 1 if it succeeds. */
 SEC("raw_tp")
 int processes_control(struct bpf_raw_tracepoint_args *arguments)
 {
@@ -243,15 +241,15 @@ int processes_control(struct bpf_raw_tracepoint_args *arguments)
 }
 
 /*
- * Whether what is known of a thread goes on: not before its first system call, nor since the programs were
- * detached or the process was not registered for a while.
+ * Whether the state of a thread is valid. It is not before the first system call of the thread, and after the
+ * programs were detached or the process was unregistered.
  */
 static __always_inline int is_known(const struct thread *thread, const struct process *process)
 {
 	return thread->attachments == attachments && thread->registered == process->registered;
 }
 
-/* Begins at a system call. A sample may interrupt this, and must not find the thread known too early. */
+/* Begins at a system call. A sample may interrupt this, and must not find the state valid too early. */
 static __always_inline void begin(struct thread *thread, const struct process *process, __u64 now)
 {
 	thread->attachments = 0;
@@ -270,7 +268,7 @@ static __always_inline void add(__u64 *total, __u64 amount)
 	__sync_fetch_and_add(total, amount);
 }
 
-/* The costs of the request that the token names; those outside of any request without one. */
+/* The costs of the request of the token; without a token, those outside of any request. */
 static __always_inline struct costs *costs_of(struct task_struct *task, struct process *process,
 					      __u64 token)
 {
@@ -495,9 +493,9 @@ static __always_inline int enter(long number, __u64 argument)
 }
 
 /*
- * Linux 7 preempts the programs of raw tracepoints where the kernel can be preempted, and does not run them
- * for other threads of the processor meanwhile. The programs of trace events are not preempted, but to
- * attach them takes /sys/kernel/tracing. User space loads one or the other.
+ * Since Linux 7, a preemptible kernel preempts programs of raw tracepoints, and does not run them for other
+ * threads of the processor meanwhile. Programs of trace events are not preempted, but attaching them needs
+ * /sys/kernel/tracing. User space loads one of the two.
  */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(on_enter, struct pt_regs *registers, long number)
@@ -610,7 +608,7 @@ static __always_inline __u32 cause_of(struct task_struct *task, struct thread *t
 	}
 }
 
-/* The current thread stops. */
+/* The current thread leaves the processor. */
 static __always_inline void stop(struct task_struct *task, _Bool is_runnable, __u64 now)
 {
 	struct thread *thread = task_storage_get(threads, task);
@@ -632,7 +630,7 @@ static __always_inline void stop(struct task_struct *task, _Bool is_runnable, __
 	thread->stopped = now;
 }
 
-/* Another thread goes on. Its memory cannot be read here. */
+/* Another thread continues. Its memory cannot be read here. */
 static __always_inline void resume(struct task_struct *task, __u64 now)
 {
 	struct thread *thread = task_storage_get(threads, task);

@@ -7,7 +7,7 @@ import Synchronization
 
 /// The routes of the demonstration. Each does one kind of work, whose costs are known.
 public enum DemoServer {
-  /// Told what a route did: where there is no kernel that counts, someone has to.
+  /// Called with the costs of a route, to act as the programs if there are none.
   public typealias Told = @Sendable (inout KernelCosts) -> Void
 
   /// Adds the routes.

@@ -2,11 +2,11 @@
 import Glibc
 import SystemPackage
 
-/// Something a worker does over and over: one system call each time.
+/// A system call that a worker repeats.
 public enum Activity: Sendable {
   case reading, asking, yielding, sleeping
 
-  /// The class that the program puts the call in.
+  /// The class to which the program assigns the call.
   public var callClass: CallClass {
     switch self {
     case .reading: .file

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 
-/// The BPF program that counts, loaded and attached; it stops when this goes away.
+/// The BPF program that counts, loaded and attached. It is detached when this object is deallocated.
 public final class CallCounter {
   /// The counters of each thread.
   public let counters: TaskLocalStorage<CallCounters>
@@ -14,8 +14,8 @@ public final class CallCounter {
     counters = try object.maps.callCounters
   }
 
-  /// How many calls are not counted, because the kernel did not run the program. It happens since Linux
-  /// 7.x where a run of the program is preempted.
+  /// The number of calls that are not counted, because the kernel did not run the program. This happens since
+  /// Linux 7, if a run of the program is preempted.
   public func missedCalls() throws -> UInt64 {
     try object.programs.countCall.loaded().recursionMisses()
   }

@@ -2,11 +2,11 @@
 import MmapStorage
 import SystemPackage
 
-/// A thread's work: so many system calls of some kinds.
+/// A thread's work: numbers of system calls of some kinds.
 public struct Worker: Sendable {
-  /// What the thread is called in the table.
+  /// The name of the thread in the table.
   public var name: String
-  /// Which share of its calls the program samples: one in this many.
+  /// The program samples one call of this many.
   public var sampling: UInt32
   /// What it does, and how often.
   public var plan: [(Activity, Int)]
@@ -55,7 +55,7 @@ public struct Worker: Sendable {
   ///
   /// - Parameters:
   ///   - counters: The storage that the program counts in.
-  ///   - called: Told of each call: where there is no program, someone has to play it.
+  ///   - called: Called after each system call, to act as the program if there is none.
   /// - Returns: What the thread found in its counters.
   /// - Throws: `BPFError`, or the error of opening /dev/null.
   public func run(

@@ -5,12 +5,12 @@ import Synchronization
 
 /// Several workers, each on a thread of its own, all at once.
 public enum WorkerPool {
-  /// Runs the workers and gives back what each found, in their order.
+  /// Runs the workers and returns their results, in their order.
   ///
   /// - Parameters:
   ///   - workers: The work.
   ///   - counters: The storage that the program counts in.
-  ///   - called: Told of each call, on the thread that made it.
+  ///   - called: Called after each system call, on the thread that made it.
   /// - Returns: A result for each worker.
   /// - Throws: ``ThreadFailure``, or what a worker threw.
   public static func run(

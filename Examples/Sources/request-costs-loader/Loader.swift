@@ -9,7 +9,7 @@ import SystemPackage
 struct Loader: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "request-costs-loader",
-    abstract: "Loads the programs of RequestCosts for servers that have no rights.",
+    abstract: "Loads the programs of RequestCosts for servers without privileges.",
     discussion: """
       Needs CAP_BPF and CAP_PERFMON, or root. Pins what servers need, and keeps the programs attached \
       until SIGTERM or SIGINT; then it removes the pins. A server that runs in the group opens them with \
@@ -17,10 +17,10 @@ struct Loader: ParsableCommand {
       """
   )
 
-  @Option(help: "A directory on a BPF file system, which is created.")
+  @Option(help: "A new directory on a BPF file system, for the pins.")
   var directory = "/sys/fs/bpf/request-costs"
 
-  @Option(help: "The group whose members may have themselves counted; by name or number.")
+  @Option(help: "The group whose members may use the programs, by name or number.")
   var group: String?
 
   @Option(help: "Samples per second and processor.")

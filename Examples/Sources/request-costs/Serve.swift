@@ -53,7 +53,7 @@ struct Serve: AsyncParsableCommand {
     let report = costs.report()
     print("Costs from: \(report.source)")
     if let obstacle = report.obstacle {
-      print("No kernel costs: \(obstacle)\nTry --fake to see the table without rights.")
+      print("No kernel costs: \(obstacle)\nTry --fake to see the table without privileges.")
     }
 
     let (ports, port) = AsyncStream.makeStream(of: Int.self)

@@ -13,7 +13,7 @@ struct Broker: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "mmapstorage-broker",
     abstract:
-      "Loads BPF programs and hands their task storage maps to processes without capabilities.",
+      "Loads BPF programs and sends their task storage maps to processes without capabilities.",
     discussion: """
       Needs CAP_BPF and CAP_PERFMON. Uses the socket that systemd passes, or creates one. Clients connect \
       with BrokerClient of the library MmapStorageBroker. Ends with status 0 on SIGTERM and SIGINT.
@@ -38,13 +38,13 @@ struct Broker: AsyncParsableCommand {
   @Option(help: "The permissions of the created socket, in octal.")
   var socketMode = "0666"
 
-  @Option(help: "Pin maps, programs and links in this directory, and use what is pinned there.")
+  @Option(help: "Pin maps, programs and links in this directory, and use existing pins.")
   var pins: String?
 
   @Option(help: "Members of this group may open the pins. Default: the broker's user only.")
   var pinGroup: String?
 
-  @Flag(help: "Replace what is pinned if it does not fit the object.")
+  @Flag(help: "Replace the pins if they do not match the object.")
   var replace = false
 
   @Flag(help: "Clients may only look values up. Needs CAP_SYS_ADMIN.")
@@ -52,7 +52,7 @@ struct Broker: AsyncParsableCommand {
 
   func validate() throws {
     guard !user.isEmpty || !group.isEmpty else {
-      throw ValidationError("name whom to serve with --user or --group")
+      throw ValidationError("pass the users or groups to serve with --user or --group")
     }
     guard let mode = UInt32(socketMode, radix: 8), mode <= 0o777 else {
       throw ValidationError("--socket-mode is an octal number up to 0777")

@@ -6,10 +6,10 @@ import SystemPackage
 
 struct Doctor: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Shows what this kernel and this process can do, by trying it.",
+    abstract: "Tests which features this kernel and this process support, by using each.",
     discussion: """
-      Exit status: 0 if programs can be loaded and threads access their values directly; 2 if something \
-      is missing for that, but values can be accessed; 1 if this process can create no task storage.
+      Exit status: 0 if programs can be loaded and threads access their values directly; 2 if values can be \
+      accessed with restrictions; 1 if this process cannot create task storage.
       """
   )
 

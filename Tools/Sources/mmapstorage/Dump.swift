@@ -4,7 +4,7 @@ import MmapStorage
 
 struct Dump: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Shows the value of every task in a map, of all processes, also in user pages."
+    abstract: "Shows the values of all tasks in a map, of all processes, also in user pages."
   )
 
   @OptionGroup var options: ValueOptions

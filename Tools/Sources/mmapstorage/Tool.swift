@@ -7,10 +7,10 @@ import SystemPackage
 struct Tool: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "mmapstorage",
-    abstract: "Inspects BPF task storage: what the machine can do, and the values of all threads.",
+    abstract: "Inspects BPF task storage: features of the machine, and the values of all threads.",
     discussion: """
-      Exit status: 0 for success, 1 for an error (and for differences that 'layout' found), 64 for wrong \
-      arguments. 'doctor' has statuses of its own.
+      Exit status: 0 for success, 1 for an error or if 'layout' found differences, 64 for wrong arguments. \
+      'doctor' has other exit statuses.
       """,
     subcommands: [Doctor.self, Maps.self, Dump.self, Watch.self, Layout.self]
   )

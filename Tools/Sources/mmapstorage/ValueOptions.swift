@@ -5,7 +5,7 @@ import SystemPackage
 
 /// The options of `dump` and `watch`.
 struct ValueOptions: ParsableArguments {
-  @Argument(help: "A path of a pin, an id, or the name of a task storage map.")
+  @Argument(help: "A task storage map: the path of a pin, an id, or a name.")
   var map: String
 
   @Option(help: "Only processes with this id or name. May be repeated.")
@@ -14,13 +14,13 @@ struct ValueOptions: ParsableArguments {
   @Option(help: "Only threads with this id or name. May be repeated.")
   var thread: [String] = []
 
-  @Option(help: "Only fields whose name is this or begins with it and a dot. May be repeated.")
+  @Option(help: "Only the field with this name, and its members (NAME.…). May be repeated.")
   var field: [String] = []
 
   @Option(help: "Sort by this field, the largest value first. Default: by process and thread.")
   var sort: String?
 
-  @Option(help: "An object file with the layout, where the map's own may not be read.")
+  @Option(help: "An object file with the layout. Default: from the kernel (CAP_SYS_ADMIN).")
   var object: String?
 
   func makeReader() throws -> (TaskStorageReader, [ValueLayout.Field]) {

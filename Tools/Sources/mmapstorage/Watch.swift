@@ -5,10 +5,10 @@ import MmapStorage
 
 struct Watch: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Shows the values of a map again and again, and marks what changed.",
+    abstract: "Shows the values of a map periodically, and marks changed fields.",
     discussion: """
-      In a terminal the table is redrawn, and '*' marks a field that changed since the last time. In a \
-      pipe, and with --json, there is a line for each value that is new or has changed.
+      In a terminal, updates the table in place and marks fields that changed since the last reading with '*'. \
+      In a pipe, and with --json, prints a line for each value that is new or has changed.
       """
   )
 
