@@ -19,11 +19,11 @@ help_if_asked() { # arguments of the script
   exit
 }
 
-# Installs the Debian packages that are missing; does nothing, and needs no rights, where none is.
+# Installs the Debian packages that are missing. Does nothing, and needs no privileges, if none is missing.
 need_packages() {
   local package missing=() as_root=()
   if ! command -v apt-get >/dev/null; then
-    say "There is no apt-get here: hoping that what Debian calls $* is installed"
+    say "There is no apt-get: assuming that the Debian packages $*, or their equivalents, are installed"
     return 0
   fi
   for package in "$@"; do
