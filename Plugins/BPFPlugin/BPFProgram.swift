@@ -17,7 +17,7 @@ struct BPFProgram {
       !name.contains(where: { "\"\\".contains($0) })
     else {
       throw PluginError(
-        "\(source.filePath): '\(name)' cannot be converted to a Swift name; "
+        "\(source.filePath): '\(name)' has no valid Swift name; "
           + "use letters, digits, '-' and '_', and a word other than 'self'"
       )
     }

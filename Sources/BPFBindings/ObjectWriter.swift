@@ -117,7 +117,7 @@ struct ObjectWriter {
       var origins: [String: String] = [:]
       for cName in names {
         guard let name = SwiftNames.member(cName) else {
-          throw BindingError("'\(cName)' has no name that Swift could use", near: cName)
+          throw BindingError("'\(cName)' has no valid Swift name", near: cName)
         }
         if let other = origins.updateValue(cName, forKey: name) {
           throw BindingError(

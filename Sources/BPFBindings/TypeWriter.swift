@@ -116,7 +116,7 @@ final class TypeWriter {
     let origin = isAnonymous ? "the anonymous type of '\(member)'" : "\(words) \(cName)"
     guard var name = SwiftNames.type(isAnonymous ? member : cName) else {
       throw BindingError(
-        "\(origin) has no name that Swift could use; give it one of letters and digits",
+        "\(origin) has no valid Swift name; rename it with letters and digits",
         near: isAnonymous ? member : cName
       )
     }
@@ -315,7 +315,7 @@ final class TypeWriter {
       let leaf = plan.leaves[index]
       guard let name = SwiftNames.field(leaf.cName) else {
         throw BindingError(
-          "field '\(leaf.cName)' has no name that Swift could use; give it one of letters and digits",
+          "field '\(leaf.cName)' has no valid Swift name; rename it with letters and digits",
           near: leaf.cName,
           in: composite.name
         )
@@ -430,7 +430,7 @@ final class TypeWriter {
     var origins: [String: String] = [:]
     return try values.map { value in
       guard let name = SwiftNames.enumerator(String(value.dropFirst(prefix.count))) else {
-        throw BindingError("value '\(value)' has no name that Swift could use", near: value)
+        throw BindingError("value '\(value)' has no valid Swift name", near: value)
       }
       if let other = origins.updateValue(value, forKey: name) {
         throw BindingError(

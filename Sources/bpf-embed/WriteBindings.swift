@@ -10,7 +10,7 @@ func writeBindings(_ job: Job) throws(Failure) {
   let text: String
   do {
     guard let typeName = source.name ?? SwiftNames.object(job.name) else {
-      throw BindingError("'\(job.name).bpf.c' gives no name of a Swift type; rename the file")
+      throw BindingError("'\(job.name).bpf.c' has no valid name of a Swift type; rename the file")
     }
     text = try bindings(
       for: BPFObject.open(bytes: read(job.object), name: job.name),
