@@ -18,7 +18,7 @@ public struct ValueLayout: Sendable, Hashable {
     self.isInUserPage = isInUserPage
   }
 
-  /// Whether both layouts are equal, and both values are in user pages or in elements.
+  /// Whether name, type and place (user page or element) are equal.
   public static func == (one: Self, other: Self) -> Bool {
     (one.name, one.type, one.isInUserPage) == (other.name, other.type, other.isInUserPage)
   }
