@@ -29,8 +29,9 @@ extension BPFObject {
   /// who may open a map may list the subdirectories; with another owner, every user may. Clients open
   /// `directory/maps/NAME`.
   ///
-  /// - A pinned map matches if type, sizes and, if this process may read it (CAP_SYS_ADMIN), the layout
-  ///   of the value are the same.
+  /// - A pinned map matches if type, sizes, and the layouts of keys and values are the same. If an earlier
+  ///   version of the library pinned it without a description of the layout, only the layout of task storage
+  ///   is compared, if this process may read it (CAP_SYS_ADMIN).
   /// - A section of global variables matches if their names, types and offsets are the same.
   /// - A pinned program matches if it has the same section, which names the hook, the same tag (a hash of
   ///   the instructions) and the same constants, and each instruction uses the same pinned maps and
@@ -162,7 +163,13 @@ extension BPFObject {
       let pinned = try BPFMap(pinnedAt: path)
       let difference =
         if let preparation, !map.isInternal {
-          try preparation.difference(of: pinned, from: map, in: self)
+          try preparation.difference(
+            of: pinned,
+            describedAs: PinDescription(pins.description(ofMap: map.name), of: pinned.info.id)?
+              .digest,
+            from: map,
+            in: self
+          )
         } else {
           try difference(of: pinned.info, from: map, pins)
         }
@@ -300,14 +307,20 @@ extension BPFObject {
     for map in maps {
       let created = try createdMap(map)
       let id = try created.info.id
-      let description =
-        map.isInternal && !map.isConstant
-        ? try description(ofSection: map, id: id) : PinDescription(id: id, digest: "")
-      try staged.add(pins.description(ofMap: map.name), description.write)
+      try staged.add(pins.description(ofMap: map.name), try description(of: map, id: id).write)
       try staged.add(pins.map(map.name)) { (path) throws(BPFError) in
         try created.pin(at: path, attributes: map.isConstant ? BPFPinAttributes() : attributes)
       }
     }
+  }
+
+  private func description(of map: DeclaredMap, id: UInt32) throws(BPFError) -> PinDescription {
+    if map.isConstant { return PinDescription(id: id, digest: "") }
+    if map.isInternal { return try description(ofSection: map, id: id) }
+    return PinDescription(
+      id: id,
+      digest: try preparation?.description(ofValuesIn: map, of: self) ?? ""
+    )
   }
 
   private func stage(

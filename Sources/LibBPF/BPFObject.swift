@@ -115,9 +115,15 @@ package protocol BPFObjectPreparation: AnyObject, Sendable {
   /// ``BPFObject/reuse(_:as:)`` for each.
   func willLoad(_ object: BPFObject, reusing pinned: [String: BPFMap]) throws(BPFError)
 
+  /// Describes keys and values of a loaded map in one word, for processes that may not read the type
+  /// information of its pin. Empty if there is nothing to compare.
+  func description(ofValuesIn map: DeclaredMap, of object: BPFObject) throws(BPFError) -> String
+
   /// Says how a pinned map differs from the declared one, or returns `nil` if it can be used instead.
+  /// `description` is what ``description(ofValuesIn:of:)`` returned for the pinned map, if that is known.
   func difference(
     of pinned: BPFMap,
+    describedAs description: String?,
     from declared: DeclaredMap,
     in object: BPFObject
   ) throws(BPFError) -> String?

@@ -6,7 +6,8 @@ import SystemPackage
 struct PinDescription: Hashable {
   /// The kernel's id of the map or program that is described.
   var id: UInt32
-  /// Of a program, what its instructions use of maps; of a section, its variables; empty for other maps.
+  /// Of a program, what its instructions use of maps; of a section, its variables; of other maps, the layouts
+  /// of keys and values, if the object has type information.
   var digest: String
   /// The program's section, which names its hook; empty for a map.
   var section = ""

@@ -85,6 +85,13 @@ import Testing
     )
   }
 
+  @Test func valuesOfTheSameSizeAndAnotherType() throws {
+    try expectMismatch(
+      .pinCountsSigned,
+      ["left", "right"].map { "map '\($0)': the layouts of keys or values differ" }
+    )
+  }
+
   @Test func anotherHook() throws {
     try expectMismatch(
       .pinCountsExit,

@@ -129,8 +129,14 @@ import Testing
         child.change { $0 = id }
       }
 
+      func description(
+        ofValuesIn map: DeclaredMap,
+        of object: BPFObject
+      ) throws(BPFError) -> String { "" }
+
       func difference(
         of pinned: BPFMap,
+        describedAs description: String?,
         from declared: DeclaredMap,
         in object: BPFObject
       ) throws(BPFError) -> String? { nil }

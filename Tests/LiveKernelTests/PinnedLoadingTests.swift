@@ -176,6 +176,37 @@ import Testing
     }
   }
 
+  /// As a broker that has only the rights to load.
+  @Test(arguments: LiveKernel.backends)
+  func anotherLayoutIsRefusedWithoutTheRightToReadTypes(_ backend: BackendKind) async throws {
+    try await withBPFFileSystem { root in
+      let path = root.appending("service").string
+      await #expect(processExitsWith: .success) {
+        [path = path as String, backend = backend as BackendKind] in
+        try #require(test_keep_rights_to_load() == 0)
+        let directory = FilePath(path)
+        func same(said: Int32 = getpid()) throws -> BPFObject {
+          try echo(tgid: said, allowing: [backend])
+        }
+        #expect(try same().loadAndAttach(pinnedIn: directory) == .created)
+        #expect(try same().loadAndAttach(pinnedIn: directory) == .reused)
+        let id = try BPFMap(pinnedAt: BPFPinDirectory(directory).map("echoes")).info.id
+        let other = try BPFObject(.echoOld, allowing: [backend])
+        let error = try #require(throws: BPFError.self) {
+          try other.loadAndAttach(pinnedIn: directory)
+        }
+        #expect(error.kind == .pinMismatch && error.details.contains("map 'echoes': "), "\(error)")
+        let replacing = try BPFObject(.echoOld, allowing: [backend])
+        #expect(
+          try replacing.loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced
+        )
+        let map = try BPFMap(pinnedAt: BPFPinDirectory(directory).map("echoes"))
+        #expect(try map.info.id != id)
+        try BPFPinDirectory(directory).remove()
+      }
+    }
+  }
+
   @Test func aMissingPinIsMadeAgain() throws {
     try withBPFFileSystem { root in
       let directory = root.appending("service")

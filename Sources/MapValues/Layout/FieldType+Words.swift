@@ -19,7 +19,7 @@ extension FieldType {
   }
 
   /// The type as in a C declaration.
-  var cWords: String {
+  package var cWords: String {
     switch self {
     case .integer(let size, let signed): return "\(signed ? "s" : "u")\(size * 8)"
     case .character: return "char"

@@ -8,12 +8,14 @@ internal import LibBPF
 final class StoragePreparation: BPFObjectPreparation {
   let allowedBackends: Set<BackendKind>
 
-  private struct Outcome: Sendable {
+  struct Outcome: Sendable {
     var mapsInUserPages: Set<String> = []
+    /// Whether the values of pinned maps are in user pages, by the maps' ids.
+    var pinnedPlaces: [UInt32: Bool] = [:]
     var rejections: [String: [BackendChoice.Rejection]] = [:]
   }
 
-  private let outcome = ForkSafeMutex(Outcome(), rank: .object)
+  let outcome = ForkSafeMutex(Outcome(), rank: .object)
 
   init(allowing backends: Set<BackendKind>) { allowedBackends = backends }
 

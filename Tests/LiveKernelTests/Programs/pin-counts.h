@@ -10,6 +10,9 @@
 #define FIRST_VARIABLE calls
 #define SECOND_VARIABLE bytes
 #endif
+#ifndef COUNT
+#define COUNT __u64
+#endif
 #ifndef FIRST_MAP
 #define FIRST_MAP left
 #define SECOND_MAP right
@@ -19,7 +22,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, COUNT);
 } left SEC(".maps"), right SEC(".maps");
 
 __u64 FIRST_VARIABLE, SECOND_VARIABLE;
@@ -28,7 +31,7 @@ const volatile __s32 target_tgid;
 static __always_inline void add(void *map, __u64 amount)
 {
 	__u32 key = 0;
-	__u64 *value = bpf_map_lookup_elem(map, &key);
+	COUNT *value = bpf_map_lookup_elem(map, &key);
 
 	if (value)
 		*value += amount;
