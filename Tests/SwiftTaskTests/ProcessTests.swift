@@ -139,6 +139,33 @@ import Testing
     }
   }
 
+  @Test func aLoaderFreesWhatProcessesInPIDNamespacesCannot() async throws {
+    let program = try RequestProgram(allProcesses: true)
+    try await withPins(of: program.object, ["requests"]) { directory in
+      let alive = try OtherProcess([directory.string, "requests", "hold", "2", "64"])
+      #expect(try alive.read() == "holds\n")
+      let killed = try OtherProcess([directory.string, "requests", "hold", "1", "192"])
+      #expect(try killed.read() == "holds\n")
+      try killed.kill()
+      try program.object.freeSlotsOfExitedProcesses(ofSwiftTaskStorage: "requests")
+      let slots = try MappedSlots(program.object.map("requests"))
+      defer { slots.deallocateMapping() }
+      #expect((0..<256).count { slots[$0].owner == 0 } == 192)
+      #expect((0..<256).count { slots[$0].owner >> 32 == UInt64(alive.id) } == 64)
+      let other = try OtherProcess(
+        [directory.string, "requests", "serve", "1", "1000", "1", "\(program.magic)"],
+        by: ["unshare", "--pid", "--fork"]
+      )
+      let (output, status) = try other.end()
+      #expect(status == 0 && output == "without a slot: 0\n")
+      try alive.kill()
+    }
+    let error = #expect(throws: BPFError.self) {
+      try program.object.freeSlotsOfExitedProcesses(ofSwiftTaskStorage: "plain")
+    }
+    #expect(error?.kind == .wrongType)
+  }
+
   @Test func slotsOfAZombieAreUsedAgain() async throws {
     let program = try RequestProgram()
     try await withPins(of: program.object, ["requests"]) { directory in

@@ -143,7 +143,8 @@ public final class CostsProgram: Sendable {
     }
   }
 
-  /// Tells the servers what is left out, and how many events were not counted so far.
+  /// Tells the servers what is left out, and how many events were not counted so far. Frees the slots of
+  /// servers that were killed, as others in containers cannot.
   ///
   /// - Throws: `BPFError`.
   public func updateState() throws(BPFError) {
@@ -152,6 +153,8 @@ public final class CostsProgram: Sendable {
       missedRuns: missedRuns
     )
     try BPFArrayMap<LoaderState>(object.map("loader")).setValue(state, at: 0)
+    // The next call tries again.
+    try? object.freeSlotsOfExitedProcesses(ofSwiftTaskStorage: "requests")
   }
 
   /// Programs that a process runs to register itself.

@@ -236,6 +236,28 @@ final class SwiftTaskSlots: Sendable {
   }
 }
 
+/// Slots of any process, by their offset in the map.
+extension SwiftTaskSlots {
+  static func owner(in mapping: UnsharedMapping, at offset: Int) -> UInt64 {
+    word(in: mapping, offset).load()
+  }
+
+  /// The owner without what says that it does not use the slot yet.
+  static func process(of owner: UInt64) -> UInt64 { owner & ~claiming }
+
+  /// Frees the slot unless its owner has changed.
+  static func free(in mapping: UnsharedMapping, at offset: Int, from owner: UInt64) {
+    word(in: mapping, offset).release(from: owner)
+  }
+
+  private static func word(in mapping: UnsharedMapping, _ offset: Int) -> OwnerWord {
+    // Memory that was mapped has an address.
+    unsafe OwnerWord(
+      address: mapping.memory.bytes.baseAddress.unsafelyUnwrapped + offset + ownerOffset
+    )
+  }
+}
+
 /// The owner of a slot, which other processes change as well.
 @safe
 private struct OwnerWord {
