@@ -28,6 +28,39 @@ import Testing
     #expect(try program.seen()[0] == Seen(own: 1))
   }
 
+  @Test func descriptorsThatRunOutSayNothingOfTheRuntime() async {
+    await #expect(processExitsWith: .success) {
+      let program = try RequestProgram()
+      // What the process opens once is open.
+      _ = try await SwiftTaskStorage<Request>(program.object, "requests")
+      var limit = rlimit()
+      try #require(getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+      let usual = limit.rlim_cur
+      var failures = 0
+      for more in 0..<40 {
+        let next = try FileDescriptor.open("/dev/null", .readOnly)
+        try next.close()
+        limit.rlim_cur = rlim_t(Int(next.rawValue) + more)
+        try #require(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+        defer {
+          limit.rlim_cur = usual
+          setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        }
+        do throws(BPFError) {
+          _ = try await SwiftTaskStorage<Request>(program.object, "requests")
+          break
+        } catch {
+          failures += 1
+          #expect(
+            error.kind == .outOfResources && error.advice.contains("RLIMIT_NOFILE"),
+            "\(error)"
+          )
+        }
+      }
+      #expect((1..<40).contains(failures))
+    }
+  }
+
   @Test func aLayoutThatIsNotTheMaps() async throws {
     struct Wrong: MapValue {
       var id: UInt64

@@ -24,7 +24,11 @@ public struct SwiftRuntime: Sendable, Hashable {
     errno: Errno? = nil,
     details: String = ""
   ) -> BPFError {
-    BPFError(
+    if let errno, [.tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory].contains(errno) {
+      // Nothing is known of the runtime.
+      return BPFError(errno: errno, attempt: attempt, on: "step '\(step)'", details: details)
+    }
+    return BPFError(
       .unsupported,
       attempt: attempt,
       on: "\(SwiftRuntime.current)",
