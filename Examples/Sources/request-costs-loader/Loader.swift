@@ -37,12 +37,18 @@ struct Loader: ParsableCommand {
     let program = try CostsProgram(frequency: frequency)
     for sentence in program.missing { complain("missing: \(sentence)") }
 
-    if replace { remove(path) }
-    guard mkdir(directory, 0o750) == 0 else {
-      throw Failure(
-        "cannot create the directory \(directory): \(Errno(rawValue: errno))"
-          + (errno == EEXIST ? "; another loader uses it, or was killed: use --replace" : "")
-      )
+    let exists = access(directory, F_OK) == 0
+    if !exists { try BPFFileSystem.createDirectory(path) }
+    // Held until this process ends, also if it is killed.
+    try lock(path)
+    if exists {
+      guard replace else {
+        throw Failure(
+          "the directory \(directory) exists, and no loader uses it; to remove the pins of one that was "
+            + "killed, use --replace"
+        )
+      }
+      for pin in CostsProgram.pins(in: path) { unlink(pin.string) }
     }
     defer { remove(path) }
     try program.pin(in: path)
@@ -50,7 +56,8 @@ struct Loader: ParsableCommand {
       for pin in [path] + CostsProgram.pins(in: path) {
         let mode: mode_t =
           switch pin {
-          case path: 0o750
+          // Members enter it and do not open it, so they cannot take its lock.
+          case path: 0o710
           case _ where CostsProgram.readOnlyPins(in: path).contains(pin): 0o640
           default: 0o660
           }
@@ -84,6 +91,25 @@ struct Loader: ParsableCommand {
     if let number = gid_t(group) { return number }
     guard let entry = getgrnam(group) else { throw Failure("there is no group '\(group)'") }
     return entry.pointee.gr_gid
+  }
+
+  private func lock(_ path: FilePath) throws {
+    let descriptor = try FileDescriptor.open(
+      path,
+      .readOnly,
+      options: [.directory, .noFollow, .closeOnExec]
+    )
+    guard flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 else {
+      throw Failure(
+        errno == EWOULDBLOCK
+          ? "another loader uses the directory \(path); end it first, or name another with --directory"
+          : "cannot lock the directory \(path): \(Errno(rawValue: errno))"
+      )
+    }
+    var (locked, found) = (stat(), stat())
+    guard fstat(descriptor.rawValue, &locked) == 0, lstat(path.string, &found) == 0,
+      (locked.st_dev, locked.st_ino) == (found.st_dev, found.st_ino)
+    else { throw Failure("another loader has just removed the directory \(path); start again") }
   }
 
   private func remove(_ directory: FilePath) {

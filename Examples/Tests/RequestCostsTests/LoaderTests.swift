@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import Glibc
+import RequestCosts
+import SystemPackage
+import Testing
+
+/// Several loaders and one directory.
+@Suite(.enabled(if: mayLoad, "loading BPF programs needs root")) struct LoaderTests {
+  @Test func aLoaderThatRunsKeepsItsPins() async throws {
+    try await withBPFFileSystem { directory in
+      let first = try RunningLoader(directory)
+      #expect(try first.readLine().hasPrefix("Pinned in"))
+      let pins = try identities(directory)
+      for arguments in [[], ["--replace"]] {
+        let second = try RunningLoader(directory, arguments)
+        let line = try second.readLine()
+        #expect(line.contains("another loader uses the directory"))
+        #expect(second.end(line.hasPrefix("Pinned") ? SIGTERM : nil) == 1)
+        #expect(try identities(directory) == pins)
+      }
+      #expect(first.end(SIGTERM) == 0)
+      #expect(access(directory.string, F_OK) != 0)
+    }
+  }
+
+  @Test func pinsOfALoaderThatWasKilledAreReplacedOnRequest() async throws {
+    try await withBPFFileSystem { directory in
+      let first = try RunningLoader(directory)
+      #expect(try first.readLine().hasPrefix("Pinned in"))
+      let pins = try identities(directory)
+      _ = first.end(SIGKILL)
+      let second = try RunningLoader(directory)
+      #expect(try second.readLine().contains("use --replace"))
+      #expect(second.end() == 1)
+      #expect(try identities(directory) == pins)
+      let third = try RunningLoader(directory, ["--replace", "--group", "65534"])
+      #expect(try third.readLine().hasPrefix("Pinned in"))
+      #expect(try identities(directory).intersection(pins) == [])
+      var info = stat()
+      try #require(stat(directory.string, &info) == 0)
+      // Members cannot open it, and so not lock it.
+      #expect(info.st_mode & 0o7777 == 0o710 && info.st_gid == 65534)
+      #expect(third.end(SIGTERM) == 0)
+      #expect(access(directory.string, F_OK) != 0)
+    }
+  }
+
+  @Test func aDirectoryThatCannotHavePins() throws {
+    let loader = try RunningLoader("/proc/sys/request-costs")
+    #expect(try loader.readLine().contains("cannot create a directory for pins"))
+    #expect(loader.end() == 1)
+  }
+
+  /// The inodes of the pins.
+  private func identities(_ directory: FilePath) throws -> Set<UInt64> {
+    Set(
+      try CostsProgram.pins(in: directory).map { pin in
+        var info = stat()
+        try #require(lstat(pin.string, &info) == 0, "\(pin)")
+        return UInt64(info.st_ino)
+      }
+    )
+  }
+
+  private func withBPFFileSystem(_ body: (FilePath) async throws -> Void) async throws {
+    let root = "/tmp/request-costs-loaders.\(getpid()).\(UInt32.random(in: .min ... .max))"
+    try #require(mkdir(root, 0o755) == 0)
+    defer { rmdir(root) }
+    try #require(mount("bpf", root, "bpf", 0, "mode=0755") == 0)
+    defer { umount2(root, CInt(MNT_DETACH)) }
+    try await body(FilePath(root).appending("costs"))
+  }
+}
+
+/// A process of request-costs-loader.
+private final class RunningLoader {
+  private let process = Process()
+  private let output = Pipe()
+
+  init(_ directory: FilePath, _ arguments: [String] = []) throws {
+    let products = FilePath(CommandLine.arguments[0]).removingLastComponent()
+    process.executableURL = URL(filePath: products.appending("request-costs-loader").string)
+    process.arguments = ["--directory", directory.string] + arguments
+    process.standardOutput = output
+    process.standardError = output
+    try process.run()
+  }
+
+  deinit { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
+
+  /// What it says first. It may say that something is missing before.
+  func readLine() throws -> String {
+    var text = ""
+    while true {
+      let bytes = output.fileHandleForReading.availableData
+      text += String(decoding: bytes, as: UTF8.self)
+      let lines = text.split(separator: "\n", omittingEmptySubsequences: false).dropLast()
+      if let line = lines.first(where: { !$0.hasPrefix("request-costs-loader: missing") }) {
+        return String(line)
+      }
+      if bytes.isEmpty { return text }
+    }
+  }
+
+  /// Sends a signal, and waits for the end.
+  func end(_ signal: CInt? = nil) -> Int32 {
+    if let signal { kill(process.processIdentifier, signal) }
+    process.waitUntilExit()
+    return process.terminationStatus
+  }
+}
