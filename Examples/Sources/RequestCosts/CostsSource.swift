@@ -122,7 +122,7 @@ public struct CostsSource: Sendable {
     )
   }
 
-  /// Whether the loader has ended, so that nothing is counted any more.
+  /// Whether the loader seems to have ended, so that nothing is counted any more.
   var isAbandoned: Bool { (try? loader?.value(at: 0))?.isAbandoned ?? false }
 
   /// Events that the programs did not run for; nil if that is not known.

@@ -27,7 +27,8 @@ struct LoaderState: MapValue, BitwiseCopyable, Sendable {
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 
-  /// Whether the loader has ended, and its programs with it: it updates this each second.
+  /// Whether the loader has not updated this for ten seconds, which it does each second. It has ended, and its
+  /// programs with it, or it is stopped.
   var isAbandoned: Bool {
     let now = Self.now
     return version == Self.currentVersion && updated < now && now - updated > 10_000_000_000

@@ -106,9 +106,12 @@ public final class RequestCosts: Service, Sendable {
       var reporter = OutsideMetrics()
       var isAbandoned = false
       while !Task.isCancelled {
-        if !isAbandoned, self.source?.isAbandoned == true {
-          isAbandoned = true
+        let wasAbandoned = isAbandoned
+        isAbandoned = self.source?.isAbandoned == true
+        if isAbandoned, !wasAbandoned {
           self.logger.warning("Missing from the costs of requests: \(Self.abandoned)")
+        } else if wasAbandoned, !isAbandoned {
+          self.logger.notice("The loader of the costs of requests answers again")
         }
         self.openScopes?.addCosts()
         if let outside = self.outside() { reporter.report(outside) }
@@ -119,7 +122,8 @@ public final class RequestCosts: Service, Sendable {
   }
 
   private static let abandoned =
-    "the loader has ended, and nothing is counted since; start it and this server again"
+    "the loader has not answered for ten seconds; if it has ended, nothing is counted since; start it and "
+    + "this server again"
 
   /// Detaches the programs, which ends counting. Running requests continue.
   public func stop() { source?.stop() }

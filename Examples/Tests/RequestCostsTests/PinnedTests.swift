@@ -44,7 +44,7 @@ import Testing
         #expect(try await missing(Foreign(version: 1)) == [])
         try await wait("the machine has run for a while") { now() > 12_000_000_000 }
         let abandoned = try await missing(Foreign(version: 1, updated: now() - 11_000_000_000))
-        #expect(abandoned.count == 1 && abandoned[0].hasPrefix("the loader has ended"))
+        #expect(abandoned.count == 1 && abandoned[0].hasPrefix("the loader has not answered"))
         #expect(try await missing(Foreign(version: 1, leftOut: 2)).count == 1)
         let events = try await missing(Foreign(version: 1, leftOut: 32))
         #expect(events.count == 1 && events[0].hasPrefix("events are missed"))
