@@ -90,7 +90,7 @@ public enum BlockingCause: Int, CaseIterable, Sendable {
   case poll
   /// A page that was not in memory.
   case fault
-  /// Something else.
+  /// Something else, such as a signal or a debugger that stops the process.
   case other
 }
 

@@ -586,10 +586,14 @@ static __always_inline int is_socket(struct task_struct *task, __u64 descriptor)
 	return (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFSOCK;
 }
 
-static __always_inline __u32 cause_of(struct task_struct *task, struct thread *thread)
+#define TASK_UNINTERRUPTIBLE 2
+
+static __always_inline __u32 cause_of(struct task_struct *task, struct thread *thread,
+				      unsigned int state)
 {
+	/* A signal or a debugger stops a thread outside of system calls, and so does the freezer. */
 	if (!thread->in_call)
-		return CAUSE_FAULT;
+		return state & TASK_UNINTERRUPTIBLE ? CAUSE_FAULT : CAUSE_OTHER;
 	switch (thread->call_class) {
 	case CALL_FUTEX:
 		return CAUSE_FUTEX;
@@ -609,8 +613,10 @@ static __always_inline __u32 cause_of(struct task_struct *task, struct thread *t
 }
 
 /* The current thread leaves the processor. */
-static __always_inline void stop(struct task_struct *task, _Bool is_runnable, __u64 now)
+static __always_inline void stop(struct task_struct *task, _Bool preempted, unsigned int state,
+				 __u64 now)
 {
+	_Bool is_runnable = preempted || !state;
 	struct thread *thread = task_storage_get(threads, task);
 	struct process *process;
 
@@ -625,7 +631,7 @@ static __always_inline void stop(struct task_struct *task, _Bool is_runnable, __
 		if (!is_sampling)
 			credit_user_time(thread, costs_of(task, process, thread->token));
 	}
-	thread->cause = is_runnable ? CAUSES : cause_of(task, thread);
+	thread->cause = is_runnable ? CAUSES : cause_of(task, thread, state);
 	thread->woken = is_runnable ? now : 0;
 	thread->stopped = now;
 }
@@ -665,7 +671,7 @@ int BPF_PROG(on_switch, _Bool preempted, struct task_struct *previous, struct ta
 {
 	__u64 now = bpf_ktime_get_ns();
 
-	stop(previous, preempted || !previous_state, now);
+	stop(previous, preempted, previous_state, now);
 	resume(next, now);
 	return 0;
 }

@@ -129,6 +129,32 @@ import Testing
     }
   }
 
+  @Test func aProcessThatASignalStopsDoesNotWaitForMemory() async {
+    await #expect(processExitsWith: .success) {
+      try await withPins { _, directory in
+        let control = process_control_open(directory.appending("processes_control").string)
+        try #require(control >= 0)
+        let fork = try function("fork", as: (@convention(c) () -> pid_t).self)
+        let child = fork()
+        if child == 0 {
+          guard process_control_run(control, 1) == 1 else { _exit(1) }
+          while true { raise(SIGSTOP) }
+        }
+        try #require(child > 0)
+        let processes = try openProcesses(in: directory)
+        try await wait("its stops are counted") {
+          try #require(waitpid(child, nil, WUNTRACED) == child)
+          try #require(kill(child, SIGCONT) == 0)
+          let costs = try #require(try processes.value(of: ThreadID(rawValue: child))).outside
+          #expect(costs.blockedTime[BlockingCause.fault.rawValue] == 0)
+          return costs.totalBlockedTime > 0
+        }
+        try #require(kill(child, SIGKILL) == 0)
+        #expect(waitpid(child, nil, 0) == child)
+      }
+    }
+  }
+
   @Test func aStoppedServerIsNotCounted() async {
     await #expect(processExitsWith: .success) {
       try await withPins { _, directory in
