@@ -61,18 +61,19 @@ public struct CostsSource: Sendable {
     let processes = try TaskLocalStorage<ProcessValue>(map: object.map("processes"))
     let requests = try await SwiftTaskStorage<RequestValue>(object, "requests")
     let readCalls = try TaskLocalStorage<ReadCall>(map: object.map("read_calls"))
+    let unread = readCalls.obstacle
     try processes.setValue(ProcessValue(), of: ThreadID(rawValue: getpid()))
     return CostsSource(
       requests: requests,
       processes: processes,
-      readCalls: readCalls.isDirect ? readCalls : nil,
+      readCalls: unread == nil ? readCalls : nil,
       openScopes: try OpenScopes(object.map("requests"), layout: nil, of: requests),
       loader: nil,
       control: nil,
       program: program,
       description:
         "BPF programs of this process, \(program.object.attachedPrograms.count) attached",
-      missing: program.missing + readCalls.missing
+      missing: program.missing + (unread.map { [$0] } ?? [])
     )
   }
 
@@ -108,17 +109,18 @@ public struct CostsSource: Sendable {
       of: requests
     )
     let state = try loader.value(at: 0)
+    let unread = readCalls.obstacle
     try control.register()
     return CostsSource(
       requests: requests,
       processes: processes,
-      readCalls: readCalls.isDirect ? readCalls : nil,
+      readCalls: unread == nil ? readCalls : nil,
       openScopes: openScopes,
       loader: loader,
       control: control,
       program: nil,
       description: "BPF programs pinned in \(directory)",
-      missing: state.missing + readCalls.missing
+      missing: state.missing + (unread.map { [$0] } ?? [])
     )
   }
 
@@ -130,10 +132,9 @@ public struct CostsSource: Sendable {
     program?.missedRuns ?? (try? loader?.value(at: 0))?.missedRuns
   }
 
-  /// Costs of the process outside of any request.
-  func outside() -> KernelCosts? {
-    guard let processes else { return nil }
-    return try? processes.value(of: ThreadID(rawValue: getpid()))?.outside
+  /// Costs of the process outside of any request; nil if it is not counted.
+  func outside() throws(BPFError) -> KernelCosts? {
+    try processes?.value(of: ThreadID(rawValue: getpid()))?.outside
   }
 
   /// Ends counting for this process.
@@ -148,9 +149,17 @@ public struct CostsSource: Sendable {
 }
 
 extension TaskLocalStorage<ReadCall> {
-  fileprivate var isDirect: Bool { [.mapped, .userPage].contains(backend.kind) }
-
-  fileprivate var missing: [String] {
-    isDirect ? [] : ["reads of event loops count as outside of requests: they need Linux 6.13"]
+  /// Why reads cannot be taken from it; nil if they can.
+  fileprivate var obstacle: String? {
+    let consequence = "reads of event loops count as outside of requests: "
+    guard [.mapped, .userPage].contains(backend.kind) else {
+      return consequence + "they need Linux 6.13"
+    }
+    do {
+      _ = try take()
+      return nil
+    } catch {
+      return consequence + "\(error)"
+    }
   }
 }

@@ -54,7 +54,7 @@ final class CountedConnection: Sendable {
   /// Runs what is done with bytes that the thread has just read.
   func read(_ body: () -> Void) {
     guard costs.requests != nil else { return body() }
-    let call = costs.readCalls?.take()
+    let call = costs.takeReadCall()
     let (request, scope) = state.withLock { state in
       let request = state.incoming ?? nextRequest(&state)
       let scope = ReadScope(request)

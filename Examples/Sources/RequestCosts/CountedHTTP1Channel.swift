@@ -65,7 +65,7 @@ package struct CountedHTTP1Channel: ServerChildChannel {
   package func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
     let connection = CountedConnection(costs)
     // The program keeps the reads of threads that have asked for one.
-    _ = costs.readCalls?.take()
+    _ = costs.takeReadCall()
     var configuration = configuration
     let others = configuration.additionalChannelHandlers
     // Last: the application's own may answer requests themselves.

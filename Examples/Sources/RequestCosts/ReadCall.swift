@@ -14,8 +14,8 @@ struct ReadCall: MapValue, BitwiseCopyable, Sendable {
 extension TaskLocalStorage<ReadCall> {
   /// What the last read of the calling thread cost, once for each read. The programs have added it to
   /// the costs outside of requests.
-  func take() -> KernelCosts? {
-    try? withCurrent { call -> KernelCosts? in
+  func take() throws -> KernelCosts? {
+    try withCurrent { call -> KernelCosts? in
       let index = Int(clamping: call.callClass)
       guard call.calls != 0, let callClass = SystemCallClass(rawValue: index) else { return nil }
       call.calls = 0

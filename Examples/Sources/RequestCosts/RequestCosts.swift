@@ -20,7 +20,7 @@ public final class RequestCosts: Service, Sendable {
   private let source: CostsSource?
   /// Those of the source, as each copy of that would count references that all threads share.
   let requests: SwiftTaskStorage<RequestValue>?
-  let readCalls: TaskLocalStorage<ReadCall>?
+  private let readCalls: TaskLocalStorage<ReadCall>?
   let openScopes: OpenScopes?
   private let obstacle: String?
   private let table: Mutex<RouteTable>
@@ -28,6 +28,8 @@ public final class RequestCosts: Service, Sendable {
   private let started = ContinuousClock.now
   private let logger: Logger
   private let overflowLogged = Atomic<Bool>(false)
+  /// What event loops could not take from their threads.
+  private let unread = Mutex<String?>(nil)
   private let onRequest: (@Sendable (CostsReport.Request) -> Void)?
 
   /// Starts counting. If this is not possible, the server runs without costs, and the reason is logged
@@ -114,7 +116,7 @@ public final class RequestCosts: Service, Sendable {
           self.logger.notice("The loader of the costs of requests answers again")
         }
         self.openScopes?.addCosts()
-        if let outside = self.outside() { reporter.report(outside) }
+        if let outside = try? self.outside() { reporter.report(outside) }
         try? await Task.sleep(for: .seconds(10))
       }
     }
@@ -196,6 +198,21 @@ public final class RequestCosts: Service, Sendable {
     reportOverflow()
   }
 
+  /// The costs of the calling thread's last read.
+  func takeReadCall() -> KernelCosts? {
+    do {
+      return try readCalls?.take()
+    } catch {
+      let sentence = "some reads of event loops count as outside of requests: \(error)"
+      let isFirst = unread.withLock { unread in
+        defer { unread = sentence }
+        return unread == nil
+      }
+      if isFirst { logger.warning("Missing from the costs of requests: \(sentence)") }
+      return nil
+    }
+  }
+
   private func reportOverflow() {
     table.withLock { $0.withoutSlot += 1 }
     guard !overflowLogged.exchange(true, ordering: .relaxed) else { return }
@@ -222,8 +239,8 @@ public final class RequestCosts: Service, Sendable {
   // MARK: Results
 
   /// Costs of the process outside of any request.
-  private func outside() -> KernelCosts? {
-    guard let outside = source?.outside() else { return nil }
+  private func outside() throws(BPFError) -> KernelCosts? {
+    guard let outside = try source?.outside() else { return nil }
     return table.withLock { $0.outside(outside) }
   }
 
@@ -237,7 +254,12 @@ public final class RequestCosts: Service, Sendable {
     if source?.isAbandoned == true { report.missing.append(Self.abandoned) }
     report.missedRuns = source?.missedRuns
     report.seconds = (ContinuousClock.now - started) / .seconds(1)
-    report.outside = outside().map { CostsReport.Figures($0) }
+    do throws(BPFError) {
+      report.outside = try outside().map { CostsReport.Figures($0) }
+    } catch {
+      report.missing.append("the costs outside of requests cannot be read: \(error)")
+    }
+    if let unread = unread.withLock({ $0 }) { report.missing.append(unread) }
     var usage = rusage()
     if getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 {
       report.processNanoseconds = usage.ru_utime.nanoseconds + usage.ru_stime.nanoseconds

@@ -91,10 +91,14 @@ private func unshareMounts() throws {
 /// Has perf_event_open(2) fail in this process, as in a kernel without perf events.
 private func denyPerfEvents() throws {
   #if arch(x86_64)
-    let number: UInt64 = 298
+    try denySystemCall(298)
   #else
-    let number: UInt64 = 241
+    try denySystemCall(241)
   #endif
+}
+
+/// Has a system call fail in all threads of this process.
+func denySystemCall(_ number: UInt64) throws {
   // struct sock_filter: the code, where to jump, and an operand in the upper half.
   var filter: [UInt64] = [
     0x20,  // load the number of the system call
@@ -104,11 +108,19 @@ private func denyPerfEvents() throws {
   ]
   typealias Prctl = @convention(c) (CInt, UInt, UInt, UInt, UInt) -> CInt
   let prctl = try function("prctl", as: Prctl.self)
+  try #require(prctl(38, 1, 0, 0, 0) == 0)  // PR_SET_NO_NEW_PRIVS
+  typealias Call = @convention(c) (CLong, UInt, UInt, UInt) -> CLong
+  let call = try function("syscall", as: Call.self)
+  #if arch(x86_64)
+    let seccomp = 317
+  #else
+    let seccomp = 277
+  #endif
   let result = filter.withUnsafeMutableBytes { filter in
-    // struct sock_fprog, for PR_SET_SECCOMP with SECCOMP_MODE_FILTER
+    // struct sock_fprog, for SECCOMP_SET_MODE_FILTER with SECCOMP_FILTER_FLAG_TSYNC
     var program = (UInt64(filter.count / 8), UInt64(UInt(bitPattern: filter.baseAddress)))
     return withUnsafeMutablePointer(to: &program) {
-      prctl(22, 2, UInt(bitPattern: $0), 0, 0)
+      call(seccomp, 1, 1, UInt(bitPattern: $0))
     }
   }
   try #require(result == 0)

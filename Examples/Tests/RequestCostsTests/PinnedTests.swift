@@ -155,6 +155,42 @@ import Testing
     }
   }
 
+  @Test func whatCannotBeReadIsSaid() async {
+    await #expect(processExitsWith: .success) {
+      try await withPins { _, directory in
+        let log = TestLog()
+        let source = try await CostsSource.pinned(in: directory)
+        try denySystemCall(434)  // pidfd_open
+        try await TestServer.run(source, logger: log.logger) { server in
+          try await server.load(["/calls/5"], requests: 32)
+          let report = server.costs.report()
+          #expect(report.outside == nil)
+          for begin in [
+            "the costs outside of requests cannot be read: ", "some reads of event loops",
+          ] {
+            #expect(report.missing.filter { $0.hasPrefix(begin) }.count == 1, "\(report.missing)")
+          }
+          #expect(try server.route("GET /calls/{count}").costs.calls["process"] == 32 * 5)
+        }
+        #expect(log.all.filter { $0.contains("some reads of event loops") }.count == 1)
+      }
+    }
+  }
+
+  @Test func aServerWithoutPidfdsSaysThatReadsAreOutside() async {
+    await #expect(processExitsWith: .success) {
+      try await withPins { _, directory in
+        try denySystemCall(434)  // pidfd_open
+        let log = TestLog()
+        let source = try await CostsSource.pinned(in: directory)
+        let report = RequestCosts(source, logger: log.logger).report()
+        let begin = "reads of event loops count as outside of requests: "
+        #expect(report.missing.filter { $0.hasPrefix(begin) }.count == 1, "\(report.missing)")
+        #expect(log.all.filter { $0.contains(begin) }.count == 1)
+      }
+    }
+  }
+
   @Test func aStoppedServerIsNotCounted() async {
     await #expect(processExitsWith: .success) {
       try await withPins { _, directory in
