@@ -151,6 +151,10 @@ extension BPFError {
     advice: String? = nil,
     details: String = ""
   ) {
+    let filtered =
+      mms_has_seccomp_filter()
+      ? "; a seccomp filter is active, as in a container: it has to allow bpf and perf_event_open"
+      : ""
     let (kind, general): (Kind, String) =
       switch errno {
       case .notPermitted, .permissionDenied:
@@ -158,9 +162,7 @@ extension BPFError {
           .permissionDenied,
           "needs CAP_BPF (and CAP_PERFMON for tracing programs), or root; "
             + "or a descriptor or pinned path that this user may open"
-            + (mms_has_seccomp_filter()
-              ? "; a seccomp filter is active, as in a container: it has to allow bpf and perf_event_open"
-              : "")
+            + filtered
             + (advice == nil && mms_is_in_user_namespace()
               ? "; only capabilities of the initial user namespace count, and this process is in another one"
               : "")
@@ -187,7 +189,8 @@ extension BPFError {
       attempt: attempt,
       on: object,
       errno: errno,
-      advice: advice ?? general,
+      // Filters of containers answer so for calls that they do not know.
+      advice: (advice ?? general) + (errno == .noFunction ? filtered : ""),
       details: details
     )
   }

@@ -171,7 +171,7 @@ public enum BPFFileSystem {
       attempt: attempt,
       on: "path '\(path)'",
       advice: code == -EOPNOTSUPP
-        ? "it is a symbolic link; remove it"
+        ? "it is a symbolic link, which must be removed, or /proc is not mounted"
         : "another owner, or a group that this process is not in, needs CAP_CHOWN"
     )
   }

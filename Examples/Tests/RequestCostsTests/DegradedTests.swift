@@ -49,6 +49,24 @@ import Testing
     }
   }
 
+  /// As the filters of some containers answer for calls that they do not know.
+  @Test func aFilterThatKnowsNoBPF() async {
+    await #expect(processExitsWith: .success) {
+      #if arch(x86_64)
+        try denySystemCall(321)
+      #else
+        try denySystemCall(280)
+      #endif
+      try await serve { report, log in
+        #expect(
+          report.obstacle?.contains("seccomp filter is active") == true,
+          "\(report.obstacle ?? "")"
+        )
+        #expect(report.routes.first?.requests == 32)
+      }
+    }
+  }
+
   @Test func aProcessWithoutRights() async {
     await #expect(processExitsWith: .success) {
       try #require(setuid(65534) == 0)
