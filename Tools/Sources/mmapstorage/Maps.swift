@@ -68,8 +68,10 @@ private struct MapEntry {
     ]
   }
 
+  /// Some of the items: a service may have hundreds of processes. JSON has all.
   private func list(_ items: [String]) -> String {
-    items.isEmpty ? "-" : items.joined(separator: ", ")
+    guard items.count > 4 else { return items.isEmpty ? "-" : items.joined(separator: ", ") }
+    return items.prefix(3).joined(separator: ", ") + ", … \(items.count - 3) more"
   }
 
   var json: JSON {

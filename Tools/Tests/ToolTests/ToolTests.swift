@@ -54,6 +54,22 @@ import Testing
     }
   }
 
+  @Test func manyPinsOfAMap() throws {
+    try withBPFFileSystem { directory in
+      let requests = try RequestsProgram()
+      let paths = (1...6).map { directory.appending("pin\($0)") }
+      for path in paths { try requests.object.map("tool_requests").pin(at: path) }
+      let maps = try #require(try ToolRun(["maps", "--json"]).json() as? [[String: Any]])
+      let map = try #require(maps.first { $0["id"] as? Int == Int(requests.id) })
+      #expect((map["pins"] as? [Any])?.count == 6)
+      let line = try #require(
+        try ToolRun(["maps"]).output.split(separator: "\n").first { $0.contains("\(paths[0]) (") }
+      )
+      #expect(line.contains("\(paths[2]) (") && !line.contains("\(paths[3]) ("))
+      #expect(line.contains(", … 3 more"), "\(line)")
+    }
+  }
+
   /// The kernel hands out its list of mounts a page at a time, with some characters escaped.
   @Test func pinsBehindManyMounts() throws {
     try withBPFFileSystem { directory in
