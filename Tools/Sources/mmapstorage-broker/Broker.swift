@@ -87,7 +87,9 @@ struct Broker: AsyncParsableCommand {
 
     let logger = Logger(label: "mmapstorage-broker")
     let listener = try listeningSocket()
-    defer { if let socket { unlink(socket) } }
+    let created = socket.flatMap(Self.identity)
+    // Another broker may have a socket there by then.
+    defer { if let socket, created != nil, Self.identity(of: socket) == created { unlink(socket) } }
     let server = try BrokerServer(
       socket: listener,
       offers: offers,
@@ -130,6 +132,12 @@ struct Broker: AsyncParsableCommand {
       throw BrokerError("the socket from systemd is of another type; use ListenSequentialPacket=")
     }
     return descriptor
+  }
+
+  /// What tells a file from a later one at the same path, while it is open.
+  private static func identity(of path: String) -> [UInt64]? {
+    var info = stat()
+    return lstat(path, &info) == 0 ? [UInt64(info.st_dev), UInt64(info.st_ino)] : nil
   }
 
   private func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }

@@ -49,6 +49,36 @@ import Testing
     }
   }
 
+  @Test func theSocketOfASuccessorStays() throws {
+    let path = "/tmp/mmapstorage-\(UUID().uuidString).sock"
+    let object = path + ".bpf.o"
+    try Data(BPFObjectImage.requests.bytes).write(to: URL(filePath: object))
+    defer {
+      unlink(path)
+      unlink(object)
+    }
+    func start() throws -> Process {
+      let broker = Process()
+      try broker.set("mmapstorage-broker", [object, "--user", "0", "--socket", path], as: nil)
+      broker.standardError = FileHandle.nullDevice
+      try broker.run()
+      while broker.isRunning, access(path, F_OK) != 0 { usleep(10_000) }
+      return broker
+    }
+    func end(_ broker: Process) {
+      broker.terminate()
+      broker.waitUntilExit()
+    }
+    let first = try start()
+    #expect(unlink(path) == 0)
+    let second = try start()
+    end(first)
+    let programs = try? BrokerClient(connectingTo: FilePath(path)).attachedPrograms()
+    #expect(programs == ["count"])
+    end(second)
+    #expect(access(path, F_OK) != 0)
+  }
+
   @Test func whomItServes() throws {
     let broker = try BrokerProcess(["--group", "65534"])
     defer { broker.end() }
