@@ -108,7 +108,7 @@ kernel_fragments() {
   if [[ $1 != plain ]]; then echo "kernel/config/$1.config"; fi
 }
 
-# The patches of a kernel, in the order in which they apply: the fixes for the bpf tree, the series
+# The patches of a kernel, in the order in which they apply: the fix for the bpf tree, the series
 # for bpf-next, and the extra patch if there is one. With --unpatched, nothing but their selftests.
 kernel_patches() {
   local series
