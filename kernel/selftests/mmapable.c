@@ -128,27 +128,6 @@ static void test_delete_by_program(void)
 	munmap(new, page_size);
 }
 
-/* A sleepable program keeps a deleted value */
-static void test_delete_sleepable(void)
-{
-	int i, err;
-	pid_t pid;
-
-	skel->bss->hold = true;
-	pid = fork();
-	if (!pid) {
-		for (i = 0; i < 10000 && !__atomic_load_n(&skel->bss->held, __ATOMIC_ACQUIRE); i++)
-			usleep(1000);
-		err = bpf_map_delete_elem(fd, &pidfd);
-		reuse_free_pages();
-		__atomic_store_n(&skel->bss->deleted, 1, __ATOMIC_RELEASE);
-		_exit(!!err);
-	}
-	run();
-	ASSERT_EQ(wait_for(pid), 0, "delete");
-	ASSERT_TRUE(skel->bss->intact, "value of the program");
-}
-
 /* A copy of this program, which waits for a signal if its name is "pause" */
 static bool copy_as_set_user_id(const char *path)
 {
@@ -401,7 +380,6 @@ static const struct {
 	{ "create_with_rq_lock", "on_sched_switch", test_create },
 	{ "create_sleepable", "on_sleepable", test_create },
 	{ "delete_by_program", "drop", test_delete_by_program },
-	{ "delete_sleepable", "on_sleepable", test_delete_sleepable },
 	{ "exec", "", test_exec },
 	{ "charge", "", test_charge },
 	{ "race", "", test_race },
