@@ -268,6 +268,55 @@ static void test_race(void)
 	map_beside(false);
 }
 
+static int create_map(void)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC | BPF_F_MMAPABLE,
+		    .btf_fd = bpf_object__btf_fd(skel->obj),
+		    .btf_key_type_id = bpf_map__btf_key_type_id(skel->maps.values),
+		    .btf_value_type_id = bpf_map__btf_value_type_id(skel->maps.values));
+
+	return bpf_map_create(BPF_MAP_TYPE_TASK_STORAGE, "frozen", sizeof(int),
+			      sizeof(struct value), 0, &opts);
+}
+
+/* mmap() through a read-only descriptor does not keep others from freezing the map */
+static void test_freeze(void)
+{
+	LIBBPF_OPTS(bpf_get_fd_by_id_opts, opts, .open_flags = BPF_F_RDONLY);
+	int writable[200], read_only[ARRAY_SIZE(writable)], *current, i;
+	struct bpf_map_info info;
+	pid_t readers[4];
+	__u32 len;
+
+	current = mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	for (i = 0; i < ARRAY_SIZE(writable); i++) {
+		memset(&info, 0, sizeof(info));
+		len = sizeof(info);
+		writable[i] = create_map();
+		ASSERT_OK(bpf_map_get_info_by_fd(writable[i], &info, &len), "info");
+		read_only[i] = bpf_map_get_fd_by_id_opts(info.id, &opts);
+	}
+	for (i = 0; i < ARRAY_SIZE(readers); i++) {
+		readers[i] = fork();
+		while (!readers[i])
+			mmap(NULL, page_size, PROT_READ, MAP_SHARED,
+			     read_only[__atomic_load_n(current, __ATOMIC_RELAXED)], 0);
+	}
+	for (i = 0; i < ARRAY_SIZE(writable); i++) {
+		__atomic_store_n(current, i, __ATOMIC_RELAXED);
+		usleep(3000);
+		ASSERT_OK(bpf_map_freeze(writable[i]), "freeze");
+		close(writable[i]);
+		close(read_only[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(readers); i++)
+		if (ASSERT_GT(readers[i], 0, "fork")) {
+			kill(readers[i], SIGKILL);
+			wait_for(readers[i]);
+		}
+	munmap(current, page_size);
+}
+
 /* fdinfo reports the page of a value */
 static void test_mem_usage(void)
 {
@@ -383,6 +432,7 @@ static const struct {
 	{ "exec", "", test_exec },
 	{ "charge", "", test_charge },
 	{ "race", "", test_race },
+	{ "freeze", "", test_freeze },
 	{ "mem_usage", "", test_mem_usage },
 	{ "mmap_flags", "", test_mmap_flags },
 	{ "split", "", test_split },
