@@ -94,12 +94,14 @@ static void test_create(void)
 	munmap(value, page_size);
 }
 
-/* Let pages that are freed too early, on any CPU, become those of another map */
+/* Let pages that are freed too early, on any CPU, become those of a pipe */
 static void reuse_free_pages(void)
 {
+	static char content[1 << 20];
 	cpu_set_t before, cpus;
-	int i;
+	int i, fds[2];
 
+	memset(content, 0x5a, sizeof(content));
 	sched_getaffinity(0, sizeof(before), &before);
 	for (i = 0; i < 40; i++) {
 		kern_sync_rcu();
@@ -107,7 +109,12 @@ static void reuse_free_pages(void)
 		CPU_ZERO(&cpus);
 		CPU_SET(i % libbpf_num_possible_cpus(), &cpus);
 		sched_setaffinity(0, sizeof(cpus), &cpus);
-		close(bpf_map_create(BPF_MAP_TYPE_ARRAY, "reuse", 4, 2 << 20, 1, NULL));
+		if (!ASSERT_OK(pipe2(fds, O_NONBLOCK), "pipe"))
+			break;
+		fcntl(fds[1], F_SETPIPE_SZ, sizeof(content));
+		ASSERT_GT(write(fds[1], content, sizeof(content)), 0, "write");
+		close(fds[0]);
+		close(fds[1]);
 	}
 	sched_setaffinity(0, sizeof(before), &before);
 }
