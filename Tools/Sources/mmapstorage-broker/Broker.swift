@@ -67,15 +67,12 @@ struct Broker: AsyncParsableCommand {
       groups: Set(try group.map(Self.groupID))
     )
     let opened = try BPFObject(contentsOf: FilePath(object))
-    var attached: (@Sendable () -> [String])?
     if let pins {
       try opened.loadAndAttach(
         pinnedIn: FilePath(pins),
         attributes: pinGroup.map { .group(try Self.groupID($0)) } ?? BPFPinAttributes(),
         ifDifferent: replace ? .replace : .refuse
       )
-      let directory = BPFPinDirectory(FilePath(pins))
-      attached = { (try? directory.attachedPrograms()) ?? [] }
     } else {
       try opened.load()
       try opened.attach()
@@ -83,6 +80,9 @@ struct Broker: AsyncParsableCommand {
     let names =
       map.isEmpty
       ? try opened.maps().filter { try $0.info.type == .taskStorage }.map(\.name) : map
+    let attached = try pins.map {
+      try Self.attachedPrograms(of: opened, names, BPFPinDirectory(FilePath($0)))
+    }
     let offers = try names.map { try BrokerOffer(opened, map: $0, isReadOnly: readOnly) }
 
     let logger = Logger(label: "mmapstorage-broker")
@@ -132,6 +132,22 @@ struct Broker: AsyncParsableCommand {
       throw BrokerError("the socket from systemd is of another type; use ListenSequentialPacket=")
     }
     return descriptor
+  }
+
+  /// The programs that are attached and use these maps. Another broker may have replaced the maps that are
+  /// pinned, with `--replace`, and its programs use those.
+  private static func attachedPrograms(
+    of object: BPFObject,
+    _ maps: [String],
+    _ pins: BPFPinDirectory
+  ) throws -> @Sendable () -> [String] {
+    let own = try maps.map { (path: pins.map($0), id: try object.map($0).info.id) }
+    return {
+      let arePinned = own.allSatisfy { map in
+        (try? BPFMap(pinnedAt: map.path, readOnly: true).info.id) == map.id
+      }
+      return arePinned ? (try? pins.attachedPrograms()) ?? [] : []
+    }
   }
 
   /// What tells a file from a later one at the same path, while it is open.

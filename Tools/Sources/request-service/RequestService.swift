@@ -58,12 +58,18 @@ struct RequestService {
 
   static func useMap(pinnedIn directory: FilePath, object: FilePath) throws {
     let pins = BPFPinDirectory(directory)
+    let map = try BPFMap(pinnedAt: pins.map("requests"))
     let requests = try TaskLocalStorage<Request>(
-      pinnedAt: pins.map("requests"),
+      map: map,
       layout: BPFObject(contentsOf: object).layout(ofMap: "requests")
     )
     try startThreads(requests)
-    while try pins.attachedPrograms().contains("count_calls") { Thread.sleep(forTimeInterval: 1) }
+    // The pins may be replaced by those of another version, whose program uses another map.
+    while try pins.attachedPrograms().contains("count_calls"),
+      try BPFMap(pinnedAt: pins.map("requests"), readOnly: true).info.id == map.info.id
+    {
+      Thread.sleep(forTimeInterval: 1)
+    }
     try say("The program that counts is no longer attached.")
   }
 

@@ -49,6 +49,23 @@ import Testing
     }
   }
 
+  @Test func aBrokerWhosePinsWereReplacedSaysSo() throws {
+    try withBPFFileSystem { directory in
+      let pins = directory.appending("broker")
+      let broker = try BrokerProcess(["--user", "0", "--pins", pins.string], capable: false)
+      defer { broker.end() }
+      let client = try broker.connect()
+      let map = try client.open("tool_requests").map.info.id
+      #expect(try client.attachedPrograms() == ["count"])
+      let other = try BPFObject(.requestsOld)
+      #expect(try other.loadAndAttach(pinnedIn: pins, ifDifferent: .replace) == .replaced)
+      #expect(try other.map("tool_requests").info.id != map)
+      #expect(try BPFPinDirectory(pins).attachedPrograms() == ["count"])
+      // The program that is attached uses another map than the broker's clients.
+      #expect(try client.attachedPrograms() == [])
+    }
+  }
+
   @Test func theSocketOfASuccessorStays() throws {
     let path = "/tmp/mmapstorage-\(UUID().uuidString).sock"
     let object = path + ".bpf.o"
