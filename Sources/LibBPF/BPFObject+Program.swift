@@ -114,7 +114,7 @@ extension BPFObject {
       }
     }
 
-    private func notLoaded(_ attempt: String) -> BPFError {
+    func notLoaded(_ attempt: String) -> BPFError {
       BPFError(
         .wrongState,
         attempt: attempt,

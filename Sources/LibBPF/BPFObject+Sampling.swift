@@ -28,6 +28,7 @@ extension BPFObject.Program {
     try object.withState { (state) throws(BPFError) in
       let loaded = try state.loaded(for: attempt, on: object.describedName)
       let program = try object.findProgram(name, in: loaded, attempt: attempt)
+      guard program.autoload else { throw notLoaded(attempt) }
       guard !state.isAttached(name) else { return }
       // They end if this throws.
       var made: [LibBPFLink] = []
