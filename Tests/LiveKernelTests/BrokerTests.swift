@@ -169,8 +169,42 @@ import Testing
     let program = try EchoProgram()
     let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
     let clients = try (0..<40).map { _ in try BrokerClient(connectingTo: FilePath(broker.path)) }
-    let served = clients.count { (try? $0.attachedPrograms()) != nil }
+    var served = 0
+    for client in clients {
+      do throws(BPFError) {
+        _ = try client.attachedPrograms()
+        served += 1
+      } catch {
+        #expect(error.kind == .permissionDenied && error.advice == "too many connections")
+      }
+    }
     #expect(served == 32)
+  }
+
+  @Test func allUsersTogetherHaveALimit() async throws {
+    let program = try EchoProgram()
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")], patience: 600_000)
+    await #expect(processExitsWith: .success) { [path = broker.path as String] in
+      alarm(60)
+      var clients: [BrokerClient] = []
+      // The kernel tells the broker the effective user at the time of connect(2).
+      for user in 1...17 {
+        try #require(seteuid(uid_t(user)) == 0)
+        for _ in 0..<32 { clients.append(try BrokerClient(connectingTo: FilePath(path))) }
+        try #require(seteuid(0) == 0)
+      }
+      // The broker closes those above the limit before it is asked, and those below it afterwards.
+      while clients.dropFirst(512).contains(where: \.isConnected) { sched_yield() }
+      let reasons = clients.map { client in
+        do throws(BPFError) {
+          return try client.attachedPrograms().description
+        } catch {
+          return error.advice
+        }
+      }
+      #expect(reasons.prefix(512).allSatisfy { $0.contains("policy") })
+      #expect(reasons.dropFirst(512).allSatisfy { $0 == "too many connections" })
+    }
   }
 
   @Test func onlyAClientThatSendsNothingIsDisconnected() throws {
@@ -222,14 +256,21 @@ import Testing
         return bytes + btf
       }
       let type = try map.info.btfValueTypeID
+      let btf = try #require(program.object.btf)
+      let size = try map.info.valueSize
+      let otherType = try #require(
+        (1..<btf.typeCount).first {
+          $0 != type && (try? btf.valueLayout(ofType: $0, size: size)) != nil
+        }
+      )
       let replies: [(String, [UInt8], [BPFMap])] = [
         ("nothing", prefix, []),
         ("no descriptor", grant(type, []), []),
         ("no type information", grant(type, []), [map]),
         ("other type information", grant(type, [UInt8](repeating: 0xFF, count: 500)), [map]),
-        ("another type", grant(type + 1, []), [map]),
+        ("another type", grant(otherType, btf.rawBytes), [map]),
         ("too many descriptors", grant(type, []), [map, map]),
-        ("a map of another type", grant(try other.info.btfValueTypeID, []), [other]),
+        ("another type of map", grant(try other.info.btfValueTypeID, btf.rawBytes), [other]),
         ("a length that is too large", Array(grant(type, [1, 2, 3]).dropLast()), [map]),
         ("programs", prefix + [11, 255, 255], []),
         ("descriptors that were not asked for", prefix + [11, 0, 0], [map, map]),
@@ -256,6 +297,11 @@ import Testing
           let error = #expect(throws: BPFError.self, "\(what)") { try client.open("echoes") }
           #expect(
             [.invalidObject, .wrongType, .wrongState].contains(error?.kind),
+            "\(what): \(String(describing: error))"
+          )
+          #expect(
+            !what.hasPrefix("another type")
+              || error?.advice.contains("is not that of the map") == true,
             "\(what): \(String(describing: error))"
           )
         }
