@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import Foundation
 import MmapStorage
 import SystemPackage
 import TestSupport
@@ -89,6 +89,16 @@ import Testing
     try expectMismatch(
       .pinCountsSigned,
       ["left", "right"].map { "map '\($0)': the layouts of keys or values differ" }
+    )
+  }
+
+  @Test func anotherVariableInTheSamePlace() throws {
+    try expectMismatch(
+      .pinCountsOtherVariable,
+      [
+        "program 'count_calls': the pinned program uses other maps, or global variables at other "
+          + "offsets"
+      ]
     )
   }
 
@@ -183,6 +193,8 @@ import Testing
       #expect(throws: BPFError.self) {
         try other.loadAndAttach(pinnedIn: directory, ifDifferent: .replace)
       }
+      #expect(other.attachedPrograms == [])
+      #expect(try temporaryPins(in: directory) == ["~repeat"])
       #expect(
         try before == [
           BPFLink(pinnedAt: pins.link("repeat")).info.id,
@@ -192,6 +204,34 @@ import Testing
       )
       #expect(rmdir(directory.appending("links").appending("~repeat").string) == 0)
       #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)
+    }
+  }
+
+  @Test func whatAProcessThatWasKilledLeftIsRemoved() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      try echo().loadAndAttach(pinnedIn: directory)
+      let pins = BPFPinDirectory(directory)
+      let killed = try echo(tgid: 1)
+      try killed.load()
+      try killed.attach()
+      for name in ["~echoes", "~old"] { try killed.map("echoes").pin(at: pins.map(name)) }
+      try killed.program("repeat").loaded().pin(at: pins.program("~repeat"))
+      try killed.program("repeat").link().pin(at: pins.link("~repeat"))
+      let description = directory.appending("descriptions").appending("~program_repeat")
+      #expect(symlink("1 0 tp_btf/sys_enter", description.string) == 0)
+      #expect(try pins.attachedPrograms() == ["repeat"])
+      let other = try echo(tgid: 1)
+      #expect(try other.loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced)
+      #expect(try temporaryPins(in: directory) == [])
+    }
+  }
+
+  /// The names of pins that were not given their final names.
+  private func temporaryPins(in directory: FilePath) throws -> [String] {
+    try ["maps", "programs", "links", "descriptions"].flatMap { name in
+      try FileManager.default.contentsOfDirectory(atPath: directory.appending(name).string)
+        .filter { $0.hasPrefix("~") }
     }
   }
 }

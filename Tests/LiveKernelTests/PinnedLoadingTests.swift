@@ -222,7 +222,13 @@ import Testing
       }
       // The program that is attached uses a map that is not pinned any more.
       unlink(pins.map("echoes").string)
+      let error = #expect(throws: BPFError.self) { try echo().loadAndAttach(pinnedIn: directory) }
+      #expect(error?.kind == .pinMismatch, "\(String(describing: error))")
       #expect(try echo().loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced)
+      #expect(
+        try BPFProgram(pinnedAt: pins.program("repeat")).info.mapIDs
+          .contains(BPFMap(pinnedAt: pins.map("echoes")).info.id)
+      )
       #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)
     }
   }
@@ -345,6 +351,8 @@ import Testing
       try echo().loadAndAttach(pinnedIn: directory, attributes: .readableByGroup(group))
       let pins = BPFPinDirectory(directory)
       #expect(try mode(pins.map("echoes")) == [0o640, 0, group])
+      // The constants belong to the programs.
+      #expect(try mode(pins.map("echo.rodata")) == [0o600, 0, 0])
       #expect(try mode(pins.link("repeat")) == [0o600, 0, 0])
       #expect(try mode(directory) == [0o710, 0, group])
       let path = directory.string

@@ -92,7 +92,13 @@ import Testing
         let before = try descriptors().count
         let wrong = try #require(throws: BPFError.self) { try BPFMap(pinnedAt: program) }
         #expect(wrong.kind == .wrongType && wrong.advice == "it is a BPF program, not a map")
+        let link = try #require(throws: BPFError.self) { try BPFLink(pinnedAt: program) }
+        #expect(link.kind == .wrongType && link.advice.contains("not a BPF link"), "\(link)")
         #expect(try descriptors().count == before)
+        let map = directory.appending("map")
+        try object.map("by_number").pin(at: map)
+        let info = try #require(throws: BPFError.self) { try BPFProgram(pinnedAt: map).info }
+        #expect(info.kind == .wrongType && info.advice.contains("not a BPF program"), "\(info)")
       }
       try withTemporaryDirectory { directory in
         let path = directory.appending("file")
@@ -118,6 +124,35 @@ import Testing
       try map.unpin(at: path)
       let again = try #require(throws: BPFError.self) { try map.unpin(at: path) }
       #expect(again.kind == .notFound)
+      let programs = try [object, loadedCounters()].map { try $0.program("count_calls") }
+      for program in programs { try program.attach() }
+      try programs[0].link().pin(at: path)
+      let other = try #require(throws: BPFError.self) { try programs[1].link().unpin(at: path) }
+      #expect(other.kind == .wrongType && other.advice.contains("another link"), "\(other)")
+      try programs[0].link().unpin(at: path)
+      for program in programs { program.detach() }
+    }
+  }
+
+  @Test func aPinWhoseAttributesAreRefusedIsRemoved() async {
+    await #expect(processExitsWith: .success) {
+      let map = try loadedCounters().map("by_number")
+      try withBPFFileSystem { directory in
+        let path = directory.appending("counters")
+        #expect(chmod(directory.string, 0o777) == 0 && seteuid(65534) == 0)
+        let error = #expect(throws: BPFError.self) {
+          try map.pin(at: path, attributes: BPFPinAttributes(owner: 0))
+        }
+        #expect(error?.advice.contains("CAP_CHOWN") == true, "\(String(describing: error))")
+        #expect(seteuid(0) == 0 && access(path.string, F_OK) != 0)
+      }
+    }
+  }
+
+  @Test func namesDoNotLeaveTheDirectory() {
+    let pins = BPFPinDirectory("/sys/fs/bpf/service")
+    for path in [pins.map("../../other"), pins.program("../../other"), pins.link("../../other")] {
+      #expect(path.lastComponent == "______other", "\(path)")
     }
   }
 }

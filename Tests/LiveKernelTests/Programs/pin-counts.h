@@ -25,7 +25,13 @@ struct {
 	__type(value, COUNT);
 } left SEC(".maps"), right SEC(".maps");
 
+#ifdef COUNTED
+/* In this order, whichever is used first. */
+__u64 FIRST_VARIABLE = 0, SECOND_VARIABLE = 0;
+#else
+#define COUNTED FIRST_VARIABLE
 __u64 FIRST_VARIABLE, SECOND_VARIABLE;
+#endif
 const volatile __s32 target_tgid;
 
 static __always_inline void add(void *map, __u64 amount)
@@ -42,7 +48,7 @@ static __always_inline void add(void *map, __u64 amount)
 	{								\
 		if (bpf_get_current_pid_tgid() >> 32 != (__u32)target_tgid) \
 			return 0;					\
-		FIRST_VARIABLE += 1;					\
+		COUNTED += 1;						\
 		add(&FIRST_MAP, 1);					\
 		add(&SECOND_MAP, 2);					\
 		return 0;						\
