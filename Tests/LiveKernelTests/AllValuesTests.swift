@@ -147,6 +147,19 @@ import Testing
     }
   }
 
+  @Test func aLayoutOfAnotherSizeIsRefused() throws {
+    let map = try EchoProgram(allowing: [.lookup]).object.map("echoes")
+    for (image, name) in [
+      (BPFObjectImage.pages, "directs"), (.taskCounters, "task_counters"),
+    ] {
+      let layout = try BPFObject(image).layout(ofMap: name)
+      let error = #expect(throws: BPFError.self) {
+        try TaskStorageReader(map: map, layout: layout)
+      }
+      #expect(error?.kind == .layoutMismatch, "\(name): \(String(describing: error))")
+    }
+  }
+
   @Test func valuesThatAreTooLargeForTheIterator() throws {
     let map = try BPFMap(creatingTaskStorage: "large", wordCount: 4000)
     let reader = try TaskStorageReader(map: map)

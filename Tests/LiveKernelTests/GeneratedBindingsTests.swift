@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import Foundation
 import LibBPF
 import MmapStorage
 import SystemPackage
@@ -111,6 +111,28 @@ import Testing
     #expect(try maps.maps.tallies.removeValue(for: place))
     #expect(try maps.maps.tallies.value(for: place) == nil)
     #expect(try maps.maps.tallies.contents().count == 2)
+  }
+
+  @Test func elementsOfFewerThanEightBytesAreMapped() throws {
+    let maps = try loaded()
+    let words = try maps.maps.mappedWords
+    for index in words.indices { words[index] = UInt32(index) + 5 }
+    let elements = try BPFArrayMap<UInt32>(maps.object.map("mapped_words"))
+    #expect(try elements.indices.map { try elements.value(at: $0) } == [5, 6, 7])
+  }
+
+  @Test func signedBitFieldsAreExtended() throws {
+    let maps = try loaded()
+    func all(_ signs: MapsOfAllKinds.Signs) -> [Int64] {
+      [Int64(signs.low), Int64(signs.between), signs.wide, Int64(signs.last)]
+    }
+    #expect(all(maps.globals.signs) == [-1, 33, -5, -8])
+    maps.globals.signs.low = 3
+    maps.globals.signs.wide = -(1 << 39)
+    #expect(all(maps.globals.signs) == [3, 33, -(1 << 39), -8])
+    maps.globals.signs.between = 63
+    maps.globals.signs.last = 7
+    #expect(all(maps.globals.signs) == [3, 63, -(1 << 39), 7])
   }
 
   @Test func perCPUMapsHaveAValueForEachProcessor() throws {
@@ -239,6 +261,29 @@ import Testing
     await Task.yield()
     reader.cancel()
     #expect(try await reader.value == 0)
+  }
+
+  @Test func ringBuffersLeaveNothingBehind() async {
+    await #expect(processExitsWith: .success) {
+      alarm(60)
+      let maps = try MapsOfAllKinds.load()
+      func mappings() throws -> Int {
+        try String(contentsOfFile: "/proc/self/maps", encoding: .utf8).split(separator: "\n")
+          .count { $0.contains("bpf-map") }
+      }
+      func waitForRecords() async throws {
+        let events = try BPFRingBuffer(maps.object.map("events"))
+        let reader = Task { for try await _ in events {} }
+        for _ in 0..<10 { await Task.yield() }
+        reader.cancel()
+        try await reader.value
+      }
+      try await waitForRecords()
+      let before = (try descriptors("socket").count, try mappings())
+      for _ in 0..<50 { try await waitForRecords() }
+      // The threads that have waited end by themselves, and release what they have.
+      while try (descriptors("socket").count, mappings()) > before { sched_yield() }
+    }
   }
 
   @Test func anObjectWithUnlikelyCodeLoads() throws {

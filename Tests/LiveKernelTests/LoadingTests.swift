@@ -107,6 +107,14 @@ import Testing
     #expect(try object.layout(ofMap: "numbers").type == .integer(size: 8, signed: false))
   }
 
+  @Test func theEndOfALongLogIsKept() throws {
+    let error = try #require(throws: BPFError.self) { try BPFObject(.longLog).load() }
+    #expect(error.kind == .loadFailed)
+    #expect(error.details.contains(" bytes of log omitted)\n"), "\(error)")
+    #expect(error.details.contains("invalid mem access"), "\(error)")
+    #expect(error.details.utf8.count < 80 << 10)
+  }
+
   @Test func aProgramWithoutALicence() throws {
     let error = try #require(throws: BPFError.self) { try BPFObject(.unlicensed).load() }
     #expect(error.kind == .loadFailed)

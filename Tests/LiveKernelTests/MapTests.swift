@@ -18,6 +18,31 @@ import Testing
     #expect(try #require(info.memory) >= 0)  // Linux 6.1 says 0
   }
 
+  @Test func aFrozenMapIsNotWritable() throws {
+    #expect(try loadedCounters().map(".rodata").info.isWritable == false)
+  }
+
+  @Test func whatMapsAreCreatedWithIsClosed() async {
+    await #expect(processExitsWith: .success) {
+      let before = try descriptors()
+      for _ in 0..<3 { try BPFMap(creatingTaskStorage: "created", wordCount: 1).close() }
+      #expect(try descriptors() == before)
+    }
+  }
+
+  @Test func aMapByItsID() throws {
+    let id = try loadedCounters().map("by_number").info.id
+    let map = try loadedCounters().map("by_number")
+    #expect(try BPFMap.ids().contains(map.info.id))
+    #expect(try BPFMap(id: map.info.id).info.isWritable)
+    #expect(try BPFMap(id: map.info.id, readOnly: true).info.isWritable == false)
+    let error = #expect(throws: BPFError.self) { while true { _ = try BPFMap(id: id) } }
+    #expect(
+      error?.kind == .notFound && error?.object == "map \(id)",
+      "\(String(describing: error))"
+    )
+  }
+
   @Test func outlivesItsObject() throws {
     let object = try loadedCounters()
     let map = try object.map("task_counters")

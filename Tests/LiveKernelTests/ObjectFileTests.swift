@@ -104,6 +104,41 @@ import Testing
     #expect(try object.global("initial_limits", as: Limits.self).low == 1)
   }
 
+  @Test func aFileThatIsNeverWritten() async {
+    await #expect(processExitsWith: .success) {
+      alarm(30)
+      try withTemporaryDirectory { directory in
+        let path = directory.appending("pipe")
+        #expect(mkfifo(path.string, 0o600) == 0)
+        let error = #expect(throws: BPFError.self) { try BPFObject.open(file: path) }
+        #expect(error?.kind == .invalidObject, "\(String(describing: error))")
+      }
+    }
+  }
+
+  @Test func aGlobalThatDoesNotFitIntoItsSection() async {
+    await #expect(processExitsWith: .success) {
+      var bytes = BPFObjectImage.taskCounters.bytes
+      let types = try #require(section(".BTF", of: bytes))
+      let start = try #require(bytes.firstRange(of: types)).lowerBound
+      func word(_ offset: Int) -> Int {
+        (0..<4).reduce(0) { $0 | Int(types[offset + $1]) << (8 * $1) }
+      }
+      let names = word(4) + word(16)
+      for type in typeOffsets(types) where word(type + 4) >> 24 & 0x1f == 15 {
+        if types[(names + word(type))...].starts(with: ".maps".utf8) { continue }
+        for index in 0..<word(type + 4) & 0xffff {
+          put(1 << 20, at: start + type + 12 + 12 * index + 8, into: &bytes)
+        }
+      }
+      let object = try BPFObject(bytes: bytes, name: "damaged")
+      let error = #expect(throws: BPFError.self) {
+        try object.setGlobal("target_tgid", to: Int32(1))
+      }
+      #expect(error?.kind == .invalidObject, "\(String(describing: error))")
+    }
+  }
+
   @Test func aGlobalBoolIsTrueOrFalse() throws {
     let object = try BPFObject(.taskCounters)
     try object.withGlobal("paused", attempt: "test", forWriting: true) { $0.setFirstByte(2) }

@@ -98,7 +98,7 @@ private func damaged(_ original: [UInt8], _ number: UInt64) -> [UInt8] {
 }
 
 /// Returns the offsets of the types, the first of which has the id 1.
-private func typeOffsets(_ bytes: [UInt8]) -> [Int] {
+func typeOffsets(_ bytes: [UInt8]) -> [Int] {
   func word(_ offset: Int) -> Int {
     (0..<4).reduce(0) { $0 | Int(bytes[offset + $1]) << (8 * $1) }
   }
@@ -121,7 +121,7 @@ private func typeOffsets(_ bytes: [UInt8]) -> [Int] {
   return offsets
 }
 
-private func put(_ value: UInt32, at offset: Int, into bytes: inout [UInt8]) {
+func put(_ value: UInt32, at offset: Int, into bytes: inout [UInt8]) {
   for index in 0..<4 { bytes[offset + index] = UInt8(truncatingIfNeeded: value >> (8 * index)) }
 }
 
@@ -152,7 +152,7 @@ private struct Progress {
 private func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
 /// Returns the contents of a section of a 64-bit ELF file.
-private func section(_ name: String, of file: [UInt8]) -> [UInt8]? {
+func section(_ name: String, of file: [UInt8]) -> [UInt8]? {
   func number(_ offset: Int, _ size: Int) -> Int {
     (0..<size).reduce(0) { $0 | Int(file[offset + $1]) << (8 * $1) }
   }

@@ -60,6 +60,14 @@ struct {
 	__type(value, struct place);
 } mapped_slots SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 3);
+	__type(key, __u32);
+	__type(value, __u32);	/* the kernel rounds it up to eight bytes */
+} mapped_words SEC(".maps");
+
 RING_BUFFER(events, struct event, 64 * 1024);
 
 struct {
@@ -75,6 +83,14 @@ struct {
 
 typedef __u64 run_count;
 
+struct signs {
+	__s32 low : 3;
+	__u32 between : 6;
+	__s64 wide : 40;	/* in bytes 1 to 6 */
+	__s32 last : 4;
+};
+
+struct signs signs = { .low = -1, .between = 33, .wide = -5, .last = -8 };
 const volatile __u32 step = 1;
 run_count runs;
 struct tally last = { .side = SIDE_RIGHT };

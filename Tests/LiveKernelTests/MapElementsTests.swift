@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+import MmapStorage
+import TestSupport
+import Testing
+
+/// Which maps and types the typed maps take.
+@Suite(.liveKernel) struct MapElementsTests {
+  private typealias Place = MapsOfAllKinds.Place
+  private typealias Tally = MapsOfAllKinds.Tally
+
+  private func expect(
+    _ kind: BPFError.Kind,
+    _ open: () throws(BPFError) -> Void,
+    at location: SourceLocation = #_sourceLocation
+  ) {
+    let error = #expect(throws: BPFError.self, sourceLocation: location) { try open() }
+    #expect(error?.kind == kind, "\(String(describing: error))", sourceLocation: location)
+  }
+
+  @Test func aMapOfAnotherTypeIsRefused() throws {
+    let object = try MapsOfAllKinds.load().object
+    let hash = try object.map("tallies"), array = try object.map("slots")
+    let perCPUHash = try object.map("per_cpu_numbers"),
+      perCPUArray = try object.map("per_cpu_slots")
+    for map in [array, perCPUHash, perCPUArray, try object.map("events")] {
+      expect(.wrongType) { () throws(BPFError) in _ = try BPFHashMap<UInt32, UInt32>(map) }
+    }
+    for map in [array, hash, perCPUArray] {
+      expect(.wrongType) { () throws(BPFError) in _ = try BPFPerCPUHashMap<UInt32, UInt32>(map) }
+    }
+    for map in [hash, perCPUHash, perCPUArray] {
+      expect(.wrongType) { () throws(BPFError) in _ = try BPFArrayMap<UInt32>(map) }
+      expect(.wrongType) { () throws(BPFError) in _ = try BPFMappedArray<UInt32>(map) }
+    }
+    for map in [hash, array, perCPUHash] {
+      expect(.wrongType) { () throws(BPFError) in _ = try BPFPerCPUArrayMap<UInt32>(map) }
+    }
+    // It is no map that can be mapped.
+    expect(.wrongType) { () throws(BPFError) in _ = try BPFMappedArray<Tally>(array) }
+    expect(.wrongType) { () throws(BPFError) in _ = try RingBuffer<UInt32>(hash) }
+  }
+
+  @Test func aTypeThatIsNotTheMapsIsRefused() throws {
+    struct Moved: MapValue {
+      var column: UInt32
+      var row: UInt8
+    }
+    let map = try MapsOfAllKinds.load().object.map("tallies")
+    // By the object's types, and by the kernel's.
+    for map in [map, try BPFMap(id: map.info.id)] {
+      _ = try BPFHashMap<Place, Tally>(map)
+      expect(.layoutMismatch) { () throws(BPFError) in _ = try BPFHashMap<Moved, Tally>(map) }
+      expect(.layoutMismatch) { () throws(BPFError) in _ = try BPFHashMap<UInt64, Tally>(map) }
+      expect(.layoutMismatch) { () throws(BPFError) in _ = try BPFHashMap<Place, Place>(map) }
+    }
+  }
+
+  @Test func aLayoutOfAnotherSizeThanTheMapsIsRefused() throws {
+    let object = try MapsOfAllKinds.load().object
+    let layout = try object.layout(ofMap: "mapped_slots")
+    let map = try object.map("slots")
+    expect(.layoutMismatch) { () throws(BPFError) in
+      _ = try BPFArrayMap<Place>(map, layout: layout)
+    }
+  }
+
+  @Test func paddingOfAKeyIsZero() throws {
+    let map = try BPFHashMap<Place, Tally>(MapsOfAllKinds.load().object.map("tallies"))
+    var key = Place(row: 5, column: 6)
+    withUnsafeMutableBytes(of: &key) { $0[1] = 0xFF }
+    try map.setValue(Tally(count: 3), for: key)
+    #expect(try map.value(for: Place(row: 5, column: 6))?.count == 3)
+  }
+
+  @Test func aRecordThatIsTooShortIsAnError() throws {
+    let maps = try MapsOfAllKinds.load()
+    guard case .success = try maps.programs.addEverywhere.loaded().run(nil, size: 0) else {
+      Issue.record("the program does not run")
+      return
+    }
+    // Its records have four bytes.
+    let records = try RingBuffer<UInt64>(maps.object.map("raw_events"))
+    expect(.layoutMismatch) { () throws(BPFError) in _ = try records.takeRecords() }
+  }
+}
