@@ -97,8 +97,10 @@ private struct Pair: MapValue {
       view.start.y += 9
       view.grid[1][2] = 77
       view.points[1].y = 5
-      let fits = view.name.replaceString(with: "worker")
-      #expect(fits)
+      for text in ["longer than it", "worker"] {
+        let fits = view.name.replaceString(with: text)
+        #expect(fits)
+      }
       let overflows = view.name.replaceString(with: "sixteen bytes!!!")
       #expect(!overflows)
     }
@@ -120,6 +122,10 @@ private struct Pair: MapValue {
       #expect(inArray == 5)
       let name = view.name.copyString()
       #expect(name == "worker")
+      for index in 6..<view.name.count {
+        let byte = view.name[index]
+        #expect(byte == 0)
+      }
       #expect(view.load().name.copyString() == "worker")
       view.points[0].x = 11
       view.sequence += 1
@@ -343,6 +349,32 @@ private struct Pair: MapValue {
       }
       #expect(pair == (8, 9))
       #expect(rounds == 3)
+    }
+  }
+
+  @Test(arguments: BackendUnderTest.allCases)
+  func aConsistentReadIsRepeatedAfterAWholeWrite(_ backend: BackendUnderTest) throws {
+    let fixture = try backend.fixture(Everything.self, map: "everythings")
+    try fixture.storage.withCurrent { view in
+      var rounds = 0
+      let pair = try view.withSeqcountRead(sequence: \.sequence) { view in
+        rounds += 1
+        let x = view.start.x
+        if rounds == 1 {
+          do {
+            try fixture.program {
+              $0.start.x = 8
+              $0.start.y = 9
+              $0.sequence = 2
+            }
+          } catch {
+            Issue.record(error)
+          }
+        }
+        return (x, view.start.y)
+      }
+      #expect(pair == (8, 9))
+      #expect(rounds == 2)
     }
   }
 

@@ -102,6 +102,15 @@ private struct Oops: Error {}
     #expect(try storage.verifyMapping() == .own)
   }
 
+  @Test func aValueThatAProgramCreatesAfterARemoval() throws {
+    let (storage, fake) = try make(.direct)
+    try storage.withCurrent { $0.requestID = 1 }
+    try storage.removeValue(of: .current)
+    fake.program(on: .current, as: Tag.self) { $0.requestID = 2 }
+    #expect(try storage.withCurrent { $0.requestID } == 2)
+    #expect(try storage.verifyMapping() == .own)
+  }
+
   @Test func aForeignPageIsNoticed() throws {
     let (storage, fake) = try make(.direct)
     try storage.withCurrent { $0.requestID = 1 }

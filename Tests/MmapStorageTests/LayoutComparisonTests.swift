@@ -429,6 +429,18 @@ import Testing
       expected: ["f: size", "f[].y: missing"]
     ),
     Case(
+      what: "a bit-field at another bit",
+      swift: one(.bitField(bit: 0, width: 3)),
+      map: one(.bitField(bit: 1, width: 3)),
+      expected: ["f: kind"]
+    ),
+    Case(
+      what: "a bit-field of another width",
+      swift: one(.bitField(bit: 0, width: 3)),
+      map: one(.bitField(bit: 0, width: 4)),
+      expected: ["f: kind"]
+    ),
+    Case(
       what: "everything at once",
       swift: .structure(
         "s",

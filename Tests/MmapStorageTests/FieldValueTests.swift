@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+import MmapStorage
+import Testing
+
+@Suite struct FieldValueTests {
+  private func value(_ type: FieldType, _ bytes: [UInt8]) throws -> FieldValue {
+    let layout = ValueLayout(name: "value", type: type)
+    return try #require(layout.fields.first).value(in: bytes)
+  }
+
+  @Test func numbersHaveTheirSigns() throws {
+    let bytes: [UInt8] = [0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]
+    for size in [1, 2, 4, 8] {
+      #expect(try value(.integer(size: size, signed: true), bytes) == .signed(-2))
+      let unsigned = (UInt64.max >> UInt64(64 - 8 * size)) - 1
+      #expect(try value(.integer(size: size, signed: false), bytes) == .unsigned(unsigned))
+    }
+  }
+
+  @Test func aBitFieldInNineBytes() throws {
+    let number: UInt64 = 0x5A5A_5A5A_5A5A_5A5A
+    var bytes = (0..<8).map { UInt8(truncatingIfNeeded: (number << 4) >> (8 * UInt64($0))) }
+    // The bits before and behind it are set.
+    bytes[0] |= 0x0F
+    bytes.append(UInt8(truncatingIfNeeded: number >> 60) | 0xF8)
+    #expect(try value(.bitField(bit: 4, width: 63), bytes) == .unsigned(number))
+  }
+
+  @Test func controlCharactersAreEscaped() {
+    let text = "\u{1B}[2J\u{7F}\u{9B}\"\\"
+    let escaped = #"\u{1B}[2J\u{7F}\u{009B}\"\\"#
+    #expect(FieldValue.text(text).description == "\"\(escaped)\"")
+    #expect(FieldValue.enumeration(name: text, number: .signed(1)).description == "\(escaped) (1)")
+  }
+}
