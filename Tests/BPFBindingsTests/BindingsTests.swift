@@ -66,6 +66,50 @@ struct BindingsTests {
     #expect(text.contains("var number: Place<Int32> { Place(0) }"))
   }
 
+  @Test func signedMembersAndConstants() throws {
+    let text = try text(
+      "struct s { int low : 3; unsigned high : 5; } s; enum level { BELOW = -2, ABOVE = 1 } level;"
+    )
+    #expect(text.contains("BitField(bit: 0, width: 3, signed: true)"))
+    #expect(text.contains("BitField(bit: 3, width: 5, signed: false)"))
+    #expect(text.contains("static let below = Self(rawValue: -2)"))
+  }
+
+  /// A Swift structure that stored the member would be larger than the C structure.
+  @Test func membersOfPackedStructuresAreNotStored() throws {
+    let text = try text(
+      "struct __attribute__((packed)) s { unsigned long number; char letter; } s;"
+    )
+    #expect(text.contains("var number: UnalignedPlace<UInt64> { UnalignedPlace(0) }"))
+    #expect(text.contains("var letter: CChar\n") && !text.contains("var number: UInt64\n"))
+  }
+
+  @Test func pointersOfTheKernelAreHidden() throws {
+    let text = try text(
+      """
+      struct object;
+      struct s { struct object __attribute__((btf_type_tag("kptr"))) *hidden; void *shown; } s;
+      """
+    )
+    #expect(text.contains("var shown: UInt64") && !text.contains("var hidden"))
+  }
+
+  @Test func mapsThatStorageOfSwiftTasksDeclaresForItselfAreHidden() throws {
+    let text = try text(
+      """
+      #define MAP(name, element) struct { \
+        int (*type)[2]; int (*max_entries)[4]; int *key; element *value; \
+      } name __attribute__((section(".maps")))
+      struct __swift_task_slot_requests { unsigned long owner; int value; };
+      MAP(requests, struct __swift_task_slot_requests);
+      MAP(requests_processes, int);
+      MAP(others_processes, int);
+      """
+    )
+    #expect(text.contains("let requests: ") && text.contains("var othersProcesses: "))
+    #expect(!text.contains("requestsProcesses"))
+  }
+
   @Test func enumerationsLoseTheirCommonPrefix() throws {
     let text = try text("enum phase { PHASE_QUEUED, PHASE_IN_PROGRESS = 5 } phase;")
     #expect(text.contains("struct Phase: RawRepresentable, MapScalar, Hashable {"))

@@ -29,6 +29,16 @@ import Testing
     #expect(fake.storage.overflowCount == 0)
   }
 
+  @Test func aFunctionForTheEndIsCalledForItsScopeOnly() throws {
+    let fake = try FakeSwiftTasks<Request>(slots: 1)
+    let ended = Box<[UInt64]>([])
+    fake.storage.withValue({ $0.id = 1 }, onEnd: { value in ended.change { $0.append(value.id) } })
+    {}
+    // In the same slot.
+    fake.storage.withValue({ $0.id = 2 }) {}
+    #expect(ended.get() == [1])
+  }
+
   @Test func slotsRunOut() async throws {
     let fake = try FakeSwiftTasks<Request>(slots: 1)
     fake.storage.withValue({ $0.id = 1 }) {

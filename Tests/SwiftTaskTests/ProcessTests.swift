@@ -200,6 +200,67 @@ import Testing
     }
   }
 
+  /// dispatchMain() ends the first thread.
+  @Test func slotsOfAProcessWhoseFirstThreadEndedAreNotTaken() async {
+    await #expect(processExitsWith: .success) {
+      alarm(120)
+      let program = try RequestProgram()
+      let child = test_fork()
+      if child == 0 {
+        _ = try? TestThread { while true { pause() } }
+        test_exit_thread()
+      }
+      defer {
+        kill(child, SIGKILL)
+        waitpid(child, nil, 0)
+      }
+      var fields: [Substring] = []
+      repeat {
+        let file = try FileDescriptor.open(FilePath("/proc/\(child)/stat"), .readOnly)
+        let text = try file.closeAfter { String(decoding: try file.readToEnd(), as: UTF8.self) }
+        fields = text.split(separator: ")").last?.split(separator: " ") ?? []
+      } while fields[0] != "Z"
+      let start = try #require(UInt64(fields[19]))
+      let tick = UInt64(1_000_000_000 / sysconf(CInt(_SC_CLK_TCK)))
+      let owner = UInt64(child) << 32 | UInt64(UInt32(truncatingIfNeeded: start * tick))
+      let slots = try MappedSlots(program.object.map("requests"))
+      for index in 0..<256 { slots[index].owner = owner }
+      let error = await #expect(throws: BPFError.self) {
+        try await SwiftTaskStorage<Request>(program.object, "requests")
+      }
+      #expect(error?.kind == .outOfResources)
+      #expect((0..<256).allSatisfy { slots[$0].owner == owner })
+    }
+  }
+
+  @Test func theEndOfAStorageFreesItsSlots() async throws {
+    let program = try RequestProgram()
+    let slots = try MappedSlots(program.object.map("requests"))
+    defer { slots.deallocateMapping() }
+    func own() -> Int { (0..<256).count { slots[$0].owner != 0 } }
+    var requests: SwiftTaskStorage<Request>? = try await SwiftTaskStorage(
+      program.object,
+      "requests"
+    )
+    #expect(own() > 0)
+    withExtendedLifetime(requests) {}
+    requests = nil
+    // Swift tasks that verified the storage may end a little later.
+    for _ in 0..<100_000 where own() > 0 { await Task.yield() }
+    #expect(own() == 0)
+  }
+
+  @Test func aStorageIsPinnedAsAWhole() async throws {
+    let program = try RequestProgram()
+    try await withPins(of: program.object, []) { directory in
+      #expect(mkdir(directory.appending("requests_control").string, 0o700) == 0)
+      #expect(throws: BPFError.self) {
+        try program.object.pinSwiftTaskStorage("requests", in: directory)
+      }
+      #expect(access(directory.appending("requests").string, F_OK) != 0)
+    }
+  }
+
   @Test func anErrorSaysHowManySlotsAProcessTakes() async throws {
     let program = try RequestProgram()
     try await withPins(of: program.object, ["requests"]) { directory in
