@@ -193,6 +193,38 @@ import Testing
     #expect(run.status == 1 && run.errors.contains("span.start, span.end"), "\(run)")
   }
 
+  @Test func valuesAreSortedAndChosen() throws {
+    let requests = try RequestsProgram()
+    let storage = requests.storage
+    let isReady = DispatchSemaphore(value: 0), mayEnd = DispatchSemaphore(value: 0)
+    let ids: [UInt64] = [10, 1 << 63, 9]
+    for id in ids {
+      Thread.detachNewThread {
+        do { try storage.withCurrent { $0.id = id } } catch { Issue.record(error) }
+        isReady.signal()
+        mayEnd.wait()
+      }
+    }
+    for _ in ids { isReady.wait() }
+    defer { for _ in ids { mayEnd.signal() } }
+    func dump(_ options: String...) throws -> [(thread: Int, id: UInt64)] {
+      let run = try ToolRun(["dump", "\(requests.id)", "--json"] + options)
+      let values = try #require(try run.json() as? [[String: Any]])
+      return try values.map { value in
+        (
+          try #require(value["thread"] as? Int),
+          try #require((value["value"] as? [String: Any])?["id"] as? UInt64)
+        )
+      }
+    }
+    #expect(try dump("--sort", "id").map(\.id) == [1 << 63, 10, 9])
+    let all = try dump()
+    #expect(all.count == 3 && all.map(\.thread) == all.map(\.thread).sorted())
+    let last = try #require(all.last)
+    #expect(try dump("--thread", "\(last.thread)").map(\.id) == [last.id])
+    #expect(try dump("--thread", "no such thread").isEmpty)
+  }
+
   @Test func wrongArguments() throws {
     let requests = try RequestsProgram()
     let field = try ToolRun(["dump", "\(requests.id)", "--field", "nothing"])
@@ -309,7 +341,7 @@ import Testing
     #expect(output.components(separatedBy: "\u{1B}[H").count == 4, "\(output)")
     #expect(output.contains("every 0.02 s") && output.contains("PROCESS"))
     let rows = output.components(separatedBy: "\u{1B}[K").filter { $0.contains("PID") }
-    #expect(rows.allSatisfy { $0.drop { $0.isWhitespace }.count <= 24 }, "\(rows)")
+    #expect(!rows.isEmpty && rows.allSatisfy { $0.drop { $0.isWhitespace }.count <= 24 }, "\(rows)")
     #expect(process.terminationStatus == 0)
   }
 
