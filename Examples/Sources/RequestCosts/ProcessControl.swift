@@ -31,7 +31,12 @@ final class ProcessControl: Sendable {
   /// Has the calling process counted, from zero.
   func register() throws(BPFError) {
     let attempt = "register the process"
-    let result = process_control_run(program, Operation.register.rawValue)
+    var result = process_control_run(program, Operation.register.rawValue)
+    // A program cannot wait for memory. The kernel frees some if others wait for it, within a second or never.
+    for _ in 0..<100 where result == 0 {
+      usleep(10_000)
+      result = process_control_run(program, Operation.register.rawValue)
+    }
     switch result {
     case 1: return
     case 0: throw error(attempt, .noMemory)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
+internal import Glibc
 internal import LibBPF
 internal import SystemPackage
 
@@ -66,23 +67,26 @@ final class SwiftTaskControl: Sendable {
   /// Tells the program where the calling process's runtime keeps its current Swift task.
   func register(_ places: SwiftRuntimePlaces, key: UInt64) throws(BPFError) {
     let attempt = "register the process"
-    let answer = try run(
-      .register,
-      key,
-      UInt64(bitPattern: places.taskWord),
-      UInt64(bitPattern: mms_thread_scope_offset()),
-      UInt64(places.bindings),
-      UInt64(places.tag),
-      attempt: attempt
-    )
-    guard answer == 1 else {
-      throw BPFError(
-        .outOfResources,
-        attempt: attempt,
-        on: object,
-        advice: "the kernel has no memory for it"
+    // A program cannot wait for memory. The kernel frees some if others wait for it, within a second or never.
+    for round in 0..<100 {
+      let answer = try run(
+        .register,
+        key,
+        UInt64(bitPattern: places.taskWord),
+        UInt64(bitPattern: mms_thread_scope_offset()),
+        UInt64(places.bindings),
+        UInt64(places.tag),
+        attempt: attempt
       )
+      if answer == 1 { return }
+      if round < 10 { sched_yield() } else { usleep(10_000) }
     }
+    throw BPFError(
+      .outOfResources,
+      attempt: attempt,
+      on: object,
+      advice: "the kernel has no memory for it"
+    )
   }
 
   /// Ends the registration.

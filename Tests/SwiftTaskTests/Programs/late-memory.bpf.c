@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <linux/bpf.h>
+#include <swift_task_storage.bpf.h>
+#include <bpf/bpf_tracing.h>
+
+struct request {
+	__u64 id;
+	__u64 calls;
+	__u32 kind;
+	__u32 flags;
+};
+
+#define late_control __attribute__((always_inline)) control_with_memory
+SWIFT_TASK_STORAGE(late, struct request, 64);
+#undef late_control
+
+/* How many registrations fail from now on, as if the kernel had no memory. */
+__u32 failures;
+
+SEC("raw_tp")
+int late_control(struct bpf_raw_tracepoint_args *arguments)
+{
+	if (arguments->args[0] == __SWIFT_TASK_REGISTER && failures) {
+		failures--;
+		return 0;
+	}
+	return control_with_memory(arguments);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
