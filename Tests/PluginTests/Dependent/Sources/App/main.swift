@@ -4,7 +4,9 @@ import Library
 import MmapStorage
 
 // Writes the bytes of an image to standard output, for the script to look at.
-let images: [BPFObjectImage] = [.httpCounters, .`default`, requestTags()]
+let images: [(name: String, image: BPFObjectImage)] = [
+  ("HTTPCounters", .httpCounters), ("default", .`default`), ("request-tags", requestTags()),
+]
 
 // What the library's generated code has, without the parts of the library that only such code uses.
 func incrementNumber(of tags: PublicTags) throws {
@@ -17,7 +19,7 @@ var tag = PublicTags.PublicTag(requestID: 1, low: 7, high: 1)
 tag.number = 3
 precondition(tag.low == 7 && tag.high == 1 && tag.number == 3)
 
-for image in images where CommandLine.arguments.dropFirst().contains(image.name) {
+for (name, image) in images where CommandLine.arguments.dropFirst().contains(name) {
   let bytes = image.bytes
   guard write(STDOUT_FILENO, bytes, bytes.count) == bytes.count else { exit(1) }
 }
