@@ -61,13 +61,14 @@ import Testing
     }
   }
 
-  @Test func memoryThatTheKernelFindsLater() async throws {
-    let object = try BPFObject(.lateMemory)
+  @Test(arguments: ["failures", "misses"])
+  func whatFailsForAMomentIsTriedAgain(_ count: String) async throws {
+    let object = try BPFObject(.momentaryFailures)
     try object.load()
-    try object.setGlobal("failures", to: UInt32(12))
+    try object.setGlobal(count, to: UInt32(12))
     let storage = try await SwiftTaskStorage<Request>(object, "late")
     #expect(storage.withValue({ $0.id = 1 }) { 2 }.snapshot?.id == 1)
-    #expect(try object.global("failures", as: UInt32.self) == 0)
+    #expect(try object.global(count, as: UInt32.self) == 0)
   }
 
   @Test func aLayoutThatIsNotTheMaps() async throws {

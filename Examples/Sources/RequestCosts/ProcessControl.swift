@@ -32,7 +32,8 @@ final class ProcessControl: Sendable {
   func register() throws(BPFError) {
     let attempt = "register the process"
     var result = process_control_run(program, Operation.register.rawValue)
-    // A program cannot wait for memory. The kernel frees some if others wait for it, within a second or never.
+    // The program creates nothing while memory is short, or while another task of this CPU was preempted in
+    // bpf_task_storage_get().
     for _ in 0..<100 where result == 0 {
       usleep(10_000)
       result = process_control_run(program, Operation.register.rawValue)
@@ -55,7 +56,7 @@ final class ProcessControl: Sendable {
         (.notFound, "start a request-costs-loader of the same version as this server")
       case .permissionDenied, .notPermitted:
         (.permissionDenied, "run the server in the group of request-costs-loader")
-      case .noMemory: (.outOfResources, "the kernel has no memory for it")
+      case .noMemory: (.outOfResources, "the kernel could not allocate memory for it within a second")
       default: (.system, "the pin has to be the one of request-costs-loader")
       }
     return BPFError(kind, attempt: attempt, on: "path '\(path)'", errno: errno, advice: advice)

@@ -67,7 +67,8 @@ final class SwiftTaskControl: Sendable {
   /// Tells the program where the calling process's runtime keeps its current Swift task.
   func register(_ places: SwiftRuntimePlaces, key: UInt64) throws(BPFError) {
     let attempt = "register the process"
-    // A program cannot wait for memory. The kernel frees some if others wait for it, within a second or never.
+    // bpf_task_storage_get() creates nothing while memory is short, or while another task of this CPU was
+    // preempted in such a call.
     for round in 0..<100 {
       let answer = try run(
         .register,
@@ -85,7 +86,7 @@ final class SwiftTaskControl: Sendable {
       .outOfResources,
       attempt: attempt,
       on: object,
-      advice: "the kernel has no memory for it"
+      advice: "the kernel could not allocate memory for it within a second"
     )
   }
 

@@ -16,6 +16,8 @@ SWIFT_TASK_STORAGE(late, struct request, 64);
 
 /* How many registrations fail from now on, as if the kernel had no memory. */
 __u32 failures;
+/* How many scopes are not found from now on, as if a page could not be read. */
+__u32 misses;
 
 SEC("raw_tp")
 int late_control(struct bpf_raw_tracepoint_args *arguments)
@@ -23,6 +25,10 @@ int late_control(struct bpf_raw_tracepoint_args *arguments)
 	if (arguments->args[0] == __SWIFT_TASK_REGISTER && failures) {
 		failures--;
 		return 0;
+	}
+	if (arguments->args[0] == __SWIFT_TASK_CHECK && arguments->args[1] && misses) {
+		misses--;
+		return 1;
 	}
 	return control_with_memory(arguments);
 }
