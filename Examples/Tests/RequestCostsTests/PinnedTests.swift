@@ -159,20 +159,21 @@ import Testing
     await #expect(processExitsWith: .success) {
       try await withPins { _, directory in
         let log = TestLog()
+        let readCalls = try BPFMap(pinnedAt: directory.appending("read_calls"), readOnly: true)
+        // An element with the address of a user page.
+        let unread = try readCalls.info.valueSize == 8 ? ["some reads of event loops"] : []
         let source = try await CostsSource.pinned(in: directory)
         try denySystemCall(434)  // pidfd_open
         try await TestServer.run(source, logger: log.logger) { server in
           try await server.load(["/calls/5"], requests: 32)
           let report = server.costs.report()
           #expect(report.outside == nil)
-          for begin in [
-            "the costs outside of requests cannot be read: ", "some reads of event loops",
-          ] {
+          for begin in ["the costs outside of requests cannot be read: "] + unread {
             #expect(report.missing.filter { $0.hasPrefix(begin) }.count == 1, "\(report.missing)")
           }
           #expect(try server.route("GET /calls/{count}").costs.calls["process"] == 32 * 5)
         }
-        #expect(log.all.filter { $0.contains("some reads of event loops") }.count == 1)
+        #expect(log.all.filter { $0.contains("some reads of event loops") }.count == unread.count)
       }
     }
   }
@@ -180,13 +181,16 @@ import Testing
   @Test func aServerWithoutPidfdsSaysThatReadsAreOutside() async {
     await #expect(processExitsWith: .success) {
       try await withPins { _, directory in
+        let readCalls = try BPFMap(pinnedAt: directory.appending("read_calls"), readOnly: true)
+        // A page of the kernel is mapped without a pidfd.
+        let count = try readCalls.info.flags.contains(.mmapable) ? 0 : 1
         try denySystemCall(434)  // pidfd_open
         let log = TestLog()
         let source = try await CostsSource.pinned(in: directory)
         let report = RequestCosts(source, logger: log.logger).report()
         let begin = "reads of event loops count as outside of requests: "
-        #expect(report.missing.filter { $0.hasPrefix(begin) }.count == 1, "\(report.missing)")
-        #expect(log.all.filter { $0.contains(begin) }.count == 1)
+        #expect(report.missing.filter { $0.hasPrefix(begin) }.count == count, "\(report.missing)")
+        #expect(log.all.filter { $0.contains(begin) }.count == count)
       }
     }
   }
