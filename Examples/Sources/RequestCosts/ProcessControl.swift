@@ -56,7 +56,8 @@ final class ProcessControl: Sendable {
         (.notFound, "start a request-costs-loader of the same version as this server")
       case .permissionDenied, .notPermitted:
         (.permissionDenied, "run the server in the group of request-costs-loader")
-      case .noMemory: (.outOfResources, "the kernel could not allocate memory for it within a second")
+      case .noMemory:
+        (.outOfResources, "the kernel could not allocate memory for it within a second")
       default: (.system, "the pin has to be the one of request-costs-loader")
       }
     return BPFError(kind, attempt: attempt, on: "path '\(path)'", errno: errno, advice: advice)
