@@ -163,8 +163,9 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// `.lookup`, one system call to load, and one more if a field changed.
   ///
   /// - Parameter body: Reads and writes the fields. It is synchronous, and the view cannot escape from it.
-  ///   It may throw ``BPFError``. For a closure that throws other errors, the compiler selects the overload
-  ///   that throws `any Error`.
+  ///   It may throw ``BPFError``. A closure that contains a `try` declares that, as in
+  ///   `{ (tag) throws(BPFError) in … }`, because Swift 6.3 infers `any Error` for it. A closure that can fail
+  ///   with another error returns a `Result`.
   /// - Returns: The result of `body`.
   /// - Throws: ``BPFError`` if the thread cannot be attached, or the value cannot be loaded or
   ///   written back, and the error of `body`. If `body` throws and writing back fails, the
@@ -192,42 +193,8 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     return result
   }
 
-  /// Runs `body`, which may throw any error, with a view of the calling thread's value.
-  ///
-  /// This overload does the same as the other `withCurrent`, whose `body` throws ``BPFError`` or nothing. It
-  /// exists because Swift 6.3 infers `any Error` for each closure that contains a `try`. Without it, nested
-  /// calls of `withCurrent` would have to declare the error type.
-  ///
-  /// - Parameter body: Reads and writes the fields.
-  /// - Returns: The result of `body`.
-  /// - Throws: The error of `body`, or ``BPFError``. If `body` throws and writing back fails,
-  ///   the error is that of writing back, and its ``BPFError/details`` contain the other.
-  @inlinable
-  @inline(__always)
-  @_disfavoredOverload
-  public func withCurrent<Result: ~Copyable>(
-    _ body: (borrowing StorageView<Value>) throws -> Result
-  ) throws -> Result {
-    if let address = unsafe mms_slot_direct(threadOffset, slotOffset) {
-      return try unsafe body(StorageView(at: FieldAddress(address), copy: nil))
-    }
-    let (address, copy) = try unsafe beginView()
-    guard let copy else {
-      return try unsafe body(StorageView(at: FieldAddress(address), copy: nil))
-    }
-    let result: Result
-    do {
-      result = try unsafe body(StorageView(at: FieldAddress(address), copy: copy))
-    } catch {
-      try end(copy, after: error)
-      throw error
-    }
-    try copy.end()
-    return result
-  }
-
   @usableFromInline
-  func end(_ copy: ViewedCopy, after error: any Error) throws(BPFError) {
+  func end(_ copy: ViewedCopy, after error: BPFError) throws(BPFError) {
     do throws(BPFError) {
       try copy.end()
     } catch let writeBack {

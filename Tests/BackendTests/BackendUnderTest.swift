@@ -90,7 +90,7 @@ struct BackendFixture<Value: MapField>: Sendable {
     on thread: ThreadID = .current,
     create: Bool = true,
     _ body: (borrowing StorageView<Value>) -> Result
-  ) throws -> Result? {
+  ) throws(BPFError) -> Result? {
     if let fake {
       return fake.program(on: thread, as: Value.self, create: create, body)
     }
@@ -114,14 +114,14 @@ struct BackendFixture<Value: MapField>: Sendable {
   }
 
   /// Removes a thread's value without the library's knowledge.
-  func delete(of thread: ThreadID) throws {
+  func delete(of thread: ThreadID) throws(BPFError) {
     _ = try backend.remove(.thread(thread))
   }
 
   /// A copy of a thread's bytes; nil if it has no storage.
-  func bytes(of thread: ThreadID = .current) throws -> [UInt8]? {
-    var bytes = [UInt8](repeating: 0, count: backend.valueSize)
-    let found = try bytes.withUnsafeMutableBytes { try backend.load(.thread(thread), into: $0) }
-    return found ? bytes : nil
+  func bytes(of thread: ThreadID = .current) throws(BPFError) -> [UInt8]? {
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: backend.valueSize, alignment: 1)
+    defer { bytes.deallocate() }
+    return try backend.load(.thread(thread), into: bytes) ? Array(bytes) : nil
   }
 }

@@ -223,35 +223,38 @@ import Testing
       // Each processor caches some memory of the cgroup, and memory that the kernel frees late is
       // added to that. Other threads use it up, until none is left for this one.
       try #require(test_stay_on_first_processor() == 0)
-      try storage.withCurrent { tag in
-        try cgroup.allowNoMore()
-        let isOver = Gate()
-        var others: [TestThread] = []
-        var failure: BPFError?
-        while failure == nil, others.count < 1_000 {
-          let isFull = Box(false), tried = Gate()
-          others.append(
-            try TestThread {
-              do { try storage.withCurrent { $0.hits = 1 } } catch { isFull.set(true) }
-              tried.open()
-              isOver.wait()
+      let result = try storage.withCurrent { tag in
+        Result {
+          try cgroup.allowNoMore()
+          let isOver = Gate()
+          var others: [TestThread] = []
+          var failure: BPFError?
+          while failure == nil, others.count < 1_000 {
+            let isFull = Box(false), tried = Gate()
+            others.append(
+              try TestThread {
+                do { try storage.withCurrent { $0.hits = 1 } } catch { isFull.set(true) }
+                tried.open()
+                isOver.wait()
+              }
+            )
+            tried.wait()
+            guard isFull.get() else { continue }
+            tag.hits = 7
+            try storage.removeValue(of: .callingThread)
+            do throws(BPFError) { try storage.withCurrent { $0.hits = 1 } } catch {
+              failure = error
             }
-          )
-          tried.wait()
-          guard isFull.get() else { continue }
-          tag.hits = 7
-          try storage.removeValue(of: .callingThread)
-          do throws(BPFError) { try storage.withCurrent { $0.hits = 1 } } catch {
-            failure = error
           }
+          #expect(failure?.errno == .noMemory)
+          tag.hits += 1
+          #expect(tag.hits == 8)
+          try cgroup.allowAll()
+          isOver.open()
+          for thread in others { try thread.join() }
         }
-        #expect(failure?.errno == .noMemory)
-        tag.hits += 1
-        #expect(tag.hits == 8)
-        try cgroup.allowAll()
-        isOver.open()
-        for thread in others { try thread.join() }
       }
+      try result.get()
       #expect(try storage.withCurrent { $0.hits } == 0)
     }
   }
@@ -386,10 +389,12 @@ import Testing
       let storage = try BackendUnderTest.lookup.fixture(Tag.self, map: "tags").storage
       let useStorage = {
         try storage.removeValue(of: .current)
-        try storage.withCurrent { tag in
-          try check(tag.requestID == 0)
+        let earlier = try storage.withCurrent { tag in
+          let earlier = tag.requestID
           tag.requestID = 1
+          return earlier
         }
+        try check(earlier == 0)
         try TestThread { try storage.withCurrent { $0.requestID = 2 } }.join()
         try check(try storage.withCurrent { $0.requestID } == 1)
       }
@@ -502,14 +507,18 @@ private func forkWithOneView(_ backend: BackendUnderTest) throws {
   // The child does not inherit mapped pages.
   if backend == .mapped { return }
   // A view that is in use across the fork stays usable on both sides.
-  try storage.withCurrent { tag in
+  let child = try storage.withCurrent { tag in
     tag.priority = 1
-    try inChild {
-      tag.priority += 1
-      try check(tag.priority == 2)
+    let child = Result {
+      try inChild {
+        tag.priority += 1
+        try check(tag.priority == 2)
+      }
     }
     #expect(tag.priority == 1)
+    return child
   }
+  try child.get()
   #expect(try storage.withCurrent { $0.priority } == 1)
 }
 

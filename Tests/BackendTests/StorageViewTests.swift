@@ -146,9 +146,10 @@ private struct Pair: MapValue {
   @Test func aWriteIsInTheStorageAtOnceWithADirectBackend() throws {
     let fixture = try BackendUnderTest.fakeDirect.fixture(Everything.self, map: "everythings")
     let storage = fixture.storage
-    try storage.withCurrent { view in
+    try storage.withCurrent { (view) throws(BPFError) in
       view.u8 = 3
-      #expect(try fixture.bytes()?[8] == 3)
+      let bytes = try fixture.bytes()
+      #expect(bytes?[8] == 3)
       try fixture.program { $0.u8 = 4 }
       #expect(view.u8 == 4)
     }
@@ -329,7 +330,7 @@ private struct Pair: MapValue {
     let fixture = try backend.fixture(Everything.self, map: "everythings")
     let storage = fixture.storage
     try fixture.program(on: .current) { $0.sequence = 1 }
-    try storage.withCurrent { view in
+    try storage.withCurrent { (view) throws(BPFError) in
       var rounds = 0
       // The writer finishes while the reader is in its second attempt.
       let pair = try view.withSeqcountRead(sequence: \.sequence) { view in
@@ -355,7 +356,7 @@ private struct Pair: MapValue {
   @Test(arguments: BackendUnderTest.allCases)
   func aConsistentReadIsRepeatedAfterAWholeWrite(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Everything.self, map: "everythings")
-    try fixture.storage.withCurrent { view in
+    try fixture.storage.withCurrent { (view) throws(BPFError) in
       var rounds = 0
       let pair = try view.withSeqcountRead(sequence: \.sequence) { view in
         rounds += 1
@@ -384,7 +385,7 @@ private struct Pair: MapValue {
     let storage = fixture.storage
     try fixture.program(on: .current) { $0.sequence = 3 }
     let error = #expect(throws: BPFError.self) {
-      try storage.withCurrent { view in
+      try storage.withCurrent { (view) throws(BPFError) in
         try view.withSeqcountRead(sequence: \.sequence, attempts: 4) { $0.start.x }
       }
     }
@@ -416,7 +417,7 @@ private struct Pair: MapValue {
   func aConsistentReadKeepsWhatTheViewChanged(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Everything.self, map: "everythings")
     let storage = fixture.storage
-    try storage.withCurrent { view in
+    try storage.withCurrent { (view) throws(BPFError) in
       view.u8 = 6
       try fixture.program(on: .current) { $0.start.x = 4 }
       let x = try view.withSeqcountRead(sequence: \.sequence) { $0.start.x }

@@ -7,8 +7,6 @@ import Testing
 
 typealias Tag = Values.Tag
 
-private struct Oops: Error {}
-
 /// What a storage does is the same for all backends.
 @Suite struct TaskLocalStorageTests {
   // MARK: Nesting and throwing
@@ -16,7 +14,7 @@ private struct Oops: Error {}
   @Test(arguments: BackendUnderTest.allCases)
   func nestedViewsOfOneStorageShareTheirBytes(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Tag.self, map: "tags")
-    try fixture.storage.withCurrent { outer in
+    try fixture.storage.withCurrent { (outer) throws(BPFError) in
       outer.requestID = 1
       try fixture.storage.withCurrent { inner in
         #expect(inner.requestID == 1)
@@ -33,7 +31,7 @@ private struct Oops: Error {}
   func nestedViewsOfTwoStoragesAreSeparate(_ backend: BackendUnderTest) throws {
     let one = try backend.fixture(Tag.self, map: "tags").storage
     let two = try backend.fixture(Tag.self, map: "tags").storage
-    try one.withCurrent { first in
+    try one.withCurrent { (first) throws(BPFError) in
       first.requestID = 1
       try two.withCurrent { second in
         #expect(second.requestID == 0)
@@ -48,10 +46,11 @@ private struct Oops: Error {}
   @Test(arguments: BackendUnderTest.allCases)
   func writesBeforeAThrowAreKept(_ backend: BackendUnderTest) throws {
     let storage = try backend.fixture(Tag.self, map: "tags").storage
-    #expect(throws: Oops.self) {
-      try storage.withCurrent { tag in
+    let refused = BPFError(.system, attempt: "test", on: "a closure", advice: "")
+    #expect(throws: BPFError.self) {
+      try storage.withCurrent { (tag) throws(BPFError) in
         tag.requestID = 9
-        throw Oops()
+        throw refused
       }
     }
     #expect(try storage.value(of: .current)?.requestID == 9)
@@ -83,7 +82,7 @@ private struct Oops: Error {}
   @Test(arguments: BackendUnderTest.allCases)
   func aViewLeavesOtherFieldsToTheProgram(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Tag.self, map: "tags")
-    try fixture.storage.withCurrent { tag in
+    try fixture.storage.withCurrent { (tag) throws(BPFError) in
       tag.requestID = 5
       try fixture.program {
         $0.hits = 7
@@ -100,7 +99,7 @@ private struct Oops: Error {}
   func aFieldIsWrittenBackAsAWhole(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Tag.self, map: "tags")
     try fixture.program { $0.hits = 0x0001 }
-    try fixture.storage.withCurrent { tag in
+    try fixture.storage.withCurrent { (tag) throws(BPFError) in
       tag.hits = 0x0002
       try fixture.program { $0.hits = 0x0101 }
     }
@@ -133,7 +132,7 @@ private struct Oops: Error {}
   func aStorageThatIsDeletedWhileAViewIsInUseGetsTheChanges(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Tag.self, map: "tags")
     try fixture.storage.setValue(Tag(requestID: 1, hits: 2), of: .current)
-    try fixture.storage.withCurrent { tag in
+    try fixture.storage.withCurrent { (tag) throws(BPFError) in
       tag.priority = 3
       try fixture.delete(of: .current)
     }
@@ -215,7 +214,7 @@ private struct Oops: Error {}
   @Test(arguments: BackendUnderTest.allCases)
   func removingWhileAViewIsInUseLeavesItsBytes(_ backend: BackendUnderTest) throws {
     let storage = try backend.fixture(Tag.self, map: "tags").storage
-    try storage.withCurrent { outer in
+    try storage.withCurrent { (outer) throws(BPFError) in
       outer.requestID = 1
       try storage.removeValue(of: .current)
       #expect(outer.requestID == 1)

@@ -12,8 +12,6 @@ private struct Tag: MapValue {
   var flags: UInt32 = 0
 }
 
-private struct Oops: Error {}
-
 /// What only the fake backend can show: faults, attachments, and the record of calls.
 @Suite struct FakeBackendTests {
   private func make(_ access: FakeBackend.Access, faults: FaultPlan = FaultPlan()) throws -> (
@@ -310,13 +308,13 @@ private struct Oops: Error {}
     faults.fail(.update, call: 1, with: .noMemory)
     let (storage, _) = try make(.copying, faults: faults)
     let error = #expect(throws: BPFError.self) {
-      try storage.withCurrent { tag in
+      try storage.withCurrent { (tag) throws(BPFError) in
         tag.requestID = 9
-        throw Oops()
+        throw BPFError(.system, attempt: "test", on: "a closure", advice: "")
       }
     }
     #expect(error?.errno == .noMemory)
-    #expect(error?.details.contains("Oops") == true)
+    #expect(error?.details.contains("cannot test: a closure") == true)
   }
 
   @Test func callsFailFromAGivenNumberOn() throws {
@@ -374,7 +372,7 @@ private struct Oops: Error {}
 
   @Test func nestedViewsAreLoadedAndWrittenBackOnce() throws {
     let (storage, fake) = try make(.copying)
-    try storage.withCurrent { outer in
+    try storage.withCurrent { (outer) throws(BPFError) in
       outer.requestID = 1
       try storage.withCurrent { $0.priority = 2 }
       outer.flags = 3

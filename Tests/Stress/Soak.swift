@@ -52,17 +52,16 @@ private func walk(
       words[index] = number
       try storages.third.withCurrent { $0.words[index] = number }
     case 2:
-      try storages.first.withCurrent { value in
-        try expect(value.owner == first.owner, "owner \(value.owner), not \(first.owner)")
-        try expect(value.steps == first.steps, "steps \(value.steps), not \(first.steps)")
-      }
+      let (owner, steps) = try storages.first.withCurrent { ($0.owner, $0.steps) }
+      try expect(owner == first.owner, "owner \(owner), not \(first.owner)")
+      try expect(steps == first.steps, "steps \(steps), not \(first.steps)")
     case 3:
       let word = try storages.third.withCurrent { $0.words[index] }
       try expect(word == words[index], "word \(index) is \(word), not \(words[index])")
     case 4:
       first.steps &+= 3
       exists = true
-      try storages.first.withCurrent { outer in
+      try storages.first.withCurrent { (outer) throws(BPFError) in
         outer.steps &+= 1
         try storages.first.withCurrent { $0.steps &+= 1 }
         outer.atomic.steps.wrappingAdd(1)

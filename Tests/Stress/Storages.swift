@@ -64,7 +64,7 @@ struct Storages: Sendable {
   func use(as owner: UInt64) throws {
     try first.withCurrent { $0.owner = owner }
     try second.withCurrent { $0.owner = owner &+ 1 }
-    try third.withCurrent { large in
+    try third.withCurrent { (large) throws(BPFError) in
       large.owner = owner &+ 2
       try first.withCurrent { $0.steps &+= 1 }
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import MmapStorage
+import MmapStorageTesting
 import Testing
 
 /// Opens the storage that the service pinned, if it runs.
@@ -22,7 +23,35 @@ private func openTagsUnprivileged() throws(BPFError) -> TaskLocalStorage<Request
   return try TaskLocalStorage<RequestTag>(map: map, layout: layout)
 }
 
+private struct PriorityTooHigh: Error {}
+
+private func check(_ priority: UInt32) throws(PriorityTooHigh) {
+  if priority > 7 { throw PriorityTooHigh() }
+}
+
 @Suite struct Failures {
+  @Test func closuresThatThrow() throws {
+    let object = try BPFObject(.requestTags)
+    func make() throws -> TaskLocalStorage<RequestTag> {
+      try TaskLocalStorage(backend: FakeBackend(map: "request_tags", of: object))
+    }
+    let (tags, defaults) = (try make(), try make())
+    for priority in [UInt32(7), 8] {
+      try defaults.withCurrent { $0.priority = priority }
+      func run() throws {
+        try tags.withCurrent { (tag) throws(BPFError) in
+          tag.priority = try defaults.withCurrent { $0.priority }
+        }
+        let checked = try tags.withCurrent { tag in
+          Result { try check(tag.priority) }
+        }
+        try checked.get()
+      }
+      if priority == 7 { try run() } else { #expect(throws: PriorityTooHigh.self) { try run() } }
+      #expect(try tags.withCurrent { $0.priority } == priority)
+    }
+  }
+
   @Test func nothingIsPinnedThere() throws {
     #expect(try openTags() == nil)
     #expect(throws: BPFError.self) { try openTagsUnprivileged() }

@@ -40,7 +40,7 @@ private func next() async {}
   }
 
   @Test func severalFields() throws {
-    let length = try work.withCurrent { work in
+    let length = try work.withCurrent { (work) throws(BPFError) in
       try work.withSeqcountRead(sequence: \.sequence) { work in
         work.span.end - work.span.start
       }
