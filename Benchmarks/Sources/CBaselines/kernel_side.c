@@ -132,23 +132,23 @@ static void compare_mappings(struct side *side)
 	}
 }
 
-struct crew {
+struct worker_pool {
 	struct side *side;
 	pthread_barrier_t barrier;
 };
 
 static void *create_one(void *argument)
 {
-	struct crew *crew = argument;
+	struct worker_pool *pool = argument;
 
-	pthread_barrier_wait(&crew->barrier);
-	pthread_barrier_wait(&crew->barrier);
-	run(crew->side, "create_plain");
-	pthread_barrier_wait(&crew->barrier);
-	pthread_barrier_wait(&crew->barrier);
-	run(crew->side, "create_mmapable");
-	pthread_barrier_wait(&crew->barrier);
-	pthread_barrier_wait(&crew->barrier);
+	pthread_barrier_wait(&pool->barrier);
+	pthread_barrier_wait(&pool->barrier);
+	run(pool->side, "create_plain");
+	pthread_barrier_wait(&pool->barrier);
+	pthread_barrier_wait(&pool->barrier);
+	run(pool->side, "create_mmapable");
+	pthread_barrier_wait(&pool->barrier);
+	pthread_barrier_wait(&pool->barrier);
 	return NULL;
 }
 
@@ -203,27 +203,27 @@ static void leave_cgroup(void)
 
 static void compare_memory(struct side *side)
 {
-	struct crew crew = { .side = side };
+	struct worker_pool pool = { .side = side };
 	double empty, plain, mmapable;
 	pthread_t threads[THREADS];
 	int started = 0;
 
-	pthread_barrier_init(&crew.barrier, NULL, THREADS + 1);
+	pthread_barrier_init(&pool.barrier, NULL, THREADS + 1);
 	for (; started < THREADS; started++) {
-		if (pthread_create(&threads[started], NULL, create_one, &crew)) {
+		if (pthread_create(&threads[started], NULL, create_one, &pool)) {
 			perror("error: pthread_create");
 			exit(1);
 		}
 	}
-	pthread_barrier_wait(&crew.barrier);
+	pthread_barrier_wait(&pool.barrier);
 	empty = kernel_bytes();
-	pthread_barrier_wait(&crew.barrier);
-	pthread_barrier_wait(&crew.barrier);
+	pthread_barrier_wait(&pool.barrier);
+	pthread_barrier_wait(&pool.barrier);
 	plain = kernel_bytes();
-	pthread_barrier_wait(&crew.barrier);
-	pthread_barrier_wait(&crew.barrier);
+	pthread_barrier_wait(&pool.barrier);
+	pthread_barrier_wait(&pool.barrier);
 	mmapable = kernel_bytes();
-	pthread_barrier_wait(&crew.barrier);
+	pthread_barrier_wait(&pool.barrier);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	/* An element of an ordinary map has the task's own bookkeeping in it as well. */
