@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # Shared by the scripts next to it. Sourced, with the repository as the current directory after it.
 
