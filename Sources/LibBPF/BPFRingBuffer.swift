@@ -12,7 +12,7 @@ import Synchronization
 /// Each record is read once, by one of the readers of this process. May be used from any thread; reads
 /// of one map are serialized. Only one process at a time may read a map: the kernel has one read position for
 /// all readers, and two processes that update it read records twice or as garbage. If records are not read in
-/// time, the buffer is full and programs cannot reserve records.
+/// time, the buffer is full and programs cannot reserve records. A child of `fork` must not use a reader of its parent.
 @safe
 public final class BPFRingBuffer: Sendable {
   /// The map.
