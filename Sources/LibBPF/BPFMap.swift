@@ -279,7 +279,7 @@ func inspectMap(
     throw BPFError(errno: errno, attempt: attempt, on: subject)
   }
   // The call below would also accept a program's or link's descriptor. Without /proc this cannot be
-  // told apart; type and sizes are checked by whoever uses the map.
+  // told apart; type and sizes are checked when the map is used.
   if let target = descriptorTarget(descriptor), target != "anon_inode:bpf-map" {
     let what =
       switch target {

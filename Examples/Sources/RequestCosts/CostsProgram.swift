@@ -120,8 +120,8 @@ public final class CostsProgram: Sendable {
 
   /// Pins what a server needs to use the programs.
   ///
-  /// - Parameter directory: A directory on a BPF file system. Whoever may open the pins may read and
-  ///   change the costs of all servers that use them, and have its own process counted. Whoever may write
+  /// - Parameter directory: A directory on a BPF file system. A process that may open the pins may read and
+  ///   change the costs of all servers that use them, and have its own process counted. A process that may write
   ///   those of ``readOnlyPins(in:)`` may have any process counted.
   /// - Throws: `BPFError`. Nothing is pinned then.
   public func pin(in directory: FilePath) throws(BPFError) {

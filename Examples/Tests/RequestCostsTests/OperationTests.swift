@@ -141,7 +141,7 @@ final class TestLog: Sendable {
     }
   }
 
-  /// Whoever may use the same pins can write any numbers.
+  /// A process that may use the same pins can write any numbers.
   @Test func anyNumbersAreServed() async {
     await #expect(processExitsWith: .success) {
       let tasks = try FakeSwiftTasks<RequestValue>()

@@ -51,7 +51,7 @@ extension FieldValue: CustomStringConvertible {
     }
   }
 
-  /// Control characters would reach the terminal of whoever prints it.
+  /// Control characters would reach the terminal that it is printed on.
   private func escaped(_ text: String) -> String {
     text.unicodeScalars.map { scalar in
       switch scalar {

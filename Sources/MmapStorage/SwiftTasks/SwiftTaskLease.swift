@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 
-// Invariant: whoever may reach a slot holds its lease, which keeps the slots and so their memory.
+// Invariant: code that accesses a slot holds its lease, which keeps the slots and so their memory.
 
 /// What a scope binds as a task-local. The BPF program reads the tag from the runtime's memory, so it
 /// is the first word.
@@ -75,7 +75,7 @@ final class SwiftTaskLease: Sendable {
   var tag: UInt64 { unsafe state.pointee.tag }
 }
 
-/// What the process knows of a slot. It belongs to whoever took the slot, but for the first word.
+/// What the process knows of a slot. It belongs to the owner of the slot, except the first word.
 @usableFromInline
 @safe
 struct SwiftTaskSlotState {
