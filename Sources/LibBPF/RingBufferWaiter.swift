@@ -4,8 +4,7 @@ import SystemPackage
 
 /// Waits for a descriptor on a thread of its own, for Swift tasks.
 ///
-/// The thread starts with the first wait and polls only while a Swift task waits, so records that
-/// nobody asks for cost nothing.
+/// The thread starts with the first wait and polls only while a Swift task waits.
 final class RingBufferWaiter: @unchecked Sendable {
   private let descriptor: CInt
   private let subject: String

@@ -14,7 +14,7 @@ int mms_is_on_bpffs(const char *path);
 
 /*
  * A page of memory, zeroed and populated. Once the kernel has pinned it, fork() copies it for the
- * child, and the parent and the kernel go on sharing it. Unmapped with mms_unmap() and
+ * child, and the parent and the kernel continue to share it. Unmapped with mms_unmap() and
  * mms_page_size().
  */
 int mms_map_user_page(void *_Nullable *_Nonnull address);

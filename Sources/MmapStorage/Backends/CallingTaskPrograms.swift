@@ -168,7 +168,7 @@ final class CallingTaskPrograms: Sendable {
       alignment: 8
     ) { piece in
       guard let piece = piece.baseAddress else { return .noMemory }
-      // What is not filled goes to the kernel and comes back, and nobody looks at it.
+      // The kernel copies the rest in and out, and it is not used.
       unsafe piece.initializeMemory(as: UInt8.self, repeating: 0, count: Self.header)
       unsafe piece.storeBytes(of: thread?.rawValue ?? 0, toByteOffset: 4, as: Int32.self)
       var offset = 0
@@ -231,7 +231,7 @@ final class CallingTaskPrograms: Sendable {
         }
       }
       let others = unsafe context + (1 + Self.changesInContext) * stride
-      // What is not filled goes to the kernel and comes back, and nobody looks at it.
+      // The kernel copies the rest in and out, and it is not used.
       unsafe context.storeBytes(of: UInt64(UInt(bitPattern: others)), as: UInt64.self)
       unsafe context.storeBytes(
         of: UInt32((next - context) / stride - 1),

@@ -112,7 +112,7 @@ package final class LookupBackend: CopyingBackend {
   }
 
   /// By program, the changed ranges in place. Else `bpf_map_lookup_elem`, the changed ranges, and
-  /// `bpf_map_update_elem`, again if somebody created or removed the value in between; what a program
+  /// `bpf_map_update_elem`, again if the value was created or removed in between; what a program
   /// writes between the two calls is then lost.
   package func store(
     _ task: TaskReference,

@@ -31,7 +31,7 @@ struct {
 /* The size of that map's values. */
 const volatile __u32 value_size = 1;
 
-/* Nobody has a value in here. */
+/* No task has a value in this map. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -172,7 +172,7 @@ static __always_inline long store_to(struct task_struct *task, struct changes *c
 	long done;
 
 	writing.value = bpf_task_storage_get(&values, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	/* No memory, or somebody else created or removed a storage of this task: it does not say. */
+	/* No memory, or a storage of this task was created or removed at the same time. */
 	if (!writing.value)
 		return -EAGAIN;
 	#pragma clang loop unroll(full)

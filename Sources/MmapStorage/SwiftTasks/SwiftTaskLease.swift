@@ -65,7 +65,7 @@ final class SwiftTaskLease: Sendable {
   }
 
   deinit {
-    // Nobody has the slot while the lease waits for the next scope.
+    // The slot is in no scope while the lease waits for the next one.
     guard unsafe state.pointee.tag != 0, let slots = unsafe state.pointee.slots else { return }
     unsafe state.pointee.slots = nil
     unsafe slots.release(state, address)
@@ -93,7 +93,7 @@ struct SwiftTaskSlotState {
 }
 
 extension SwiftTaskSlots {
-  /// Takes a slot, whose value is zero; nil if there is none. To be given back with ``leave(_:)``.
+  /// Takes a slot, whose value is zero; nil if there is none. Released with ``leave(_:)``.
   /// `onEnd` gets the value when the last holder of the lease has given it up.
   @usableFromInline
   func enter(

@@ -17,8 +17,8 @@ internal import Synchronization
 /// where it is. The program notes where it found the binding of that Swift task, and while the same
 /// Swift task has the same latest binding, it does not read the binding again.
 ///
-/// Slots are taken and given back without a lock or a system call. A process claims slots in batches,
-/// from those that nobody has, or whose owner has exited.
+/// Slots are acquired and released without a lock or a system call. A process claims slots in batches,
+/// from those that have no owner, or whose owner has exited.
 @usableFromInline
 @safe
 final class SwiftTaskSlots: Sendable {
@@ -185,7 +185,7 @@ final class SwiftTaskSlots: Sendable {
 
   // MARK: Claiming
 
-  /// Gives the slots that are in no scope to other processes. Threads of this one may go on.
+  /// Releases the slots that are in no scope, for other processes. Threads of this one may continue.
   func releaseFree() {
     while let index = pop() { word(index, Self.ownerOffset).release(from: owner) }
   }

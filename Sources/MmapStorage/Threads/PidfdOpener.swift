@@ -6,9 +6,9 @@ internal import Synchronization
 
 /// Opens pidfds, and reserves one descriptor of the process for when it has no others left.
 ///
-/// While the reserved descriptor is given up, no other thread of the library opens a pidfd, so it can
-/// be had back. The program's own threads may open something else meanwhile; then the reserve is
-/// lost until there are descriptors again.
+/// While the reserved descriptor is closed, no other thread of the library opens a pidfd, so that its
+/// number can be used again. The program's own threads may open another file in this time; then there is
+/// no reserve until a descriptor is free.
 final class PidfdOpener: Sendable {
   static let shared = PidfdOpener()
 

@@ -8,8 +8,8 @@ extension TaskReference {
   /// Runs `body` with a pidfd of the task.
   ///
   /// The calling thread's pidfd is opened once and shared by all storages, if it is to be kept. When
-  /// the process is out of descriptors, some other thread's is closed to make room, or the reserve
-  /// is given up for the length of the call, and nothing is kept: slower, but it goes on.
+  /// the process is out of descriptors, another thread's is closed, or the reserve is closed during the
+  /// call. This is slower, and no descriptor is kept.
   ///
   /// - Parameters:
   ///   - attempt: What the pidfd is for, for errors.

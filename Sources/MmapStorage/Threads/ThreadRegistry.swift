@@ -135,7 +135,7 @@ package final class ThreadRegistry: Sendable {
         guard let storage = unsafe state.storages[index] else { return unsafe (nil, []) }
         var attached: [(ThreadRecord, UnsafeMutableRawPointer)] = unsafe []
         for record in unsafe state.records.values {
-          guard let attachment = unsafe takeAttachment(of: record, at: index) else { continue }
+          guard let attachment = unsafe clearAttachment(of: record, at: index) else { continue }
           unsafe record.pendingDetaches += 1
           unsafe attached.append((record, attachment))
         }
@@ -252,7 +252,7 @@ package final class ThreadRegistry: Sendable {
     let block = unsafe mms_thread_at(threadOffset)
     unsafe block.pointee.destructor_rounds += 1
     uninterrupted {
-      // First, so that a later destructor of the program's own that touches a storage attaches anew.
+      // First, so that a later destructor of the program's own that touches a storage attaches again.
       lock.withLock {
         unsafe record.hasLeftItsBlock = true
         unsafe forget(block)
@@ -266,7 +266,7 @@ package final class ThreadRegistry: Sendable {
     let attached: [(ValueAccess, UnsafeMutableRawPointer)] = unsafe lock.withLock {
       unsafe state.storages.indices.compactMap { index in
         guard let storage = unsafe state.storages[index],
-          let attachment = unsafe takeAttachment(of: record, at: index)
+          let attachment = unsafe clearAttachment(of: record, at: index)
         else { return nil }
         return unsafe (storage.access, attachment)
       }
@@ -292,7 +292,7 @@ package final class ThreadRegistry: Sendable {
   // MARK: Attachments
 
   /// Clears a slot, and returns what was attached through it. Only with the lock held.
-  private func takeAttachment(of record: ThreadRecord, at index: Int) -> UnsafeMutableRawPointer? {
+  private func clearAttachment(of record: ThreadRecord, at index: Int) -> UnsafeMutableRawPointer? {
     let slot = unsafe record.slots + index
     guard let attachment = unsafe mms_slot_attachment(slot) else { return nil }
     unsafe mms_slot_set_direct(slot, nil)
@@ -444,7 +444,7 @@ extension ThreadRegistry: ForkParticipant {
   package func resumeInParent() { lock.unlock() }
 
   /// The child has one thread, which is unattached. What the parent's threads had attached is not
-  /// given back: pages may not be mapped here, and the forking thread may be using a view. The
+  /// released: pages may not be mapped here, and the forking thread may be using a view. The
   /// threads, which do not end here, keep their records.
   package func resumeInChild() {
     unsafe forgetParent(&state)
