@@ -20,9 +20,6 @@ public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
     elements = try MapElements(map, types: [.hash, .lruHash], attempt: "use it as a hash map")
   }
 
-  /// The largest number of elements.
-  public var capacity: Int { elements.maxEntries }
-
   /// Returns a copy of the value of a key; `nil` if there is none (`bpf_map_lookup_elem`).
   ///
   /// - Throws: A system error.

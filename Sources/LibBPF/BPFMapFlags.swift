@@ -11,11 +11,11 @@ public struct BPFMapFlags: OptionSet, Sendable, Hashable {
   /// `BPF_F_NO_PREALLOC`: elements are allocated when they are created. Required for task storage.
   public static let noPrealloc = BPFMapFlags(rawValue: 1 << 0)
   /// `BPF_F_RDONLY`: user space may only read.
-  public static let rdonly = BPFMapFlags(rawValue: 1 << 3)
+  package static let rdonly = BPFMapFlags(rawValue: 1 << 3)
   /// `BPF_F_WRONLY`: user space may only write.
-  public static let wronly = BPFMapFlags(rawValue: 1 << 4)
+  package static let wronly = BPFMapFlags(rawValue: 1 << 4)
   /// `BPF_F_RDONLY_PROG`: BPF programs may only read.
-  public static let rdonlyProg = BPFMapFlags(rawValue: 1 << 7)
+  package static let rdonlyProg = BPFMapFlags(rawValue: 1 << 7)
   /// `BPF_F_MMAPABLE`: the map's values can be mapped. Arrays since Linux 5.5; task storage with
   /// this project's kernel patches.
   public static let mmapable = BPFMapFlags(rawValue: 1 << 10)

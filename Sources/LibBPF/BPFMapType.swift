@@ -12,15 +12,15 @@ public struct BPFMapType: RawRepresentable, Sendable, Hashable {
   /// `BPF_MAP_TYPE_ARRAY`.
   public static let array = BPFMapType(rawValue: 2)
   /// `BPF_MAP_TYPE_PERCPU_HASH`.
-  public static let perCPUHash = BPFMapType(rawValue: 5)
+  package static let perCPUHash = BPFMapType(rawValue: 5)
   /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
-  public static let perCPUArray = BPFMapType(rawValue: 6)
+  package static let perCPUArray = BPFMapType(rawValue: 6)
   /// `BPF_MAP_TYPE_LRU_HASH`.
-  public static let lruHash = BPFMapType(rawValue: 9)
+  package static let lruHash = BPFMapType(rawValue: 9)
   /// `BPF_MAP_TYPE_LRU_PERCPU_HASH`.
-  public static let lruPerCPUHash = BPFMapType(rawValue: 10)
+  package static let lruPerCPUHash = BPFMapType(rawValue: 10)
   /// `BPF_MAP_TYPE_RINGBUF`.
-  public static let ringbuf = BPFMapType(rawValue: 27)
+  package static let ringbuf = BPFMapType(rawValue: 27)
   /// `BPF_MAP_TYPE_TASK_STORAGE`.
   public static let taskStorage = BPFMapType(rawValue: 29)
 }

@@ -63,7 +63,7 @@ extension BPFObject {
     }
 
     /// Whether the program is attached.
-    public var isAttached: Bool { object.withState { $0.isAttached(name) } }
+    package var isAttached: Bool { object.withState { $0.isAttached(name) } }
 
     /// Returns the loaded program, for example to pin it or to read its info.
     ///

@@ -29,9 +29,9 @@ public final class FakeBackend: Sendable {
 
   let choice = BackendChoice(.fake, reason: "the test asked for a fake backend")
   /// The map's name in errors.
-  public let mapName: String
+  package let mapName: String
   /// The size of a value in bytes.
-  public let valueSize: Int
+  package let valueSize: Int
 
   let access: Access
   let layout: ValueLayout
@@ -194,10 +194,10 @@ public final class FakeBackend: Sendable {
   public var calls: [Call] { state.withLock { $0.calls } }
 
   /// The number of threads that are attached.
-  public var attachedThreads: Int { state.withLock { $0.attached } }
+  package var attachedThreads: Int { state.withLock { $0.attached } }
 
   /// The number of threads that have a value.
-  public var storageCount: Int { state.withLock { $0.pages.count } }
+  package var storageCount: Int { state.withLock { $0.pages.count } }
 
   // MARK: What both backends do
 

@@ -6,7 +6,7 @@ internal import SystemPackage
 /// The Swift runtime of this process, for errors and logs.
 public struct SwiftRuntime: Sendable, Hashable {
   /// The version of the layout that the runtime exports for debuggers; `nil` if it exports none.
-  public let layoutVersion: UInt32?
+  package let layoutVersion: UInt32?
 
   /// The file with the runtime's code: libswift_Concurrency, or the executable if it is linked statically. May
   /// be empty.
