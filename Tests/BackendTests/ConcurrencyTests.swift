@@ -33,17 +33,22 @@ import Testing
     #expect(existed.get())
   }
 
-  @Test(.userPages, .atHardwareSpeed) func aPageIsNotUnmappedWhileAnotherThreadReadsIt() async {
+  @Test(.userPages, .atHardwareSpeed) func aPageIsNotUnmappedWhileAnotherThreadUsesIt() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.userPage.fixture(Tag.self, map: "tags").storage
       let id = Box(ThreadID.current), isOver = Box(false)
-      let readers = try (0..<2).map { _ in
+      // They also meet threads that are registering their page.
+      let others = try [false, true].map { isWriting in
         try TestThread {
           while !isOver.get() {
             do throws(BPFError) {
-              _ = try storage.value(of: id.get())
+              if isWriting {
+                try storage.setValue(Tag(), of: id.get())
+              } else {
+                _ = try storage.value(of: id.get())
+              }
             } catch {
-              guard error.kind == .noSuchTask else { throw error }
+              guard error.kind == .noSuchTask || error.kind == .notFound else { throw error }
             }
           }
         }
@@ -55,7 +60,7 @@ import Testing
         }.join()
       }
       isOver.set(true)
-      for reader in readers { try reader.join() }
+      for other in others { try other.join() }
     }
   }
 
