@@ -338,7 +338,7 @@ static int worker(int number)
 	return 0;
 }
 
-static int meddler(int number)
+static int updater(int number)
 {
 	static union {
 		struct stress_small small;
@@ -523,7 +523,7 @@ static const struct role {
 } roles[] = {
 	{ "worker", worker }, { "worker", worker },
 	{ "worker", worker, true }, { "worker", worker, true },
-	{ "meddler", meddler }, { "meddler", meddler, true },
+	{ "updater", updater }, { "updater", updater, true },
 	{ "replacer", replacer }, { "replacer", replacer, true },
 	{ "hog", hog, false, true },
 };
