@@ -32,49 +32,6 @@ public final class BrokerServer: Sendable {
   private static let connections = 512
   private let patience: Int
 
-  /// Creates a socket of type `SOCK_SEQPACKET` at a new path, and listens.
-  ///
-  /// - Parameters:
-  ///   - path: A path that does not exist.
-  ///   - permissions: The permissions of the socket. Clients need write permission.
-  /// - Returns: The socket. The caller closes it, and removes the path.
-  /// - Throws: ``/LibBPF/BPFError`` with the system's error.
-  public static func listen(
-    at path: FilePath,
-    permissions: FilePermissions = .ownerReadWrite
-  ) throws(BPFError) -> FileDescriptor {
-    let descriptor = listenOnSocket(at: path, permissions)
-    guard descriptor >= 0 else {
-      throw BPFError(
-        code: descriptor,
-        attempt: "listen for clients",
-        on: "path '\(path)'",
-        advice: listenAdvice(Errno(rawValue: -descriptor), path)
-      )
-    }
-    return FileDescriptor(rawValue: descriptor)
-  }
-
-  private static func listenAdvice(_ errno: Errno, _ path: FilePath) -> String? {
-    switch errno {
-    case _ where path.isEmpty: return "the path is empty"
-    case .fileNameTooLong: return "the path of a socket has at most 107 bytes"
-    case .noSuchFileOrDirectory, .notDirectory, .permissionDenied, .readOnlyFileSystem:
-      return "the directory has to exist and to be writable"
-    case .addressInUse:
-      guard isSocket(path) else { return "the path exists and is not a socket; choose another one" }
-      let client = connectSocket(to: path, timeout: 100)
-      if client >= 0 { closeDescriptor(client) }
-      switch Errno(rawValue: -min(client, 0)) {
-      case .connectionRefused: return "nobody listens there; remove the socket"
-      case .protocolWrongTypeForSocket: return "another program's socket; choose another path"
-      case .permissionDenied: return "the path exists already; choose another one"
-      default: return "another broker listens there; stop it, or choose another path"
-      }
-    default: return nil
-    }
-  }
-
   /// Creates a server. It serves clients in ``run()``.
   ///
   /// - Parameters:

@@ -66,7 +66,7 @@ import Testing
     }
   }
 
-  @Test func theSocketOfASuccessorStays() throws {
+  @Test func theSocketOfAPredecessorAndOfASuccessor() throws {
     let path = "/tmp/mmapstorage-\(UUID().uuidString).sock"
     let object = path + ".bpf.o"
     try Data(BPFObjectImage.requests.bytes).write(to: URL(filePath: object))
@@ -79,14 +79,21 @@ import Testing
       try broker.set("mmapstorage-broker", [object, "--user", "0", "--socket", path], as: nil)
       broker.standardError = FileHandle.nullDevice
       try broker.run()
-      while broker.isRunning, access(path, F_OK) != 0 { usleep(10_000) }
+      while broker.isRunning, (try? BrokerClient(connectingTo: FilePath(path))) == nil {
+        usleep(10_000)
+      }
       return broker
     }
     func end(_ broker: Process) {
       broker.terminate()
       broker.waitUntilExit()
     }
+    let killed = try start()
+    #expect(kill(killed.processIdentifier, SIGKILL) == 0)
+    killed.waitUntilExit()
+    #expect(access(path, F_OK) == 0)
     let first = try start()
+    #expect((try? BrokerClient(connectingTo: FilePath(path)).attachedPrograms()) == ["count"])
     #expect(unlink(path) == 0)
     let second = try start()
     end(first)
