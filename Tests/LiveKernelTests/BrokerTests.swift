@@ -326,13 +326,26 @@ import Testing
     }
     let client = try BrokerClient(connectingTo: FilePath(path), timeout: 50)
     let connection = mms_accept(listener)
-    defer { close(connection) }
     let late = #expect(throws: BPFError.self) { try client.attachedPrograms() }
     #expect(late?.errno == .resourceTemporarilyUnavailable)
-    let answer: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 11, 1, 0, 3, 0] + Array("old".utf8)
-    #expect(mms_send_message(connection, answer, answer.count, nil, 0, 1) == answer.count)
-    let error = #expect(throws: BPFError.self) { try client.attachedPrograms() }
-    #expect(error?.kind == .wrongState && error?.advice.contains("connect again") == true)
+    let later = #expect(throws: BPFError.self) { try client.attachedPrograms() }
+    #expect(later?.errno == .resourceTemporarilyUnavailable)
+    #expect(client.isConnected)
+    func answer(_ name: String, descriptors: [CInt] = []) {
+      let reply = [0x4D, 0x4D, 0x53, 0x42, 1, 11, 1, 0, 3, 0] + Array(name.utf8)
+      #expect(
+        mms_send_message(connection, reply, reply.count, descriptors, descriptors.count, 1)
+          == reply.count
+      )
+    }
+    answer("old", descriptors: [0])
+    answer("new")
+    #expect(try client.attachedPrograms() == ["new"])
+    // One request for each reply.
+    var request = [UInt8](repeating: 0, count: 100)
+    for _ in 0..<2 { #expect(recv(connection, &request, 100, CInt(MSG_DONTWAIT)) > 0) }
+    #expect(recv(connection, &request, 100, CInt(MSG_DONTWAIT)) < 0)
+    close(connection)
     #expect(!client.isConnected)
   }
 
