@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 import Glibc
+import Logging
 import RequestCosts
 import SystemPackage
 import Testing
@@ -43,6 +44,33 @@ import Testing
       #expect(info.st_mode & 0o7777 == 0o710 && info.st_gid == 65534)
       #expect(third.end(SIGTERM) == 0)
       #expect(access(directory.string, F_OK) != 0)
+    }
+  }
+
+  @Test func aServerThatStartsBeforeItsLoader() async throws {
+    try await withBPFFileSystem { directory in
+      let log = TestLog()
+      let stopped = await RequestCosts.start(logger: log.logger, pinnedIn: directory)
+      stopped.stop()
+      try await TestServer.run(nil, pinnedIn: directory, logger: log.logger) { server in
+        try await server.load(["/calls/5"], requests: 8)
+        let before = server.costs.report()
+        #expect(before.obstacle?.contains("when request-costs-loader runs") == true)
+        #expect(try server.route("GET /calls/{count}").costs.calls == [:])
+
+        let loader = try RunningLoader(directory)
+        #expect(try loader.readLine().hasPrefix("Pinned in"))
+        try await wait("the pins are used") { server.costs.report().source.contains("pinned") }
+        try await server.load(["/calls/5"], requests: 8)
+        let report = server.costs.report()
+        #expect(report.obstacle == nil)
+        #expect(report.missing.contains { $0.contains("the loader was not running") })
+        #expect(try server.route("GET /calls/{count}").requests == 16)
+        #expect(try server.route("GET /calls/{count}").costs.calls["process"] ?? 0 >= 40)
+        #expect(loader.end(SIGTERM) == 0)
+      }
+      #expect(log.all.filter { $0.contains("Serving without kernel costs") }.count == 2)
+      #expect(stopped.report().source == "none")
     }
   }
 
