@@ -74,10 +74,26 @@ import Testing
     }
   }
 
-  @Test func aDirectoryThatCannotHavePins() throws {
-    let loader = try RunningLoader("/proc/sys/request-costs")
-    #expect(try loader.readLine().contains("cannot create a directory for pins"))
-    #expect(loader.end() == 1)
+  @Test func aDirectoryThatCannotHavePins() async throws {
+    func expectFailure(_ directory: FilePath, _ text: String) throws {
+      let loader = try RunningLoader(directory, ["--replace", "--group", "65534"])
+      let line = try loader.readLine()
+      #expect(line.contains(text), "\(line)")
+      #expect(loader.end(line.hasPrefix("Pinned") ? SIGTERM : nil) == 1)
+    }
+    try expectFailure("/proc/sys/request-costs", "cannot create a directory for pins")
+    try await withBPFFileSystem { directory in
+      try #require(mkdir(directory.string, 0o755) == 0)
+      let other = directory.appending("other")
+      try #require(mkdir(other.string, 0o755) == 0)
+      try expectFailure(directory, "no loader has pinned")
+      var info = stat()
+      try #require(stat(directory.string, &info) == 0)
+      #expect(info.st_mode & 0o7777 == 0o755 && info.st_gid == 0)
+      let link = other.appending("link")
+      try #require(symlink(directory.string, link.string) == 0)
+      try expectFailure(link, "symbolic link")
+    }
   }
 
   /// The inodes of the pins.
