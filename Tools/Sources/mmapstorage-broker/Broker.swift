@@ -66,10 +66,18 @@ struct Broker: AsyncParsableCommand {
   }
 
   func run() async throws {
+    // Whatever reads the log may end earlier.
+    signal(SIGPIPE, SIG_IGN)
     let policy = BrokerPolicy(
       users: Set(try user.map(Self.userID)),
       groups: Set(try group.map(Self.groupID))
     )
+    let logger = Logger(label: "mmapstorage-broker")
+    // If another broker listens there, its pins must stay.
+    let listener = try listeningSocket(logger)
+    let created = socket.flatMap(Self.identity)
+    // Another broker may have a socket there by then.
+    defer { if let socket, created != nil, Self.identity(of: socket) == created { unlink(socket) } }
     let opened = try BPFObject(contentsOf: FilePath(object))
     if let pins {
       try opened.loadAndAttach(
@@ -89,11 +97,6 @@ struct Broker: AsyncParsableCommand {
     }
     let offers = try names.map { try BrokerOffer(opened, map: $0, isReadOnly: readOnly) }
 
-    let logger = Logger(label: "mmapstorage-broker")
-    let listener = try listeningSocket(logger)
-    let created = socket.flatMap(Self.identity)
-    // Another broker may have a socket there by then.
-    defer { if let socket, created != nil, Self.identity(of: socket) == created { unlink(socket) } }
     let server = try BrokerServer(
       socket: listener,
       offers: offers,
@@ -187,6 +190,8 @@ struct BrokerService: Service {
   let server: BrokerServer
 
   func run() async throws {
+    // Whatever reads the log may end earlier.
+    signal(SIGPIPE, SIG_IGN)
     try await withGracefulShutdownHandler {
       try await withCheckedThrowingContinuation { continuation in
         let call = ThreadCall {
