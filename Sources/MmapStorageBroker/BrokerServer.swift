@@ -19,17 +19,19 @@ public import SystemPackage
 ///
 /// One thread serves all clients, and does not wait for any of them. It disconnects a client that sends an
 /// invalid message, that does not receive a reply, or that sends no request within ten seconds after it connects.
-/// A user has at most 32 connections, and there are at most 512 in total.
+/// A user has at most 32 connections. There are at most 512 in total, and at most 128 of users that are not served.
 public final class BrokerServer: Sendable {
   private let socket: CInt
   private let event: CInt
   private let offers: [BrokerOffer]
   private let policy: BrokerPolicy
   private let attachedPrograms: @Sendable () -> [String]
-  private let log: @Sendable (String) -> Void
+  private let log: BrokerLog
 
   private static let connectionsPerUser = 32
   private static let connections = 512
+  /// Of users that are not served. A user may have many ids, in a user namespace.
+  private static let connectionsToRefuse = 128
   private let patience: Int
 
   /// Creates a server. It serves clients in ``run()``.
@@ -41,7 +43,8 @@ public final class BrokerServer: Sendable {
   ///   - policy: The users and groups that are served.
   ///   - attachedPrograms: Returns the names of the attached programs, for
   ///     ``BrokerClient/attachedPrograms()``. `nil` for the programs of the offers' objects.
-  ///   - log: Called with a line for each connection that is refused or ended because of an error.
+  ///   - log: Called with a line for each connection that is refused or ended because of an error, at most twenty
+  ///     times a second. The next line is the number of those that were left out.
   /// - Throws: ``/LibBPF/BPFError/Kind/wrongState`` if the socket is closed,
   ///   ``/LibBPF/BPFError/Kind/outOfResources``.
   public convenience init(
@@ -89,7 +92,7 @@ public final class BrokerServer: Sendable {
     self.patience = patience
     self.attachedPrograms =
       attachedPrograms ?? { Set(offers.flatMap(\.attachedPrograms)).sorted() }
-    self.log = log
+    self.log = BrokerLog(log)
   }
 
   deinit {
@@ -170,7 +173,9 @@ public final class BrokerServer: Sendable {
       closeDescriptor(descriptor)
       return true
     }
+    let isServed = policy.allows(peer)
     guard clients.count < Self.connections,
+      isServed || clients.count(where: { !$0.isServed }) < Self.connectionsToRefuse,
       clients.count(where: { $0.peer.user == peer.user }) < Self.connectionsPerUser
     else {
       log("refused \(peer): too many connections")
@@ -183,7 +188,7 @@ public final class BrokerServer: Sendable {
       Client(
         descriptor: descriptor,
         peer: peer,
-        isServed: policy.allows(peer),
+        isServed: isServed,
         deadline: milliseconds() + patience
       )
     )

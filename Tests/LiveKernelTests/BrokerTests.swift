@@ -177,10 +177,17 @@ import Testing
     #expect(served == 32)
   }
 
-  @Test func allUsersTogetherHaveALimit() async throws {
+  /// Users that are not served do not take the connections of others.
+  @Test(arguments: [(true, 512), (false, 128)])
+  func allUsersTogetherHaveALimit(_ isServed: Bool, _ limit: Int) async throws {
     let program = try EchoProgram()
-    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")], patience: 600_000)
-    await #expect(processExitsWith: .success) { [path = broker.path as String] in
+    let broker = try RunningBroker(
+      [BrokerOffer(program.object, map: "echoes")],
+      policy: BrokerPolicy(users: isServed ? Set(1...17) : [99]),
+      patience: 600_000
+    )
+    await #expect(processExitsWith: .success) {
+      [path = broker.path as String, isServed = isServed as Bool, limit = limit as Int] in
       alarm(60)
       var clients: [BrokerClient] = []
       // The kernel tells the broker the effective user at the time of connect(2).
@@ -190,7 +197,7 @@ import Testing
         try #require(seteuid(0) == 0)
       }
       // The broker closes those above the limit before it is asked, and those below it afterwards.
-      while clients.dropFirst(512).contains(where: \.isConnected) { sched_yield() }
+      while clients.dropFirst(limit).contains(where: \.isConnected) { sched_yield() }
       let reasons = clients.map { client in
         do throws(BPFError) {
           return try client.attachedPrograms().description
@@ -198,8 +205,13 @@ import Testing
           return error.advice
         }
       }
-      #expect(reasons.prefix(512).allSatisfy { $0.contains("policy") })
-      #expect(reasons.dropFirst(512).allSatisfy { $0 == "too many connections" })
+      #expect(reasons.prefix(limit).allSatisfy { $0.contains(isServed ? "repeat" : "policy") })
+      #expect(reasons.dropFirst(limit).allSatisfy { $0 == "too many connections" })
+      // A user that is served.
+      try #require(seteuid(99) == 0)
+      let other = Result { try BrokerClient(connectingTo: FilePath(path)).attachedPrograms() }
+      try #require(seteuid(0) == 0)
+      #expect(isServed || (try? other.get()) == ["repeat"])
     }
   }
 
@@ -347,6 +359,22 @@ import Testing
     #expect(recv(connection, &request, 100, CInt(MSG_DONTWAIT)) < 0)
     close(connection)
     #expect(!client.isConnected)
+  }
+
+  @Test func clientsCannotFillTheLog() throws {
+    let program = try EchoProgram()
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+    for _ in 0..<1_000 {
+      let connection = mms_unix_connect(broker.path, 2000)
+      #expect(mms_send_message(connection, [0], 1, nil, 0, 1) == 1)
+      // Returns when the broker has refused it.
+      var byte: UInt8 = 0
+      #expect(recv(connection, &byte, 1, 0) == 1)
+      close(connection)
+    }
+    let lines = broker.lines.get()
+    #expect(lines.count < 1_000)
+    #expect(lines.first?.contains("invalid request") == true)
   }
 
   @Test func aClientThatDoesNotReadIsDisconnected() throws {
