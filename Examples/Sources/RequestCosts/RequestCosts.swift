@@ -295,7 +295,7 @@ public final class RequestCosts: Service, Sendable {
     report.missing = source?.missing ?? []
     if let late = opened.with({ $0.late }) ?? nil {
       report.missing.append(
-        "the first \(Int(late / .seconds(1))) s were not counted, as the loader was not running"
+        "nothing was counted in the first \(Int(late / .seconds(1))) s, before the pins could be opened"
       )
     }
     if source?.isAbandoned == true { report.missing.append(Self.abandoned) }

@@ -64,7 +64,7 @@ import Testing
         try await server.load(["/calls/5"], requests: 8)
         let report = server.costs.report()
         #expect(report.obstacle == nil)
-        #expect(report.missing.contains { $0.contains("the loader was not running") })
+        #expect(report.missing.contains { $0.contains("before the pins could be opened") })
         #expect(try server.route("GET /calls/{count}").requests == 16)
         #expect(try server.route("GET /calls/{count}").costs.calls["process"] ?? 0 >= 40)
         #expect(loader.end(SIGTERM) == 0)
