@@ -72,7 +72,7 @@ import Testing
 
 /// A run of `request-service`.
 private final class RunningService: Sendable {
-  nonisolated(unsafe) let process = Process()
+  let process = Process()
   private let arguments: [String]
   private let output = Pipe()
 
