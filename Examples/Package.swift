@@ -157,7 +157,9 @@ let package = Package(
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      swiftSettings: swiftSettings
+      exclude: ["busy-control.bpf.c"],
+      swiftSettings: swiftSettings,
+      plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
     ),
     .testTarget(
       name: "SwiftNIOTests",

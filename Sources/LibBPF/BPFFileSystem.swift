@@ -20,7 +20,7 @@ public enum BPFFileSystem {
   static func mountIfAbsent() throws(BPFError) {
     guard !contains(defaultMountPoint) else { return }
     // Otherwise one process mounts over what another one has just mounted, and hides its pins.
-    let lock = lockMountPoint()
+    let lock = lockDirectory(defaultMountPoint)
     defer { if let lock { releaseLock(lock) } }
     guard !contains(defaultMountPoint) else { return }
     let code = defaultMountPoint.mountBPFFileSystem(options: "mode=0711")
@@ -34,20 +34,6 @@ public enum BPFFileSystem {
           + "mount the host's /sys/fs/bpf into it"
       )
     }
-  }
-
-  /// Locks the directory below the mount, for a second at most: every user may open it and lock it for
-  /// ever. `nil` if it cannot be locked.
-  private static func lockMountPoint() -> CInt? {
-    let options: FileDescriptor.OpenOptions = [.directory, .closeOnExec]
-    guard let directory = try? FileDescriptor.open(defaultMountPoint, .readOnly, options: options)
-    else { return nil }
-    for _ in 0..<1000 {
-      if flock(directory.rawValue, LOCK_EX | LOCK_NB) == 0 { return directory.rawValue }
-      usleep(1000)
-    }
-    closeDescriptor(directory.rawValue)
-    return nil
   }
 
   /// Mounts the default file system if the path is below its mount point.

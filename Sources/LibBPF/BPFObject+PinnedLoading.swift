@@ -5,7 +5,8 @@ public import SystemPackage
 public enum BPFPinMismatchPolicy: Sendable, Hashable {
   /// Throw an error with the differences, and change nothing.
   case refuse
-  /// Replace the pins. Processes that have the old maps open continue to use them, but no program does.
+  /// Replace the pins, and remove those of maps and programs that the object does not have. Processes that have
+  /// the old maps open continue to use them, but no program does.
   case replace
 }
 
@@ -128,8 +129,12 @@ extension BPFObject {
     }
     let stale = try stalePins(pins, except: kept, attempt)
     for name in stale { pins.removeProgram(name) }
+    var hasChanged = !staged.isEmpty || !stale.isEmpty
+    // The maps of global variables have the name of the object's file.
+    if policy == .replace, try pins.removeMaps(except: pinnedMaps().map(\.name), attempt) {
+      hasChanged = true
+    }
     try pins.removeTemporaryPins(attempt)
-    let hasChanged = !staged.isEmpty || !stale.isEmpty
     return isNew ? .created : hasChanged ? .replaced : .reused
   }
 

@@ -40,10 +40,7 @@ extension BPFPinDirectory {
           try BPFProgram(pinnedAt: pin).info.id == description.id
         }
       } else if name.hasPrefix(Self.mapPrefix) {
-        let file = String(name.dropFirst(Self.mapPrefix.count))
-        try removePin(maps.appending(file), attempt) { pin throws(BPFError) in
-          try BPFMap(pinnedAt: pin, readOnly: true).info.id == description.id
-        }
+        try removeMap(String(name.dropFirst(Self.mapPrefix.count)), description, attempt)
       } else {
         continue
       }
@@ -62,6 +59,33 @@ extension BPFPinDirectory {
     if isCreated { try unlink(mark, attempt) }
     descriptions.removeDirectory()
     if isCreated { path.removeDirectory() }
+  }
+
+  /// Removes the pins of maps that `loadAndAttach` made, except those of the maps `names`.
+  ///
+  /// - Returns: Whether there were any.
+  func removeMaps(except names: [String], _ attempt: String) throws(BPFError) -> Bool {
+    let kept = Set(names.map { description(ofMap: $0).lastComponent?.string })
+    var isRemoved = false
+    for name in try directoryEntries(descriptions, attempt: attempt)
+    where name.hasPrefix(Self.mapPrefix) && !kept.contains(name) {
+      let path = descriptions.appending(name)
+      guard let description = PinDescription(path) else { continue }
+      try removeMap(String(name.dropFirst(Self.mapPrefix.count)), description, attempt)
+      try unlink(path, attempt)
+      isRemoved = true
+    }
+    return isRemoved
+  }
+
+  private func removeMap(
+    _ file: String,
+    _ description: PinDescription,
+    _ attempt: String
+  ) throws(BPFError) {
+    try removePin(maps.appending(file), attempt) { pin throws(BPFError) in
+      try BPFMap(pinnedAt: pin, readOnly: true).info.id == description.id
+    }
   }
 
   /// Removes a pin if it is there and `isOwn` says that it is what was pinned.

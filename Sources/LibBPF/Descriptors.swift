@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import SystemPackage
+package import SystemPackage
 
 /// Duplicates a descriptor, with close-on-exec.
 func copyDescriptor(
@@ -18,8 +18,24 @@ package func closeDescriptor(_ descriptor: CInt) {
   _ = close(descriptor)
 }
 
+/// Locks a directory that other users may open too, and so lock for ever: waits for a second at most.
+///
+/// - Returns: The lock, for `releaseLock`; `nil` if the directory cannot be locked.
+package func lockDirectory(_ path: FilePath) -> CInt? {
+  let options: FileDescriptor.OpenOptions = [.directory, .closeOnExec]
+  guard let directory = try? FileDescriptor.open(path, .readOnly, options: options) else {
+    return nil
+  }
+  for _ in 0..<1000 {
+    if flock(directory.rawValue, LOCK_EX | LOCK_NB) == 0 { return directory.rawValue }
+    usleep(1000)
+  }
+  closeDescriptor(directory.rawValue)
+  return nil
+}
+
 /// Releases a lock of `flock(2)`, also if a child of this process has the descriptor, and closes it.
-func releaseLock(_ descriptor: CInt) {
+package func releaseLock(_ descriptor: CInt) {
   _ = flock(descriptor, LOCK_UN)
   closeDescriptor(descriptor)
 }

@@ -26,14 +26,18 @@ public final class BrokerClient: Sendable {
   private let state = Atomic(State.usable)
 
   private enum State: UInt8, AtomicRepresentable {
-    case usable, outOfStep, closed
+    case usable
+    /// The reply to an earlier request has not come.
+    case waiting
+    case malformed, closed
   }
 
   /// Connects to a broker.
   ///
   /// - Parameters:
   ///   - path: The path of the broker's socket.
-  ///   - timeout: The maximum time that each call waits for the broker, in milliseconds.
+  ///   - timeout: The maximum time that each call waits for a reply, in milliseconds. After a reply that did
+  ///     not come in time, the next call first waits for that reply and discards it, for the same time at most.
   /// - Throws: ``/LibBPF/BPFError/Kind/notFound`` if there is no socket,
   ///   ``/LibBPF/BPFError/Kind/permissionDenied``, or another system error.
   public init(connectingTo path: FilePath, timeout: UInt32 = 5000) throws(BPFError) {
@@ -61,9 +65,10 @@ public final class BrokerClient: Sendable {
   deinit { closeDescriptor(descriptor) }
 
   /// Whether the connection can be used. It cannot if the broker has ended or has closed it, if an earlier
-  /// reply was late or malformed, or if this is a child of the process that connected. Costs two system calls.
+  /// reply was malformed, or if this is a child of the process that connected. The connection to a broker that is
+  /// stopped or busy can be used. Costs two system calls.
   public var isConnected: Bool {
-    process == getpid() && state.load(ordering: .relaxed) == .usable
+    process == getpid() && [.usable, .waiting].contains(state.load(ordering: .relaxed))
       && mms_is_hung_up(descriptor) == 0
   }
 
@@ -117,52 +122,33 @@ public final class BrokerClient: Sendable {
           advice: "the name is too long"
         )
       }
-      switch state.load(ordering: .relaxed) {
+      var after = state.load(ordering: .relaxed)
+      defer { state.store(after, ordering: .relaxed) }
+      switch after {
       case .usable: break
+      case .waiting:
+        // Otherwise the late reply would be taken for the one to this request.
+        for descriptor in try receive(attempt, &after).descriptors { closeDescriptor(descriptor) }
       case .closed: throw failed(-EPIPE, attempt)
-      case .outOfStep:
+      case .malformed:
         throw BPFError(
           .wrongState,
           attempt: attempt,
           on: "broker '\(path)'",
-          advice: "an earlier answer was late or malformed; connect again"
+          advice: "an earlier answer was malformed; connect again"
         )
       }
-      // A late answer would be taken for the one to the next request.
-      var after = State.outOfStep
-      defer { state.store(after, ordering: .relaxed) }
       let sent = sendMessage(descriptor, bytes, waiting: true)
       // A broker that refuses has sent its reason and closed: it is read first.
       if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {
         throw failed(CInt(clamping: sent), attempt)
       }
-      func receive() -> (size: Int, bytes: [UInt8], descriptors: [CInt]) {
-        receiveMessage(
-          descriptor,
-          atMost: Wire.largestReply,
-          takingDescriptors: true,
-          waiting: true
-        )
-      }
-      var (length, answer, received) = receive()
-      if length == -Int(ECONNRESET) {
-        // The broker closed before it read the request. What it sent before comes next.
-        (length, answer, received) = receive()
-      }
-      if length == -Int(EMSGSIZE) { throw malformed(attempt) }
-      // The answer was read, without its descriptors.
-      if length == -Int(EMFILE) { after = .usable }
-      if length == 0 || length == -Int(ECONNRESET) || length == -Int(EPIPE) { after = .closed }
-      guard length > 0 else {
-        // A message without bytes may have descriptors.
-        for descriptor in received { closeDescriptor(descriptor) }
-        throw failed(length == 0 ? -EPIPE : CInt(clamping: length), attempt)
-      }
+      let (answer, received) = try receive(attempt, &after)
       guard let reply = Reply(answer[...]) else {
         for descriptor in received { closeDescriptor(descriptor) }
+        after = .malformed
         throw malformed(attempt)
       }
-      after = .usable
       guard case .failure(let failure, let text) = reply else { return (reply, received) }
       for descriptor in received { closeDescriptor(descriptor) }
       let kind: BPFError.Kind =
@@ -173,6 +159,39 @@ public final class BrokerClient: Sendable {
         }
       throw BPFError(kind, attempt: attempt, on: "broker '\(path)'", advice: text)
     }
+  }
+
+  /// Receives a reply, of at least one byte. The caller closes the descriptors.
+  private func receive(
+    _ attempt: String,
+    _ after: inout State
+  ) throws(BPFError) -> (bytes: [UInt8], descriptors: [CInt]) {
+    func receive() -> (size: Int, bytes: [UInt8], descriptors: [CInt]) {
+      receiveMessage(
+        descriptor,
+        atMost: Wire.largestReply,
+        takingDescriptors: true,
+        waiting: true
+      )
+    }
+    var (length, bytes, descriptors) = receive()
+    if length == -Int(ECONNRESET) {
+      // The broker closed before it read the request. What it sent before comes next.
+      (length, bytes, descriptors) = receive()
+    }
+    after =
+      switch -length {
+      // With EMFILE, the reply was read without its descriptors.
+      case ..<0, Int(EMFILE): .usable
+      case Int(EAGAIN): .waiting
+      case 0, Int(ECONNRESET), Int(EPIPE): .closed
+      default: .malformed
+      }
+    if length > 0 { return (bytes, descriptors) }
+    // A message without bytes may have descriptors.
+    for descriptor in descriptors { closeDescriptor(descriptor) }
+    if length == -Int(EMSGSIZE) { throw malformed(attempt) }
+    throw failed(length == 0 ? -EPIPE : CInt(clamping: length), attempt)
   }
 
   private func failed(_ code: CInt, _ attempt: String) -> BPFError {

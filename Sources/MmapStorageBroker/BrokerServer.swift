@@ -19,61 +19,20 @@ public import SystemPackage
 ///
 /// One thread serves all clients, and does not wait for any of them. It disconnects a client that sends an
 /// invalid message, that does not receive a reply, or that sends no request within ten seconds after it connects.
-/// A user has at most 32 connections, and there are at most 512 in total.
+/// A user has at most 32 connections. There are at most 512 in total, and at most 128 of users that are not served.
 public final class BrokerServer: Sendable {
   private let socket: CInt
   private let event: CInt
   private let offers: [BrokerOffer]
   private let policy: BrokerPolicy
   private let attachedPrograms: @Sendable () -> [String]
-  private let log: @Sendable (String) -> Void
+  private let log: BrokerLog
 
   private static let connectionsPerUser = 32
   private static let connections = 512
+  /// Of users that are not served. A user may have many ids, in a user namespace.
+  private static let connectionsToRefuse = 128
   private let patience: Int
-
-  /// Creates a socket of type `SOCK_SEQPACKET` at a new path, and listens.
-  ///
-  /// - Parameters:
-  ///   - path: A path that does not exist.
-  ///   - permissions: The permissions of the socket. Clients need write permission.
-  /// - Returns: The socket. The caller closes it, and removes the path.
-  /// - Throws: ``/LibBPF/BPFError`` with the system's error.
-  public static func listen(
-    at path: FilePath,
-    permissions: FilePermissions = .ownerReadWrite
-  ) throws(BPFError) -> FileDescriptor {
-    let descriptor = listenOnSocket(at: path, permissions)
-    guard descriptor >= 0 else {
-      throw BPFError(
-        code: descriptor,
-        attempt: "listen for clients",
-        on: "path '\(path)'",
-        advice: listenAdvice(Errno(rawValue: -descriptor), path)
-      )
-    }
-    return FileDescriptor(rawValue: descriptor)
-  }
-
-  private static func listenAdvice(_ errno: Errno, _ path: FilePath) -> String? {
-    switch errno {
-    case _ where path.isEmpty: return "the path is empty"
-    case .fileNameTooLong: return "the path of a socket has at most 107 bytes"
-    case .noSuchFileOrDirectory, .notDirectory, .permissionDenied, .readOnlyFileSystem:
-      return "the directory has to exist and to be writable"
-    case .addressInUse:
-      guard isSocket(path) else { return "the path exists and is not a socket; choose another one" }
-      let client = connectSocket(to: path, timeout: 100)
-      if client >= 0 { closeDescriptor(client) }
-      switch Errno(rawValue: -min(client, 0)) {
-      case .connectionRefused: return "nobody listens there; remove the socket"
-      case .protocolWrongTypeForSocket: return "another program's socket; choose another path"
-      case .permissionDenied: return "the path exists already; choose another one"
-      default: return "another broker listens there; stop it, or choose another path"
-      }
-    default: return nil
-    }
-  }
 
   /// Creates a server. It serves clients in ``run()``.
   ///
@@ -84,7 +43,8 @@ public final class BrokerServer: Sendable {
   ///   - policy: The users and groups that are served.
   ///   - attachedPrograms: Returns the names of the attached programs, for
   ///     ``BrokerClient/attachedPrograms()``. `nil` for the programs of the offers' objects.
-  ///   - log: Called with a line for each connection that is refused or ended because of an error.
+  ///   - log: Called with a line for each connection that is refused or ended because of an error, at most twenty
+  ///     times a second. The next line is the number of those that were left out.
   /// - Throws: ``/LibBPF/BPFError/Kind/wrongState`` if the socket is closed,
   ///   ``/LibBPF/BPFError/Kind/outOfResources``.
   public convenience init(
@@ -132,7 +92,7 @@ public final class BrokerServer: Sendable {
     self.patience = patience
     self.attachedPrograms =
       attachedPrograms ?? { Set(offers.flatMap(\.attachedPrograms)).sorted() }
-    self.log = log
+    self.log = BrokerLog(log)
   }
 
   deinit {
@@ -213,7 +173,9 @@ public final class BrokerServer: Sendable {
       closeDescriptor(descriptor)
       return true
     }
+    let isServed = policy.allows(peer)
     guard clients.count < Self.connections,
+      isServed || clients.count(where: { !$0.isServed }) < Self.connectionsToRefuse,
       clients.count(where: { $0.peer.user == peer.user }) < Self.connectionsPerUser
     else {
       log("refused \(peer): too many connections")
@@ -226,7 +188,7 @@ public final class BrokerServer: Sendable {
       Client(
         descriptor: descriptor,
         peer: peer,
-        isServed: policy.allows(peer),
+        isServed: isServed,
         deadline: milliseconds() + patience
       )
     )

@@ -17,11 +17,18 @@ func listenOnSocket(at path: FilePath, _ permissions: FilePermissions) -> CInt {
   unsafe path.withPlatformString { unsafe mms_unix_listen($0, permissions.rawValue) }
 }
 
-/// Whether there is a socket at a path.
-func isSocket(_ path: FilePath) -> Bool {
+/// The user who owns the socket at a path; `nil` if there is none.
+func ownerOfSocket(_ path: FilePath) -> uid_t? {
   var status = stat()
-  return unsafe path.withPlatformString { unsafe lstat($0, &status) } == 0
-    && status.st_mode & S_IFMT == S_IFSOCK
+  guard unsafe path.withPlatformString({ unsafe lstat($0, &status) }) == 0,
+    status.st_mode & S_IFMT == S_IFSOCK
+  else { return nil }
+  return status.st_uid
+}
+
+/// - Returns: Whether it was removed.
+func removeSocket(_ path: FilePath) -> Bool {
+  unsafe path.withPlatformString { unsafe unlink($0) } == 0
 }
 
 /// Sends a message, and returns its size.

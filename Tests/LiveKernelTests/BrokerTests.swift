@@ -159,10 +159,6 @@ import Testing
     expect("", "the path is empty")
     expect("/tmp/" + String(repeating: "x", count: 103), "at most 107 bytes")
     expect("/tmp/no-such-directory/socket", "the directory has to exist")
-    let path = "/tmp/mmapstorage-broker-\(UUID().uuidString)"
-    defer { unlink(path) }
-    try BrokerServer.listen(at: FilePath(path)).close()
-    expect(path, "nobody listens there; remove the socket")
   }
 
   @Test func oneUserDoesNotTakeAllConnections() throws {
@@ -181,10 +177,17 @@ import Testing
     #expect(served == 32)
   }
 
-  @Test func allUsersTogetherHaveALimit() async throws {
+  /// Users that are not served do not take the connections of others.
+  @Test(arguments: [(true, 512), (false, 128)])
+  func allUsersTogetherHaveALimit(_ isServed: Bool, _ limit: Int) async throws {
     let program = try EchoProgram()
-    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")], patience: 600_000)
-    await #expect(processExitsWith: .success) { [path = broker.path as String] in
+    let broker = try RunningBroker(
+      [BrokerOffer(program.object, map: "echoes")],
+      policy: BrokerPolicy(users: isServed ? Set(1...17) : [99]),
+      patience: 600_000
+    )
+    await #expect(processExitsWith: .success) {
+      [path = broker.path as String, isServed = isServed as Bool, limit = limit as Int] in
       alarm(60)
       var clients: [BrokerClient] = []
       // The kernel tells the broker the effective user at the time of connect(2).
@@ -194,7 +197,7 @@ import Testing
         try #require(seteuid(0) == 0)
       }
       // The broker closes those above the limit before it is asked, and those below it afterwards.
-      while clients.dropFirst(512).contains(where: \.isConnected) { sched_yield() }
+      while clients.dropFirst(limit).contains(where: \.isConnected) { sched_yield() }
       let reasons = clients.map { client in
         do throws(BPFError) {
           return try client.attachedPrograms().description
@@ -202,8 +205,13 @@ import Testing
           return error.advice
         }
       }
-      #expect(reasons.prefix(512).allSatisfy { $0.contains("policy") })
-      #expect(reasons.dropFirst(512).allSatisfy { $0 == "too many connections" })
+      #expect(reasons.prefix(limit).allSatisfy { $0.contains(isServed ? "repeat" : "policy") })
+      #expect(reasons.dropFirst(limit).allSatisfy { $0 == "too many connections" })
+      // A user that is served.
+      try #require(seteuid(99) == 0)
+      let other = Result { try BrokerClient(connectingTo: FilePath(path)).attachedPrograms() }
+      try #require(seteuid(0) == 0)
+      #expect(isServed || (try? other.get()) == ["repeat"])
     }
   }
 
@@ -330,14 +338,43 @@ import Testing
     }
     let client = try BrokerClient(connectingTo: FilePath(path), timeout: 50)
     let connection = mms_accept(listener)
-    defer { close(connection) }
     let late = #expect(throws: BPFError.self) { try client.attachedPrograms() }
     #expect(late?.errno == .resourceTemporarilyUnavailable)
-    let answer: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 11, 1, 0, 3, 0] + Array("old".utf8)
-    #expect(mms_send_message(connection, answer, answer.count, nil, 0, 1) == answer.count)
-    let error = #expect(throws: BPFError.self) { try client.attachedPrograms() }
-    #expect(error?.kind == .wrongState && error?.advice.contains("connect again") == true)
+    let later = #expect(throws: BPFError.self) { try client.attachedPrograms() }
+    #expect(later?.errno == .resourceTemporarilyUnavailable)
+    #expect(client.isConnected)
+    func answer(_ name: String, descriptors: [CInt] = []) {
+      let reply = [0x4D, 0x4D, 0x53, 0x42, 1, 11, 1, 0, 3, 0] + Array(name.utf8)
+      #expect(
+        mms_send_message(connection, reply, reply.count, descriptors, descriptors.count, 1)
+          == reply.count
+      )
+    }
+    answer("old", descriptors: [0])
+    answer("new")
+    #expect(try client.attachedPrograms() == ["new"])
+    // One request for each reply.
+    var request = [UInt8](repeating: 0, count: 100)
+    for _ in 0..<2 { #expect(recv(connection, &request, 100, CInt(MSG_DONTWAIT)) > 0) }
+    #expect(recv(connection, &request, 100, CInt(MSG_DONTWAIT)) < 0)
+    close(connection)
     #expect(!client.isConnected)
+  }
+
+  @Test func clientsCannotFillTheLog() throws {
+    let program = try EchoProgram()
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+    for _ in 0..<1_000 {
+      let connection = mms_unix_connect(broker.path, 2000)
+      #expect(mms_send_message(connection, [0], 1, nil, 0, 1) == 1)
+      // Returns when the broker has refused it.
+      var byte: UInt8 = 0
+      #expect(recv(connection, &byte, 1, 0) == 1)
+      close(connection)
+    }
+    let lines = broker.lines.get()
+    #expect(lines.count < 1_000)
+    #expect(lines.first?.contains("invalid request") == true)
   }
 
   @Test func aClientThatDoesNotReadIsDisconnected() throws {

@@ -105,6 +105,29 @@ import Testing
     }
   }
 
+  @Test func withoutProcTheErrorNamesIt() async {
+    await #expect(processExitsWith: .success) {
+      #expect(test_leave_bpffs() == 0)  // a mount namespace of its own
+      try withBPFFileSystem { root in
+        let object = try echo()
+        try object.load()
+        #expect(mount("none", "/proc", "tmpfs", 0, nil) == 0)
+        // C libraries from 2.39 need no /proc on Linux 6.6 and later.
+        let needsProc = fchmodat(AT_FDCWD, root.string, 0o755, AT_SYMLINK_NOFOLLOW) != 0
+        let pin = root.appending("echoes")
+        var advice: String?
+        do throws(BPFError) {
+          try object.map("echoes").pin(at: pin)
+        } catch {
+          advice = error.advice
+        }
+        let text = "it is a symbolic link, which must be removed, or /proc is not mounted"
+        #expect(advice == (needsProc ? text : nil))
+        #expect(access(pin.string, F_OK) == (needsProc ? -1 : 0))
+      }
+    }
+  }
+
   @Test func theModeOfAnExistingDirectoryStays() throws {
     try withBPFFileSystem { root in
       let directory = root.appending("service")

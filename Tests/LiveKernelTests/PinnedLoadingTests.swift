@@ -315,6 +315,39 @@ import Testing
     }
   }
 
+  @Test func mapsThatTheObjectHasNotAreRemovedOnRequest() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let pins = BPFPinDirectory(directory)
+      func pinnedMaps() throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: pins.path.appending("maps").string)
+          .sorted()
+      }
+      func counts(_ name: String) throws -> BPFObject {
+        let object = try BPFObject(bytes: BPFObjectImage.pinCounts.bytes, name: name)
+        try object.setGlobal("target_tgid", to: getpid())
+        return object
+      }
+      let old = try counts("old")
+      try old.loadAndAttach(pinnedIn: directory)
+      try old.map("left").pin(at: pins.map("other"))
+      old.close()
+      // Those of global variables have the name of the object's file.
+      let before = try pinnedMaps()
+      #expect(before == ["left", "old_bss", "old_rodata", "other", "right"])
+      #expect(throws: BPFError.self) { try counts("new").loadAndAttach(pinnedIn: directory) }
+      #expect(try pinnedMaps() == before)
+
+      let new = try counts("new")
+      #expect(try new.loadAndAttach(pinnedIn: directory, ifDifferent: .replace) == .replaced)
+      #expect(try pinnedMaps() == ["left", "new_bss", "new_rodata", "other", "right"])
+      new.close()
+      unlink(pins.map("other").string)
+      try pins.remove()
+      #expect(!FileManager.default.fileExists(atPath: directory.string))
+    }
+  }
+
   @Test func globalVariablesKeepTheirValues() throws {
     try withBPFFileSystem { root in
       let directory = root.appending("service")

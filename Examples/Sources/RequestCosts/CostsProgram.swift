@@ -167,6 +167,11 @@ public final class CostsProgram: Sendable {
     (pinnedMaps + ["requests"] + controlPrograms).map { directory.appending($0) }
   }
 
+  /// Whether there are such pins, which may be incomplete. Costs one system call if there are none.
+  static func isPinned(in directory: FilePath) -> Bool {
+    pins(in: directory).allSatisfy { access($0.string, F_OK) == 0 }
+  }
+
   /// Those of the pins that servers only read.
   public static func readOnlyPins(in directory: FilePath) -> [FilePath] {
     readOnlyMaps.map { directory.appending($0) }

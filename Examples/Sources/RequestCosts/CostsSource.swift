@@ -124,6 +124,19 @@ public struct CostsSource: Sendable {
     )
   }
 
+  /// As ``pinned(in:)``, but fails if the loader has ended and has left its pins.
+  static func ofRunningLoader(in directory: FilePath) async throws(BPFError) -> CostsSource {
+    let source = try await pinned(in: directory)
+    guard source.isAbandoned else { return source }
+    source.stop()
+    throw BPFError(
+      .wrongState,
+      attempt: "use the programs of request-costs-loader",
+      on: "path '\(directory)'",
+      advice: "the loader has ended or is stopped, so nothing is counted; start it"
+    )
+  }
+
   /// Whether the loader seems to have ended, so that nothing is counted any more.
   var isAbandoned: Bool { (try? loader?.value(at: 0))?.isAbandoned ?? false }
 

@@ -53,7 +53,7 @@ final class CountedConnection: Sendable {
 
   /// Runs what is done with bytes that the thread has just read.
   func read(_ body: () -> Void) {
-    guard costs.requests != nil else { return body() }
+    guard costs.isCounting else { return body() }
     let call = costs.takeReadCall()
     let (request, scope) = state.withLock { state in
       let request = state.incoming ?? nextRequest(&state)
@@ -94,7 +94,7 @@ final class CountedConnection: Sendable {
     request.begin()
     guard let scope, scope.request !== request else { return }
     // Several requests came in one read.
-    let costs = self.costs.requests?.withCurrent { value in
+    let costs = costs.withCurrentValue { value in
       value.id = request.id
       return value.load().costs
     }

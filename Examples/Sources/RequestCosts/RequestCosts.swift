@@ -17,11 +17,7 @@ public import SystemPackage
 /// As a service, it reports the costs outside of requests as metrics, and detaches the programs at a
 /// graceful shutdown. Otherwise, they are detached when the process ends. May be used from any thread.
 public final class RequestCosts: Service, Sendable {
-  private let source: CostsSource?
-  /// Those of the source, as each copy of that would count references that all threads share.
-  let requests: SwiftTaskStorage<RequestValue>?
-  private let readCalls: TaskLocalStorage<ReadCall>?
-  let openScopes: OpenScopes?
+  private let opened: LateSource
   private let obstacle: String?
   private let table: Mutex<RouteTable>
   private let lastID = Atomic<UInt64>(0)
@@ -33,7 +29,8 @@ public final class RequestCosts: Service, Sendable {
   private let onRequest: (@Sendable (CostsReport.Request) -> Void)?
 
   /// Starts counting. If this is not possible, the server runs without costs, and the reason is logged
-  /// once, as a warning.
+  /// once, as a warning. With a directory, counting then starts as soon as `request-costs-loader` has pinned
+  /// its programs there: a Swift task looks for the pins once a second, until ``stop()``.
   ///
   /// - Parameters:
   ///   - logger: Gets warnings about missing features.
@@ -51,13 +48,22 @@ public final class RequestCosts: Service, Sendable {
     do throws(BPFError) {
       let source =
         if let directory {
-          try await CostsSource.pinned(in: directory)
+          try await CostsSource.ofRunningLoader(in: directory)
         } else {
           try await CostsSource.loading(frequency: frequency)
         }
       return RequestCosts(source, logger: logger, onRequest: onRequest)
     } catch {
-      return RequestCosts(obstacle: "\(error)", logger: logger, onRequest: onRequest)
+      guard let directory else {
+        return RequestCosts(obstacle: "\(error)", logger: logger, onRequest: onRequest)
+      }
+      let costs = RequestCosts(
+        obstacle: "\(error); counting starts when request-costs-loader runs",
+        logger: logger,
+        onRequest: onRequest
+      )
+      costs.waitForLoader(in: directory)
+      return costs
     }
   }
 
@@ -68,20 +74,11 @@ public final class RequestCosts: Service, Sendable {
     onRequest: (@Sendable (CostsReport.Request) -> Void)? = nil
   ) {
     self.onRequest = onRequest
-    self.source = source
-    requests = source.requests
-    readCalls = source.readCalls
-    openScopes = source.openScopes
+    opened = LateSource()
     obstacle = nil
     table = Mutex(RouteTable())
     self.logger = logger
-    logger.info(
-      "Counting the kernel's work for each route",
-      metadata: ["source": "\(source.description)"]
-    )
-    for sentence in source.missing {
-      logger.warning("Missing from the costs of requests: \(sentence)")
-    }
+    use(source)
   }
 
   /// Counts requests and their durations only.
@@ -91,15 +88,45 @@ public final class RequestCosts: Service, Sendable {
     onRequest: (@Sendable (CostsReport.Request) -> Void)?
   ) {
     self.onRequest = onRequest
-    source = nil
-    requests = nil
-    readCalls = nil
-    openScopes = nil
+    opened = LateSource()
     self.obstacle = obstacle
     table = Mutex(RouteTable())
     self.logger = logger
     logger.warning("Serving without kernel costs: \(obstacle)")
   }
+
+  private func use(_ source: CostsSource) {
+    let late = obstacle == nil ? nil : ContinuousClock.now - started
+    guard opened.open(source, after: late) else { return }
+    logger.log(
+      level: late == nil ? .info : .notice,
+      "Counting the kernel's work for each route",
+      metadata: ["source": "\(source.description)"]
+    )
+    for sentence in source.missing {
+      logger.warning("Missing from the costs of requests: \(sentence)")
+    }
+  }
+
+  private func waitForLoader(in directory: FilePath) {
+    opened.wait { [weak self] in
+      guard CostsProgram.isPinned(in: directory) else { return .seconds(1) }
+      guard let source = try? await CostsSource.ofRunningLoader(in: directory) else {
+        return .seconds(10)
+      }
+      guard let self else {
+        source.stop()
+        return nil
+      }
+      self.use(source)
+      return nil
+    }
+  }
+
+  private var source: CostsSource? { opened.with { $0.source } }
+  var openScopes: OpenScopes? { opened.with { $0.source.openScopes } ?? nil }
+  /// Whether there is a source of costs.
+  var isCounting: Bool { opened.isOpen }
 
   /// Waits for a graceful shutdown, and detaches the programs. Every ten seconds it reports the costs outside
   /// of requests as metrics, and adds those of what goes on after its request.
@@ -128,7 +155,7 @@ public final class RequestCosts: Service, Sendable {
     + "this server again"
 
   /// Detaches the programs, which ends counting. Running requests continue.
-  public func stop() { source?.stop() }
+  public func stop() { opened.stop() }
 
   // MARK: Requests
 
@@ -147,10 +174,18 @@ public final class RequestCosts: Service, Sendable {
 
   /// Writes the trace of a request into the value of the current scope.
   func setTrace(_ traceID: TraceID) {
-    requests?.withCurrent { value in
+    withCurrentValue { value in
       value.traceIDHigh = traceID.high
       value.traceIDLow = traceID.low
     }
+  }
+
+  /// Accesses the value of the current scope, if there is one.
+  @discardableResult
+  func withCurrentValue<Result>(
+    _ body: (borrowing StorageView<RequestValue>) -> Result
+  ) -> Result? {
+    opened.with { $0.source.requests.withCurrent(body) } ?? nil
   }
 
   /// Runs a part of a request. The programs add to its value meanwhile, and its end adds the value to the
@@ -160,7 +195,7 @@ public final class RequestCosts: Service, Sendable {
     _ operation: () async throws -> Result,
     isolation: isolated (any Actor)? = #isolation
   ) async rethrows -> Result {
-    guard let requests else { return try await operation() }
+    guard let requests = opened.with({ $0.source.requests }) else { return try await operation() }
     let (result, snapshot) = try await requests.withValue(
       { request.beginScope($0) },
       onEnd: { request.endScope($0.costs) },
@@ -184,15 +219,17 @@ public final class RequestCosts: Service, Sendable {
     adding add: (@Sendable (KernelCosts) -> Void)? = nil,
     _ body: () -> Void
   ) {
-    guard let requests else { return body() }
-    let (_, snapshot) = requests.withValue(
-      { request.open($0) },
-      onEnd: { value in
-        if let add { add(value.costs) } else { request.add(value.costs) }
-        request.close()
-      },
-      operation: body
-    )
+    let snapshot = opened.with { opened in
+      opened.source.requests.withValue(
+        { request.open($0) },
+        onEnd: { value in
+          if let add { add(value.costs) } else { request.add(value.costs) }
+          request.close()
+        },
+        operation: body
+      ).1
+    }
+    guard let snapshot else { return body() }
     guard snapshot == nil else { return }
     request.close()
     reportOverflow()
@@ -200,9 +237,13 @@ public final class RequestCosts: Service, Sendable {
 
   /// The costs of the calling thread's last read.
   func takeReadCall() -> KernelCosts? {
-    do {
-      return try readCalls?.take()
-    } catch {
+    let taken = opened.with { opened in
+      Result { try opened.source.readCalls?.take() }
+    }
+    switch taken {
+    case nil: return nil
+    case .success(let costs): return costs
+    case .failure(let error):
       let sentence = "some reads of event loops count as outside of requests: \(error)"
       let isFirst = unread.withLock { unread in
         defer { unread = sentence }
@@ -248,9 +289,15 @@ public final class RequestCosts: Service, Sendable {
   public func report() -> CostsReport {
     openScopes?.addCosts()
     var report = table.withLock { $0.report() }
+    let source = source
     report.source = source?.description ?? "none"
-    report.obstacle = obstacle
+    report.obstacle = source == nil ? obstacle : nil
     report.missing = source?.missing ?? []
+    if let late = opened.with({ $0.late }) ?? nil {
+      report.missing.append(
+        "nothing was counted in the first \(Int(late / .seconds(1))) s, before the pins could be opened"
+      )
+    }
     if source?.isAbandoned == true { report.missing.append(Self.abandoned) }
     report.missedRuns = source?.missedRuns
     report.seconds = (ContinuousClock.now - started) / .seconds(1)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import Foundation
 import Glibc
 import MmapStorage
 import RequestCosts
@@ -48,7 +49,7 @@ struct Loader: ParsableCommand {
             + "killed, use --replace"
         )
       }
-      for pin in CostsProgram.pins(in: path) { unlink(pin.string) }
+      try removePins(in: path)
     }
     defer { remove(path) }
     try program.pin(in: path)
@@ -94,11 +95,19 @@ struct Loader: ParsableCommand {
   }
 
   private func lock(_ path: FilePath) throws {
-    let descriptor = try FileDescriptor.open(
-      path,
-      .readOnly,
-      options: [.directory, .noFollow, .closeOnExec]
-    )
+    let descriptor: FileDescriptor
+    do {
+      descriptor = try FileDescriptor.open(
+        path,
+        .readOnly,
+        options: [.directory, .noFollow, .closeOnExec]
+      )
+    } catch let error as Errno {
+      let advice =
+        error == .notDirectory || error == .tooManySymbolicLinkLevels
+        ? "it is a symbolic link or a file" : "the loader's user has to own it"
+      throw Failure("cannot open the directory \(path): \(error); \(advice)")
+    }
     guard flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 else {
       throw Failure(
         errno == EWOULDBLOCK
@@ -110,6 +119,22 @@ struct Loader: ParsableCommand {
     guard fstat(descriptor.rawValue, &locked) == 0, lstat(path.string, &found) == 0,
       (locked.st_dev, locked.st_ino) == (found.st_dev, found.st_ino)
     else { throw Failure("another loader has just removed the directory \(path); start again") }
+  }
+
+  /// Removes the pins of another loader.
+  private func removePins(in directory: FilePath) throws {
+    let pins = CostsProgram.pins(in: directory).filter { access($0.string, F_OK) == 0 }
+    // Such as /sys/fs/bpf, whose mode would be changed.
+    guard
+      try !pins.isEmpty
+        || FileManager.default.contentsOfDirectory(atPath: directory.string).isEmpty
+    else {
+      throw Failure(
+        "the directory \(directory) has files that no loader has pinned; remove them, or name another "
+          + "directory with --directory"
+      )
+    }
+    for pin in pins { unlink(pin.string) }
   }
 
   private func remove(_ directory: FilePath) {

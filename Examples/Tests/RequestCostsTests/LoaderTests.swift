@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 import Glibc
+import Logging
 import RequestCosts
 import SystemPackage
 import Testing
@@ -46,10 +47,53 @@ import Testing
     }
   }
 
-  @Test func aDirectoryThatCannotHavePins() throws {
-    let loader = try RunningLoader("/proc/sys/request-costs")
-    #expect(try loader.readLine().contains("cannot create a directory for pins"))
-    #expect(loader.end() == 1)
+  @Test func aServerThatStartsBeforeItsLoader() async throws {
+    try await withBPFFileSystem { directory in
+      let log = TestLog()
+      let stopped = await RequestCosts.start(logger: log.logger, pinnedIn: directory)
+      stopped.stop()
+      try await TestServer.run(nil, pinnedIn: directory, logger: log.logger) { server in
+        try await server.load(["/calls/5"], requests: 8)
+        let before = server.costs.report()
+        #expect(before.obstacle?.contains("when request-costs-loader runs") == true)
+        #expect(try server.route("GET /calls/{count}").costs.calls == [:])
+
+        let loader = try RunningLoader(directory)
+        #expect(try loader.readLine().hasPrefix("Pinned in"))
+        try await wait("the pins are used") { server.costs.report().source.contains("pinned") }
+        try await server.load(["/calls/5"], requests: 8)
+        let report = server.costs.report()
+        #expect(report.obstacle == nil)
+        #expect(report.missing.contains { $0.contains("before the pins could be opened") })
+        #expect(try server.route("GET /calls/{count}").requests == 16)
+        #expect(try server.route("GET /calls/{count}").costs.calls["process"] ?? 0 >= 40)
+        #expect(loader.end(SIGTERM) == 0)
+      }
+      #expect(log.all.filter { $0.contains("Serving without kernel costs") }.count == 2)
+      #expect(stopped.report().source == "none")
+    }
+  }
+
+  @Test func aDirectoryThatCannotHavePins() async throws {
+    func expectFailure(_ directory: FilePath, _ text: String) throws {
+      let loader = try RunningLoader(directory, ["--replace", "--group", "65534"])
+      let line = try loader.readLine()
+      #expect(line.contains(text), "\(line)")
+      #expect(loader.end(line.hasPrefix("Pinned") ? SIGTERM : nil) == 1)
+    }
+    try expectFailure("/proc/sys/request-costs", "cannot create a directory for pins")
+    try await withBPFFileSystem { directory in
+      try #require(mkdir(directory.string, 0o755) == 0)
+      let other = directory.appending("other")
+      try #require(mkdir(other.string, 0o755) == 0)
+      try expectFailure(directory, "no loader has pinned")
+      var info = stat()
+      try #require(stat(directory.string, &info) == 0)
+      #expect(info.st_mode & 0o7777 == 0o755 && info.st_gid == 0)
+      let link = other.appending("link")
+      try #require(symlink(directory.string, link.string) == 0)
+      try expectFailure(link, "symbolic link")
+    }
   }
 
   /// The inodes of the pins.

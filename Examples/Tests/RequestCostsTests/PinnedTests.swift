@@ -58,6 +58,22 @@ import Testing
     }
   }
 
+  @Test func pinsOfALoaderThatWasKilledAreNotUsed() async {
+    await #expect(processExitsWith: .success) {
+      try await withPins { loader, directory in
+        try await wait("the machine has run for a while") { now() > 12_000_000_000 }
+        try loader.setValue(Foreign(version: 1, updated: now() - 11_000_000_000), at: 0)
+        let log = TestLog()
+        let costs = await RequestCosts.start(logger: log.logger, pinnedIn: directory)
+        #expect(costs.report().obstacle?.contains("the loader has ended or is stopped") == true)
+        try loader.setValue(Foreign(version: 1, updated: .max), at: 0)
+        try await wait("the pins are used") { costs.report().source.contains("pinned") }
+        Work.call(times: 100)
+        #expect(costs.report().outside?.calls["process"] ?? 0 >= 100)
+      }
+    }
+  }
+
   @Test func anyNumbersOutsideOfRequestsAreServed() async {
     await #expect(processExitsWith: .success) {
       try await withPins { _, directory in
@@ -249,6 +265,30 @@ import Testing
           try await wait("there are calls") { work.calls.load(ordering: .relaxed) >= 1_000 }
           #expect(try server.route("GET /endless").costs.calls["process"] ?? 0 >= 500)
         }
+      }
+    }
+  }
+
+  @Test func aRegistrationThatFailsForAMomentIsTriedAgain() async {
+    await #expect(processExitsWith: .success) {
+      try await withPins { _, directory in
+        try #require(seteuid(0) == 0)
+        let object = try BPFObject(.busyControl)
+        try object.load()
+        let pin = directory.appending("processes_control")
+        try #require(unlink(pin.string) == 0)
+        try object.program("busy_control").loaded().pin(at: pin)
+        try #require(chmod(pin.string, 0o666) == 0)
+        try #require(seteuid(nobody) == 0)
+        try object.setGlobal("failures", to: UInt32(12))
+        _ = try await CostsSource.pinned(in: directory)
+        #expect(try object.global("failures", as: UInt32.self) == 0)
+
+        try object.setGlobal("failures", to: UInt32.max)
+        let error = try await #require(throws: BPFError.self) {
+          try await CostsSource.pinned(in: directory)
+        }
+        #expect(error.kind == .outOfResources, "\(error)")
       }
     }
   }

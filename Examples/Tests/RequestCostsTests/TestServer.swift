@@ -8,6 +8,7 @@ import RequestCosts
 import RequestCostsDemo
 import ServiceLifecycle
 import Synchronization
+import SystemPackage
 import Testing
 
 /// Whether tests that load BPF programs may run here.
@@ -47,6 +48,7 @@ struct TestServer: Sendable {
   /// `countsEventLoops` is for tests that know only what their routes do.
   static func run(
     _ source: CostsSource?,
+    pinnedIn directory: FilePath? = nil,
     countsEventLoops: Bool = true,
     channel: HTTP1Channel.Configuration = .init(),
     logger: Logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
@@ -59,7 +61,7 @@ struct TestServer: Sendable {
       if let source {
         RequestCosts(source, logger: logger) { finished.append($0) }
       } else {
-        await RequestCosts.start(logger: logger) { finished.append($0) }
+        await RequestCosts.start(logger: logger, pinnedIn: directory) { finished.append($0) }
       }
     let router = Router()
     before(router)

@@ -32,7 +32,11 @@ struct Broker: AsyncParsableCommand {
   @Option(help: "Serve members of this group, by name or id. May be repeated.")
   var group: [String] = []
 
-  @Option(help: "Create this socket. Default: the socket from systemd.")
+  @Option(
+    help: """
+      Create this socket, also in place of one at which nobody listens. Default: the socket from systemd.
+      """
+  )
   var socket: String?
 
   @Option(help: "The permissions of the created socket, in octal.")
@@ -62,10 +66,18 @@ struct Broker: AsyncParsableCommand {
   }
 
   func run() async throws {
+    // Whatever reads the log may end earlier.
+    signal(SIGPIPE, SIG_IGN)
     let policy = BrokerPolicy(
       users: Set(try user.map(Self.userID)),
       groups: Set(try group.map(Self.groupID))
     )
+    let logger = Logger(label: "mmapstorage-broker")
+    // If another broker listens there, its pins must stay.
+    let listener = try listeningSocket(logger)
+    let created = socket.flatMap(Self.identity)
+    // Another broker may have a socket there by then.
+    defer { if let socket, created != nil, Self.identity(of: socket) == created { unlink(socket) } }
     let opened = try BPFObject(contentsOf: FilePath(object))
     if let pins {
       try opened.loadAndAttach(
@@ -85,11 +97,6 @@ struct Broker: AsyncParsableCommand {
     }
     let offers = try names.map { try BrokerOffer(opened, map: $0, isReadOnly: readOnly) }
 
-    let logger = Logger(label: "mmapstorage-broker")
-    let listener = try listeningSocket()
-    let created = socket.flatMap(Self.identity)
-    // Another broker may have a socket there by then.
-    defer { if let socket, created != nil, Self.identity(of: socket) == created { unlink(socket) } }
     let server = try BrokerServer(
       socket: listener,
       offers: offers,
@@ -111,12 +118,13 @@ struct Broker: AsyncParsableCommand {
     try await group.run()
   }
 
-  private func listeningSocket() throws -> FileDescriptor {
+  private func listeningSocket(_ logger: Logger) throws -> FileDescriptor {
     if let socket {
       let mode = UInt32(socketMode, radix: 8) ?? 0o666
       return try BrokerServer.listen(
         at: FilePath(socket),
-        permissions: FilePermissions(rawValue: mode)
+        permissions: FilePermissions(rawValue: mode),
+        log: { logger.notice("\($0)") }
       )
     }
     // sd_listen_fds(3)
@@ -182,6 +190,8 @@ struct BrokerService: Service {
   let server: BrokerServer
 
   func run() async throws {
+    // Whatever reads the log may end earlier.
+    signal(SIGPIPE, SIG_IGN)
     try await withGracefulShutdownHandler {
       try await withCheckedThrowingContinuation { continuation in
         let call = ThreadCall {

@@ -49,7 +49,9 @@ struct RequestService {
     try startThreads(requests)
     while true {
       Thread.sleep(forTimeInterval: 1)
-      guard let attached = try? broker.attachedPrograms(), attached.contains("count_calls") else {
+      // The programs of a broker that is stopped or busy are attached. It answers late.
+      let isAttached = try? broker.attachedPrograms().contains("count_calls")
+      guard isAttached ?? broker.isConnected else {
         try say("The program that counts is no longer attached.")
         return
       }

@@ -66,7 +66,36 @@ import Testing
     }
   }
 
-  @Test func theSocketOfASuccessorStays() throws {
+  /// A second one, which cannot listen, neither replaces pins nor detaches programs.
+  @Test func aBrokerThatRunsKeepsItsPins() throws {
+    try withBPFFileSystem { directory in
+      let pins = directory.appending("broker").string
+      let broker = try BrokerProcess(["--user", "0", "--pins", pins], capable: false)
+      defer { broker.end() }
+      let client = try broker.connect()
+      #expect(try client.attachedPrograms() == ["count"])
+      try Data(BPFObjectImage.requestsOld.bytes).write(to: URL(filePath: broker.object))
+      let arguments = ["--user", "0", "--pins", pins, "--replace", "--socket", client.path.string]
+      let second = try ToolRun([broker.object] + arguments, tool: "mmapstorage-broker")
+      #expect(second.status == 1 && second.errors.contains("another broker"), "\(second)")
+      #expect(try client.attachedPrograms() == ["count"])
+    }
+  }
+
+  @Test func aBrokerWhoseLogIsNotRead() throws {
+    let log = Pipe()
+    let broker = try BrokerProcess(["--user", "1"], errors: log)
+    defer { broker.end() }
+    try log.fileHandleForReading.close()
+    for _ in 0..<3 {
+      // It is refused, which is logged.
+      let error = #expect(throws: BPFError.self) { try broker.connect().attachedPrograms() }
+      #expect(error?.kind == .permissionDenied, "\(String(describing: error))")
+    }
+    #expect(broker.process.isRunning)
+  }
+
+  @Test func theSocketOfAPredecessorAndOfASuccessor() throws {
     let path = "/tmp/mmapstorage-\(UUID().uuidString).sock"
     let object = path + ".bpf.o"
     try Data(BPFObjectImage.requests.bytes).write(to: URL(filePath: object))
@@ -79,14 +108,21 @@ import Testing
       try broker.set("mmapstorage-broker", [object, "--user", "0", "--socket", path], as: nil)
       broker.standardError = FileHandle.nullDevice
       try broker.run()
-      while broker.isRunning, access(path, F_OK) != 0 { usleep(10_000) }
+      while broker.isRunning, (try? BrokerClient(connectingTo: FilePath(path))) == nil {
+        usleep(10_000)
+      }
       return broker
     }
     func end(_ broker: Process) {
       broker.terminate()
       broker.waitUntilExit()
     }
+    let killed = try start()
+    #expect(kill(killed.processIdentifier, SIGKILL) == 0)
+    killed.waitUntilExit()
+    #expect(access(path, F_OK) == 0)
     let first = try start()
+    #expect((try? BrokerClient(connectingTo: FilePath(path)).attachedPrograms()) == ["count"])
     #expect(unlink(path) == 0)
     let second = try start()
     end(first)
@@ -153,7 +189,7 @@ private final class BrokerProcess {
   private let path: String
 
   // `capable`: as user 65533 with CAP_BPF and CAP_PERFMON, instead of as root.
-  init(_ arguments: [String], capable: Bool = true) throws {
+  init(_ arguments: [String], capable: Bool = true, errors: Pipe? = nil) throws {
     let name = UUID().uuidString
     path = "/tmp/mmapstorage-\(name).sock"
     object = "/tmp/mmapstorage-\(name).bpf.o"
@@ -176,7 +212,9 @@ private final class BrokerProcess {
     process.arguments? += arguments
     process.standardInput = FileHandle(fileDescriptor: socket.rawValue, closeOnDealloc: false)
     process.standardOutput = FileHandle.nullDevice
+    if let errors { process.standardError = errors }
     try process.run()
+    try errors?.fileHandleForWriting.close()
   }
 
   /// The socket is there before the broker is, so the first request waits for it to load its programs.

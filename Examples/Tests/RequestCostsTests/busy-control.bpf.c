@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+/* How many registrations fail from now on, as if the kernel had no memory. */
+__u32 failures;
+
+/* In place of processes_control. */
+SEC("raw_tp")
+int busy_control(struct bpf_raw_tracepoint_args *arguments)
+{
+	if (failures) {
+		failures--;
+		return 0;
+	}
+	return 1;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

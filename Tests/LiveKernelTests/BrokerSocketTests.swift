@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import LibBPF
+import MmapStorageBroker
+import SystemPackage
+import TestSupport
+import Testing
+
+/// The socket of a broker that was killed, and what else may be at its path.
+@Suite struct BrokerSocketTests {
+  let directory = FilePath("/tmp/mmapstorage-sockets-\(UUID().uuidString)")
+  var path: FilePath { directory.appending("broker") }
+
+  init() throws {
+    try #require(mkdir(directory.string, 0o755) == 0)
+  }
+
+  /// Creates a socket at which nobody listens.
+  private func leaveSocket() throws { try BrokerServer.listen(at: path).close() }
+
+  private func inode() -> UInt64? {
+    var status = stat()
+    return lstat(path.string, &status) == 0 ? UInt64(status.st_ino) : nil
+  }
+
+  /// Expects that it cannot listen, and changes nothing.
+  private func expectRefusal(_ advice: String, at line: Int = #line) throws {
+    let before = try #require(inode())
+    let error = #expect(throws: BPFError.self) { try BrokerServer.listen(at: path) }
+    #expect(error?.advice.contains(advice) == true, "line \(line): \(String(describing: error))")
+    #expect(inode() == before, "line \(line)")
+  }
+
+  private func remove() { try? FileManager.default.removeItem(atPath: directory.string) }
+
+  @Test func aSocketAtWhichNobodyListensIsReplaced() throws {
+    defer { remove() }
+    try leaveSocket()
+    var lines: [String] = []
+    let socket = try BrokerServer.listen(at: path, log: { lines.append($0) })
+    defer { try? socket.close() }
+    #expect(lines.count == 1 && lines.first?.contains(path.string) == true, "\(lines)")
+    _ = try BrokerClient(connectingTo: path)
+  }
+
+  @Test func ofManyBrokersThatStartOneReplacesIt() throws {
+    defer { remove() }
+    for _ in 0..<100 {
+      try leaveSocket()
+      let sockets = Box<[FileDescriptor]>([])
+      let threads = try (0..<8).map { _ in
+        try TestThread {
+          do throws(BPFError) {
+            let socket = try BrokerServer.listen(at: path)
+            sockets.change { $0.append(socket) }
+          } catch {
+            guard error.advice.contains("another broker listens there") else { throw error }
+          }
+        }
+      }
+      for thread in threads { try thread.join() }
+      #expect(sockets.get().count == 1)
+      _ = try BrokerClient(connectingTo: path)
+      for socket in sockets.get() { try socket.close() }
+      #expect(unlink(path.string) == 0)
+    }
+  }
+
+  @Test func nothingElseIsRemoved() throws {
+    defer { remove() }
+    let living = try BrokerServer.listen(at: path)
+    try expectRefusal("another broker listens there")
+    // It does not accept, so its queue is full.
+    var clients: [BrokerClient] = []
+    while clients.count < 1000, let client = try? BrokerClient(connectingTo: path, timeout: 1) {
+      clients.append(client)
+    }
+    #expect((1..<1000).contains(clients.count))
+    try expectRefusal("another broker listens there")
+    try living.close()
+    #expect(rename(path.string, path.string + "-other") == 0)
+
+    #expect(symlink(path.string + "-other", path.string) == 0)
+    try expectRefusal("not a socket")
+    #expect(unlink(path.string) == 0)
+    #expect(FileManager.default.createFile(atPath: path.string, contents: Data("x".utf8)))
+    try expectRefusal("not a socket")
+    #expect(unlink(path.string) == 0)
+    #expect(mkdir(path.string, 0o755) == 0)
+    try expectRefusal("not a socket")
+  }
+
+  @Test(.enabled(if: geteuid() == 0, "only root can give a socket away"))
+  func theSocketOfAnotherUserIsNotRemoved() throws {
+    defer { remove() }
+    try leaveSocket()
+    #expect(chown(path.string, 65534, 65534) == 0)
+    try expectRefusal("belongs to user 65534")
+  }
+
+  @Test func nothingIsRemovedWithoutTheLock() throws {
+    defer { remove() }
+    try leaveSocket()
+    let lock = try #require(lockDirectory(directory))
+    try expectRefusal("nobody listens there; remove the socket")
+    releaseLock(lock)
+    try BrokerServer.listen(at: path).close()
+  }
+}
