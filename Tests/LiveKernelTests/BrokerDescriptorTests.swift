@@ -71,30 +71,19 @@ import Testing
   @Test func connectingEndsInTime() async {
     await #expect(processExitsWith: .success) {
       alarm(60)
-      let path = "/tmp/mmapstorage-full-\(UUID().uuidString)"
-      let listener = mms_unix_listen(path, 0o600)
-      defer {
-        close(listener)
-        unlink(path)
-      }
+      let listener = Listener()
       // Nobody accepts, until the queue is full.
       var clients: [BrokerClient] = []
       let error = #expect(throws: BPFError.self) {
-        while true { clients.append(try BrokerClient(connectingTo: FilePath(path), timeout: 50)) }
+        while true { clients.append(try BrokerClient(connectingTo: listener.path, timeout: 50)) }
       }
       #expect(error?.errno == .resourceTemporarilyUnavailable, "\(String(describing: error))")
     }
   }
 
   @Test func aReasonThatWasSentBeforeTheRequestWasRead() throws {
-    let path = "/tmp/mmapstorage-refusing-\(UUID().uuidString)"
-    let listener = mms_unix_listen(path, 0o600)
-    defer {
-      close(listener)
-      unlink(path)
-    }
-    let client = try BrokerClient(connectingTo: FilePath(path))
-    let connection = mms_accept(listener)
+    let listener = Listener()
+    let (client, connection) = try listener.connect()
     let refusing = try TestThread {
       var request = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
       #expect(poll(&request, 1, -1) == 1)
@@ -113,20 +102,12 @@ import Testing
 
   @Test func descriptorsOfARefusalAreClosed() async {
     await #expect(processExitsWith: .success) {
-      let path = "/tmp/mmapstorage-liar-\(UUID().uuidString)"
-      let listener = mms_unix_listen(path, 0o600)
-      defer {
-        close(listener)
-        unlink(path)
-      }
-      let client = try BrokerClient(connectingTo: FilePath(path))
-      let connection = mms_accept(listener)
+      let listener = Listener()
+      let (client, connection) = try listener.connect()
       let before = try descriptors()
       let answer: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 2, 2, 0] + Array("no".utf8)
-      #expect(
-        mms_send_message(connection, answer, answer.count, [listener, listener], 2, 1)
-          == answer.count
-      )
+      let sent = [listener.descriptor, listener.descriptor]
+      #expect(mms_send_message(connection, answer, answer.count, sent, 2, 1) == answer.count)
       let error = #expect(throws: BPFError.self) { try client.open("echoes") }
       #expect(error?.kind == .notFound && error?.advice == "no")
       #expect(try descriptors() == before)
@@ -138,14 +119,8 @@ import Testing
     await #expect(processExitsWith: .success) {
       let program = try EchoProgram()
       let map = try program.object.map("echoes")
-      let path = "/tmp/mmapstorage-liar-\(UUID().uuidString)"
-      let listener = mms_unix_listen(path, 0o600)
-      defer {
-        close(listener)
-        unlink(path)
-      }
-      let client = try BrokerClient(connectingTo: FilePath(path))
-      let connection = mms_accept(listener)
+      let listener = Listener()
+      let (client, connection) = try listener.connect()
       let types = try #require(program.object.btf).rawBytes
       var answer: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 10, 6, 0] + Array("echoes".utf8)
       try withUnsafeBytes(of: map.info.btfValueTypeID) { answer += $0 }
@@ -164,5 +139,24 @@ import Testing
       #expect(try descriptors() == before)
       try descriptor.close()
     }
+  }
+}
+
+/// A socket on which the test answers as a broker would, or not at all.
+private final class Listener {
+  let path = FilePath("/tmp/mmapstorage-listener-\(UUID().uuidString)")
+  let descriptor: CInt
+
+  init() { descriptor = mms_unix_listen(path.string, 0o600) }
+
+  deinit {
+    close(descriptor)
+    unlink(path.string)
+  }
+
+  /// A client, and the broker's end of its connection.
+  func connect() throws -> (client: BrokerClient, connection: CInt) {
+    let client = try BrokerClient(connectingTo: path)
+    return (client, mms_accept(descriptor))
   }
 }
