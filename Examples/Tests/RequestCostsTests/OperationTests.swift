@@ -175,7 +175,7 @@ final class TestLog: Sendable {
     }
   }
 
-  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"))
+  @Test(.liveKernel)
   func countsWithoutWhatCannotBeAttached() async throws {
     let log = TestLog()
     let source = try await CostsSource.loading(without: ["on_sample", "on_page_fault"])
