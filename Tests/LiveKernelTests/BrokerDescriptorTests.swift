@@ -68,6 +68,53 @@ import Testing
     }
   }
 
+  /// The kernel limits the descriptors of a user that were sent and not received.
+  @Test func aBrokerThatMaySendNoMoreDescriptorsSaysSo() async {
+    await #expect(processExitsWith: .success) {
+      alarm(60)
+      let program = try EchoProgram(allowing: [.lookup])
+      let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+      let connections = (0..<8).map { _ in mms_unix_connect(broker.path, 5000) }
+      let status: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 2]
+      let open = [0x4D, 0x4D, 0x53, 0x42, 1, 1, 6, 0] + Array("echoes".utf8)
+      func answer(_ connection: CInt) -> (text: String, descriptors: [CInt]) {
+        var reply = [UInt8](repeating: 0, count: 160 << 10)
+        var received = [CInt](repeating: -1, count: Int(MMS_MAX_DESCRIPTORS))
+        var number = received.count
+        let size = mms_receive_message(connection, &reply, reply.count, &received, &number, 1)
+        #expect(size > 0)
+        let text = String(decoding: reply.prefix(max(0, size)), as: UTF8.self)
+        return (text, Array(received.prefix(number)))
+      }
+      // All of them are accepted.
+      for connection in connections {
+        #expect(mms_send_message(connection, status, status.count, nil, 0, 1) == status.count)
+        _ = answer(connection)
+      }
+      // Capabilities exempt from the limit, which is also that of descriptors for poll(2).
+      try #require(setuid(65534) == 0)
+      let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+      var limit = rlimit()
+      getrlimit(resource, &limit)
+      var few = rlimit(rlim_cur: 16, rlim_max: limit.rlim_max)
+      setrlimit(resource, &few)
+      for connection in connections {
+        #expect(mms_send_message(connection, open, open.count, nil, 0, 1) == open.count)
+        var entry = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
+        #expect(poll(&entry, 1, -1) == 1)
+      }
+      setrlimit(resource, &limit)
+      let answers = connections.map(answer)
+      #expect(answers[0].descriptors.count == 4)
+      #expect(answers[7].descriptors.isEmpty)
+      #expect(answers[7].text.contains("too many clients open maps; try again"))
+      #expect(broker.lines.get().contains { $0.contains("too many sent descriptors") })
+      // It goes on, and the client may try again.
+      #expect(mms_send_message(connections[7], open, open.count, nil, 0, 1) == open.count)
+      #expect(answer(connections[7]).descriptors.count == 4)
+    }
+  }
+
   @Test func connectingEndsInTime() async {
     await #expect(processExitsWith: .success) {
       alarm(60)
