@@ -61,7 +61,9 @@ let package = Package(
         "mmapstorage", "mmapstorage-broker", "request-service", mmapStorage, mmapStorageBroker,
         systemPackage,
       ],
-      exclude: ["request-service.bpf.c", "requests.bpf.c", "requests-old.bpf.c"],
+      exclude: [
+        "all-kinds.bpf.c", "request-service.bpf.c", "requests.bpf.c", "requests-old.bpf.c",
+      ],
       swiftSettings: swiftSettings,
       plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]
     ),

@@ -27,11 +27,3 @@ func bpfSources(below root: URL, of target: any Target, in package: Package) -> 
   }
   return found.sorted { $0.filePath < $1.filePath }
 }
-
-extension URL {
-  /// The path as a file system call wants it: not percent-encoded, no slash at the end.
-  var filePath: String {
-    let path = path(percentEncoded: false)
-    return path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
-  }
-}

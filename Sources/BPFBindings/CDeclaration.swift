@@ -21,14 +21,13 @@ struct CDeclaration {
       let type = try btf.type(id)
       switch type.kind {
       case .array:
+        // A pointer to an array, not an array of pointers.
+        if declarator.hasPrefix("*") { declarator = "(\(declarator))" }
         declarator += "[\(type.count)]"
         id = type.referencedType
       case .ptr:
-        if declarator.hasSuffix("]") {
-          declarator = "(*\(declarator))"
-        } else {
-          declarator = "*\(declarator)"
-        }
+        declarator = "*" + join(qualifiers, declarator)
+        qualifiers = []
         id = type.referencedType
         if id == 0 { return join(qualifiers, "void", declarator) }
       case .const:
@@ -64,7 +63,7 @@ struct CDeclaration {
     return name
   }
 
-  private func join(_ qualifiers: [String], _ type: String, _ declarator: String) -> String {
-    (qualifiers + [type] + (declarator.isEmpty ? [] : [declarator])).joined(separator: " ")
+  private func join(_ qualifiers: [String], _ words: String...) -> String {
+    (qualifiers + words.filter { !$0.isEmpty }).joined(separator: " ")
   }
 }

@@ -166,15 +166,13 @@ struct ObjectFacts {
     for id in 1..<max(1, btf.typeCount) {
       let section = try btf.type(id)
       guard section.kind == .dataSection, section.name.hasPrefix("."),
-        section.name != ".maps", section.name != ".kconfig", section.name != ".ksyms",
-        sections.contains(where: { $0.hasSuffix(section.name) })
+        section.name != ".kconfig", sections.contains(where: { $0.hasSuffix(section.name) })
       else { continue }
       let isMapped = try canMap(section)
       for index in 0..<section.count {
         let variable = try btf.variable(index, of: id)
         // A dot is in the name of a function's static variable.
-        guard !variable.isExtern, !variable.name.hasPrefix("__"), !variable.name.contains(".")
-        else { continue }
+        guard !variable.name.hasPrefix("__"), !variable.name.contains(".") else { continue }
         let type = try table.type(variable.type)
         guard try table.size(of: type) > 0 else { continue }
         variables.append(

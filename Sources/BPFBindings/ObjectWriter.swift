@@ -184,9 +184,8 @@ struct ObjectWriter {
   }
 
   private func globals() throws -> [String] {
-    let variables = try facts.variables.filter {
-      try $0.isMapped && !types.swiftType($0.type).isHidden
-    }
+    // A section with hidden variables is not mapped.
+    let variables = facts.variables.filter(\.isMapped)
     let sections = Set(variables.map(\.section)).sorted()
     var lines = [
       "  /// The global variables of the loaded object. Programs see writes at once.",

@@ -7,41 +7,6 @@ import Testing
 /// The generated text for objects that clang compiles here. What it means is checked by
 /// scripts/check-generated.
 struct BindingsTests {
-  private func text(
-    _ source: String,
-    typeName: String = "Test",
-    isPublic: Bool = false
-  ) throws -> String {
-    let directory = FileManager.default.temporaryDirectory
-      .appending(path: "bindings-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: directory) }
-    let file = directory.appending(path: "test.bpf.c")
-    let object = directory.appending(path: "test.o")
-    try source.write(to: file, atomically: true, encoding: .utf8)
-    let clang = Process()
-    clang.executableURL = URL(filePath: "/usr/bin/env")
-    clang.arguments = [
-      "clang", "-target", "bpf", "-O2", "-g", "-c", file.path(), "-o", object.path(),
-    ]
-    try clang.run()
-    clang.waitUntilExit()
-    try #require(clang.terminationStatus == 0)
-    return try bindings(
-      for: BPFObject.open(bytes: [UInt8](Data(contentsOf: object)), name: "test"),
-      options: BindingOptions(
-        name: "test",
-        identifier: "test",
-        typeName: typeName,
-        isPublic: isPublic
-      )
-    )
-  }
-
-  private func error(_ source: String) throws -> BindingError {
-    try #require(throws: BindingError.self) { try text(source) }
-  }
-
   @Test func fieldsOfAStructureAreStoredInOrder() throws {
     let text = try text(
       "struct request_tag { unsigned long request_id; char in; int words[2][3]; } tag;"

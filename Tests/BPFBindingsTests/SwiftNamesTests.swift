@@ -33,6 +33,14 @@ struct SwiftNamesTests {
     #expect(SwiftNames.object(file) == swiftName)
   }
 
+  @Test(arguments: [
+    ("Tags", true), ("_Tags", true), ("HTTP2Tags_", true), ("class", false), ("Maps", false),
+    ("2Tags", false), ("My Tags", false), ("Tags<Int>", false), ("", false),
+  ])
+  func namesOfTypesInOptions(name: String, isName: Bool) {
+    #expect(SwiftNames.isTypeName(name) == isName)
+  }
+
   @Test(arguments: ["_", "__", "a$b", ""])
   func namesThatSwiftCannotHave(cName: String) {
     #expect(SwiftNames.member(cName) == nil && SwiftNames.type(cName) == nil)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CTestSupport
-import Glibc
+import Foundation
 import MmapStorage
 import MmapStorageTesting
 import SystemPackage
@@ -23,10 +23,14 @@ import Testing
     }
     attached.wait()
     intercepting.beforeDetach.set {
+      let thread = id.get()
+      func waits() -> String? { waitingFutex(of: thread) }
+      var gate = waits()
+      while gate == nil { gate = waits() }
       mayEnd.open()
-      // Far longer than a thread takes to end.
-      for _ in 0..<100 where test_thread_exists(id.get().rawValue) != 0 { usleep(1_000) }
-      existed.set(test_thread_exists(id.get().rawValue) != 0)
+      // It ends, or waits for something else.
+      while test_thread_exists(thread.rawValue) != 0, [nil, gate].contains(waits()) {}
+      existed.set(test_thread_exists(thread.rawValue) != 0)
     }
     storage.set(nil)
     try thread.join()
@@ -166,4 +170,12 @@ import Testing
       #expect(test_is_mapped(page) == 1)
     }
   }
+}
+
+/// The address of the futex that a thread of this process waits for; nil if it does not wait for one.
+private func waitingFutex(of thread: ThreadID) -> String? {
+  let path = "/proc/self/task/\(thread)/syscall"
+  let words = (try? String(contentsOfFile: path, encoding: .utf8))?.split(separator: " ") ?? []
+  guard words.count > 1, words[0] == "\(SYS_futex)" else { return nil }
+  return String(words[1])
 }

@@ -216,20 +216,30 @@ private struct Pair: MapValue {
     #expect(seen.points[1].x == 4)
   }
 
-  /// In release mode the compiler could load a field of the copy from the storage again.
-  @Test func aCopyHasOneValueForEachField() throws {
-    let fake = try FakeBackend(layoutOf: Pair.self)
-    let storage = try TaskLocalStorage<Pair>(backend: fake)
+  /// Runs the body with a view of a value that another thread writes to.
+  private func withView<Value: MapValue>(
+    writing write: @escaping @Sendable (borrowing StorageView<Value>) -> Void,
+    _ body: (borrowing StorageView<Value>) -> Void
+  ) throws {
+    let fake = try FakeBackend(layoutOf: Value.self)
+    let storage = try TaskLocalStorage<Value>(backend: fake)
     let reader = ThreadID.current
     let isRead = Box(false)
     let writer = try TestThread {
       while !isRead.get() {
-        fake.program(on: reader, as: Pair.self) { value in
-          for _ in 0..<1_000 { value.second &+= 1 }
+        fake.program(on: reader, as: Value.self) { value in
+          for _ in 0..<1_000 { write(value) }
         }
       }
     }
-    try storage.withCurrent { view in
+    try storage.withCurrent(body)
+    isRead.set(true)
+    try writer.join()
+  }
+
+  /// In release mode the compiler could load a field of the copy from the storage again.
+  @Test func aCopyHasOneValueForEachField() throws {
+    try withView(writing: { $0.second &+= 1 }) { (view: borrowing StorageView<Pair>) in
       for _ in 0..<1_000_000 {
         let copy = view.load()
         let inMemory = withUnsafePointer(to: copy) { pointer in
@@ -242,26 +252,15 @@ private struct Pair: MapValue {
         }
       }
     }
-    isRead.set(true)
-    try writer.join()
   }
 
   @Test func aCopyTearsNoField() throws {
-    let fake = try FakeBackend(layoutOf: Odd.self)
-    let storage = try TaskLocalStorage<Odd>(backend: fake)
-    let reader = ThreadID.current
-    let isRead = Box(false)
-    let writer = try TestThread {
-      while !isRead.get() {
-        fake.program(on: reader, as: Odd.self) { value in
-          for _ in 0..<1_000 {
-            value.words[3] = .max
-            value.words[3] = 0
-          }
-        }
+    try withView(
+      writing: { value in
+        value.words[3] = .max
+        value.words[3] = 0
       }
-    }
-    try storage.withCurrent { view in
+    ) { (view: borrowing StorageView<Odd>) in
       for _ in 0..<1_000_000 {
         let copy = view.load()
         withUnsafePointer(to: copy) { test_look_at($0) }
@@ -272,8 +271,6 @@ private struct Pair: MapValue {
         }
       }
     }
-    isRead.set(true)
-    try writer.join()
   }
 
   @Test func nothingIsStoredOutsideOfTheValue() throws {
@@ -325,6 +322,19 @@ private struct Pair: MapValue {
     #expect(try storage.value(of: .current)?.sequence == 3)
   }
 
+  /// Writes two fields as a program, and ends the write.
+  private func finishWrite(_ fixture: BackendFixture<Everything>) {
+    do {
+      try fixture.program {
+        $0.start.x = 8
+        $0.start.y = 9
+        $0.sequence = 2
+      }
+    } catch {
+      Issue.record(error)
+    }
+  }
+
   @Test(arguments: BackendUnderTest.allCases)
   func aConsistentReadWaitsForTheWriter(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Everything.self, map: "everythings")
@@ -336,15 +346,7 @@ private struct Pair: MapValue {
       let pair = try view.withSeqcountRead(sequence: \.sequence) { view in
         rounds += 1
         if rounds == 2 {
-          do {
-            try fixture.program {
-              $0.start.x = 8
-              $0.start.y = 9
-              $0.sequence = 2
-            }
-          } catch {
-            Issue.record(error)
-          }
+          finishWrite(fixture)
         }
         return (view.start.x, view.start.y)
       }
@@ -362,15 +364,7 @@ private struct Pair: MapValue {
         rounds += 1
         let x = view.start.x
         if rounds == 1 {
-          do {
-            try fixture.program {
-              $0.start.x = 8
-              $0.start.y = 9
-              $0.sequence = 2
-            }
-          } catch {
-            Issue.record(error)
-          }
+          finishWrite(fixture)
         }
         return (x, view.start.y)
       }

@@ -68,33 +68,69 @@ import Testing
     }
   }
 
+  /// The kernel limits the descriptors of a user that were sent and not received.
+  @Test func aBrokerThatMaySendNoMoreDescriptorsSaysSo() async {
+    await #expect(processExitsWith: .success) {
+      alarm(60)
+      let program = try EchoProgram(allowing: [.lookup])
+      let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
+      let connections = (0..<8).map { _ in mms_unix_connect(broker.path, 5000) }
+      let status: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 2]
+      let open = [0x4D, 0x4D, 0x53, 0x42, 1, 1, 6, 0] + Array("echoes".utf8)
+      func answer(_ connection: CInt) -> (text: String, descriptors: [CInt]) {
+        var reply = [UInt8](repeating: 0, count: 160 << 10)
+        var received = [CInt](repeating: -1, count: Int(MMS_MAX_DESCRIPTORS))
+        var number = received.count
+        let size = mms_receive_message(connection, &reply, reply.count, &received, &number, 1)
+        #expect(size > 0)
+        let text = String(decoding: reply.prefix(max(0, size)), as: UTF8.self)
+        return (text, Array(received.prefix(number)))
+      }
+      // All of them are accepted.
+      for connection in connections {
+        #expect(mms_send_message(connection, status, status.count, nil, 0, 1) == status.count)
+        _ = answer(connection)
+      }
+      // Capabilities exempt from the limit, which is also that of descriptors for poll(2).
+      try #require(setuid(65534) == 0)
+      let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+      var limit = rlimit()
+      getrlimit(resource, &limit)
+      var few = rlimit(rlim_cur: 16, rlim_max: limit.rlim_max)
+      setrlimit(resource, &few)
+      for connection in connections {
+        #expect(mms_send_message(connection, open, open.count, nil, 0, 1) == open.count)
+        var entry = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
+        #expect(poll(&entry, 1, -1) == 1)
+      }
+      setrlimit(resource, &limit)
+      let answers = connections.map(answer)
+      #expect(answers[0].descriptors.count == 4)
+      #expect(answers[7].descriptors.isEmpty)
+      #expect(answers[7].text.contains("too many clients open maps; try again"))
+      #expect(broker.lines.get().contains { $0.contains("too many sent descriptors") })
+      // It goes on, and the client may try again.
+      #expect(mms_send_message(connections[7], open, open.count, nil, 0, 1) == open.count)
+      #expect(answer(connections[7]).descriptors.count == 4)
+    }
+  }
+
   @Test func connectingEndsInTime() async {
     await #expect(processExitsWith: .success) {
       alarm(60)
-      let path = "/tmp/mmapstorage-full-\(UUID().uuidString)"
-      let listener = mms_unix_listen(path, 0o600)
-      defer {
-        close(listener)
-        unlink(path)
-      }
+      let listener = Listener()
       // Nobody accepts, until the queue is full.
       var clients: [BrokerClient] = []
       let error = #expect(throws: BPFError.self) {
-        while true { clients.append(try BrokerClient(connectingTo: FilePath(path), timeout: 50)) }
+        while true { clients.append(try BrokerClient(connectingTo: listener.path, timeout: 50)) }
       }
       #expect(error?.errno == .resourceTemporarilyUnavailable, "\(String(describing: error))")
     }
   }
 
   @Test func aReasonThatWasSentBeforeTheRequestWasRead() throws {
-    let path = "/tmp/mmapstorage-refusing-\(UUID().uuidString)"
-    let listener = mms_unix_listen(path, 0o600)
-    defer {
-      close(listener)
-      unlink(path)
-    }
-    let client = try BrokerClient(connectingTo: FilePath(path))
-    let connection = mms_accept(listener)
+    let listener = Listener()
+    let (client, connection) = try listener.connect()
     let refusing = try TestThread {
       var request = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
       #expect(poll(&request, 1, -1) == 1)
@@ -113,20 +149,12 @@ import Testing
 
   @Test func descriptorsOfARefusalAreClosed() async {
     await #expect(processExitsWith: .success) {
-      let path = "/tmp/mmapstorage-liar-\(UUID().uuidString)"
-      let listener = mms_unix_listen(path, 0o600)
-      defer {
-        close(listener)
-        unlink(path)
-      }
-      let client = try BrokerClient(connectingTo: FilePath(path))
-      let connection = mms_accept(listener)
+      let listener = Listener()
+      let (client, connection) = try listener.connect()
       let before = try descriptors()
       let answer: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 2, 2, 0] + Array("no".utf8)
-      #expect(
-        mms_send_message(connection, answer, answer.count, [listener, listener], 2, 1)
-          == answer.count
-      )
+      let sent = [listener.descriptor, listener.descriptor]
+      #expect(mms_send_message(connection, answer, answer.count, sent, 2, 1) == answer.count)
       let error = #expect(throws: BPFError.self) { try client.open("echoes") }
       #expect(error?.kind == .notFound && error?.advice == "no")
       #expect(try descriptors() == before)
@@ -138,14 +166,8 @@ import Testing
     await #expect(processExitsWith: .success) {
       let program = try EchoProgram()
       let map = try program.object.map("echoes")
-      let path = "/tmp/mmapstorage-liar-\(UUID().uuidString)"
-      let listener = mms_unix_listen(path, 0o600)
-      defer {
-        close(listener)
-        unlink(path)
-      }
-      let client = try BrokerClient(connectingTo: FilePath(path))
-      let connection = mms_accept(listener)
+      let listener = Listener()
+      let (client, connection) = try listener.connect()
       let types = try #require(program.object.btf).rawBytes
       var answer: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 10, 6, 0] + Array("echoes".utf8)
       try withUnsafeBytes(of: map.info.btfValueTypeID) { answer += $0 }
@@ -164,5 +186,24 @@ import Testing
       #expect(try descriptors() == before)
       try descriptor.close()
     }
+  }
+}
+
+/// A socket on which the test answers as a broker would, or not at all.
+private final class Listener {
+  let path = FilePath("/tmp/mmapstorage-listener-\(UUID().uuidString)")
+  let descriptor: CInt
+
+  init() { descriptor = mms_unix_listen(path.string, 0o600) }
+
+  deinit {
+    close(descriptor)
+    unlink(path.string)
+  }
+
+  /// A client, and the broker's end of its connection.
+  func connect() throws -> (client: BrokerClient, connection: CInt) {
+    let client = try BrokerClient(connectingTo: path)
+    return (client, mms_accept(descriptor))
   }
 }

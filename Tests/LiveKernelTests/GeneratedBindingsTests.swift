@@ -89,6 +89,15 @@ import Testing
     #expect(try maps.maps.tallies.keys().count == 3)
   }
 
+  @Test func keysThatMayNotBeReadAreAnError() throws {
+    let maps = try MapsOfAllKinds.open {
+      try $0.object.setMapFlags(.wronly, of: "tallies")
+    }.load()
+    try maps.maps.tallies.setValue(.init(count: 1), for: .init(row: 1, column: 2))
+    let error = #expect(throws: BPFError.self) { try maps.maps.tallies.keys() }
+    #expect(error?.errno == .notPermitted && error?.attempt == "find the keys")
+  }
+
   @Test func contentsOfAHashMapIncludeKeysWhosePaddingIsNotZero() throws {
     let maps = try loaded()
     let attempt = "add keys with padding"

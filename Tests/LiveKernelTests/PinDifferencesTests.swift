@@ -102,6 +102,40 @@ import Testing
     )
   }
 
+  /// The kernel tells of a section's variables and types nothing but the size.
+  @Test(arguments: [
+    TypeChange("a member's name", Array("inner_number".utf8), Array("inner_numbeR".utf8)),
+    TypeChange("a member's offset in bits", word: 3 << 24 | 64, 3 << 24 | 65),
+    TypeChange("a bit-field's width", word: 3 << 24 | 64, 2 << 24 | 64),
+    TypeChange("signedness", word: 1 << 24 | 32, 32),
+    TypeChange("a union instead of a structure", word: 4 << 24 | 2, 5 << 24 | 2),
+    TypeChange("the number of elements", word: 1234, 1233),
+    TypeChange("the size of a structure", [2, 0, 0, 4, 8], [2, 0, 0, 4, 12]),
+  ])
+  func variablesOfOtherTypes(_ change: TypeChange) throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let image = BPFObjectImage.pinTypes.bytes
+      func object(_ bytes: [UInt8]) throws -> BPFObject {
+        try BPFObject(bytes: bytes, name: "types")
+      }
+      func load(_ bytes: [UInt8]) throws -> BPFPinOutcome {
+        let object = try object(bytes)
+        defer { object.close() }
+        return try object.loadAndAttach(pinnedIn: directory)
+      }
+      #expect(try load(image) == .created)
+      #expect(try load(image) == .reused)
+      let changed = try change.made(in: image)
+      let error = #expect(throws: BPFError.self) { try load(changed) }
+      #expect(error?.kind == .pinMismatch)
+      #expect(
+        error?.details
+          == "map 'types.bss': other variables are pinned, or they are at other offsets"
+      )
+    }
+  }
+
   @Test func anotherHook() throws {
     try expectMismatch(
       .pinCountsExit,
@@ -233,5 +267,32 @@ import Testing
       try FileManager.default.contentsOfDirectory(atPath: directory.appending(name).string)
         .filter { $0.hasPrefix("~") }
     }
+  }
+}
+
+/// A change of an object's type information.
+struct TypeChange: Sendable, CustomTestStringConvertible {
+  var testDescription: String
+  private var old: [UInt8]
+  private var new: [UInt8]
+
+  init(_ description: String, _ old: [UInt8], _ new: [UInt8]) {
+    testDescription = description
+    self.old = old
+    self.new = new
+  }
+
+  init(_ description: String, word old: UInt32, _ new: UInt32) {
+    self.init(
+      description,
+      withUnsafeBytes(of: old.littleEndian) { [UInt8]($0) },
+      withUnsafeBytes(of: new.littleEndian) { [UInt8]($0) }
+    )
+  }
+
+  func made(in object: [UInt8]) throws -> [UInt8] {
+    let places = object.ranges(of: old)
+    try #require(places.count == 1, "\(places)")
+    return object.replacing(old, with: new)
   }
 }

@@ -128,6 +128,17 @@ import Testing
     }
   }
 
+  @Test func aPinIsNotExecutable() throws {
+    try withBPFFileSystem { root in
+      let pin = root.appending("echoes")
+      let object = try echo()
+      try object.load()
+      let attributes = BPFPinAttributes(permissions: FilePermissions(rawValue: 0o751))
+      try object.map("echoes").pin(at: pin, attributes: attributes)
+      #expect(try mode(pin)[0] == 0o640)
+    }
+  }
+
   @Test func theModeOfAnExistingDirectoryStays() throws {
     try withBPFFileSystem { root in
       let directory = root.appending("service")

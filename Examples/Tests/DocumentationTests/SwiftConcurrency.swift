@@ -8,7 +8,7 @@ import Testing
 
 private func handleEvent() { _ = getppid() }
 
-@Suite(.enabled(if: geteuid() == 0, "loading BPF programs needs root"), .serialized)
+@Suite(.liveKernel, .serialized)
 struct SwiftConcurrency {
   @Test func theFirstScope() async throws {
     #expect(try await firstScope()?.calls == 1)

@@ -52,7 +52,7 @@ struct Cursor: MapValue {
   }
 }
 
-@Suite(.enabled(if: geteuid() == 0, "loading BPF programs needs root"), .serialized)
+@Suite(.liveKernel, .serialized)
 struct TroubleshootingLive {
   @Test func misspeltTracepoint() throws {
     let error = try #require(throws: BPFError.self) { try BPFObject(.misspeltTracepoint).load() }

@@ -5,7 +5,7 @@ import Testing
 
 /// Kernels that lack something: servers go on, and say once what is missing. In processes of their own,
 /// which take it from themselves.
-@Suite(.enabled(if: mayLoad, "loading BPF programs needs root")) struct DegradedTests {
+@Suite(.liveKernel) struct DegradedTests {
   @Test func aKernelWithoutPerfEvents() async {
     await #expect(processExitsWith: .success) {
       try denyPerfEvents()

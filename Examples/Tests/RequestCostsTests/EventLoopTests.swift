@@ -50,7 +50,7 @@ import Testing
     }
   }
 
-  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
+  @Test(.liveKernel, .tcpTracepoints)
   func bytesOfRequestsAndResponses() async throws {
     try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
       try await server.warmUp()
@@ -89,7 +89,7 @@ import Testing
   }
 
   /// Parts of a response are written while the socket still has to accept earlier ones.
-  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
+  @Test(.liveKernel, .tcpTracepoints)
   func aResponseInPartsToASlowClient() async throws {
     try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
       try await server.warmUp()
@@ -109,7 +109,7 @@ import Testing
   }
 
   /// Also the first read of an event loop.
-  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
+  @Test(.liveKernel, .tcpTracepoints)
   func theFirstRequestOfAnEventLoop() async throws {
     try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
       let text = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -126,7 +126,7 @@ import Testing
     }
   }
 
-  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
+  @Test(.liveKernel, .tcpTracepoints)
   func aBodyInPartsIsItsRequests() async throws {
     try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
       try await server.warmUp()
@@ -148,7 +148,7 @@ import Testing
     }
   }
 
-  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
+  @Test(.liveKernel, .tcpTracepoints)
   func pipelinedRequests() async throws {
     try await TestServer.run(.loading()) { server in
       try await server.warmUp()
@@ -171,7 +171,7 @@ import Testing
   }
 
   /// What a response that waits behind another one costs is not told apart, and not lost.
-  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
+  @Test(.liveKernel, .tcpTracepoints)
   func responsesBehindOneThatTheSocketHasToAccept() async throws {
     try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
       try await server.warmUp()
@@ -193,7 +193,7 @@ import Testing
     }
   }
 
-  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"), .enabled(if: countsTCP, needsTCP))
+  @Test(.liveKernel, .tcpTracepoints)
   func connectionsThatCloseHalfWay() async throws {
     try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
       try await server.warmUp()
@@ -299,7 +299,7 @@ import Testing
 }
 
 /// Plays the program at the ends of requests and responses.
-private final class Counter: ChannelDuplexHandler, RemovableChannelHandler {
+final class Counter: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias OutboundIn = HTTPResponsePart
 

@@ -7,7 +7,7 @@ import SystemPackage
 import Testing
 
 /// Several loaders and one directory.
-@Suite(.enabled(if: mayLoad, "loading BPF programs needs root")) struct LoaderTests {
+@Suite(.liveKernel) struct LoaderTests {
   @Test func aLoaderThatRunsKeepsItsPins() async throws {
     try await withBPFFileSystem { directory in
       let first = try RunningLoader(directory)
@@ -118,7 +118,7 @@ import Testing
 }
 
 /// A process of request-costs-loader.
-private final class RunningLoader {
+final class RunningLoader {
   private let process = Process()
   private let output = Pipe()
 

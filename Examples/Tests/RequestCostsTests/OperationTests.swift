@@ -88,9 +88,22 @@ final class TestLog: Sendable {
       try await wait("the request is finished") { server.finished.all.count == 1 }
       #expect(server.finished.all.first?.traceID == id)
       #expect(server.finished.all.first?.id == value.id)
-      for field in ["00-0-0-0", "00-\(id)", "ff-\(id)-00f067aa0ba902b7-01", "x"] {
+      let zero = String(repeating: "0", count: 32)
+      for field in [
+        "00-0-0-0", "00-\(id)", "ff-\(id)-00f067aa0ba902b7-01", "x", "00-\(id)-00f067aa0ba902b7",
+        "000-\(id)-00f067aa0ba902b7-01", "00-\(id)0-00f067aa0ba902b7-01",
+        "00-+\(id.dropFirst())-00f067aa0ba902b7-01", "00-\(zero)-00f067aa0ba902b7-01",
+      ] {
         _ = try await server.get("/trace", ["traceparent": field])
-        #expect(seen.withLock { $0?.traceIDLow } == 0)
+        #expect(seen.withLock { $0?.traceIDLow } == 0, "\(field)")
+      }
+      try await wait("the requests are finished") { server.finished.all.count == 10 }
+      #expect(server.finished.all.dropFirst().allSatisfy { $0.traceID == nil })
+      for id in ["\(zero.dropLast())1", "1\(zero.dropLast())"] {
+        server.finished.removeAll()
+        _ = try await server.get("/trace", ["traceparent": "00-\(id)-00f067aa0ba902b7-01"])
+        try await wait("the request is finished") { server.finished.all.count == 1 }
+        #expect(server.finished.all.first?.traceID == id)
       }
     }
   }
@@ -175,7 +188,7 @@ final class TestLog: Sendable {
     }
   }
 
-  @Test(.enabled(if: mayLoad, "loading BPF programs needs root"))
+  @Test(.liveKernel)
   func countsWithoutWhatCannotBeAttached() async throws {
     let log = TestLog()
     let source = try await CostsSource.loading(without: ["on_sample", "on_page_fault"])

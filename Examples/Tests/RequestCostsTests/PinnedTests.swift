@@ -10,7 +10,7 @@ import Testing
 
 /// What a server that uses a loader's programs knows of them. In processes of their own, because they give
 /// up their rights.
-@Suite(.enabled(if: mayLoad, "loading BPF programs needs root")) struct PinnedTests {
+@Suite(.liveKernel) struct PinnedTests {
   @Test func aServerWithoutRightsKnowsWhatTheLoaderLeftOut() async {
     await #expect(processExitsWith: .success) {
       try await withPins(without: ["on_sample", "on_page_fault"]) { _, directory in

@@ -11,17 +11,17 @@ import Synchronization
 import SystemPackage
 import Testing
 
-/// Whether tests that load BPF programs may run here.
-let mayLoad =
-  geteuid() == 0
-  || (ProcessInfo.processInfo.environment["MMAPSTORAGE_REQUIRE"] ?? "").contains("live")
+extension Trait where Self == ConditionTrait {
+  /// Skips the test where the kernel has no tracepoints of TCP bytes. Linux 6.3 has them, and so each kernel
+  /// with user pages.
+  static var tcpTracepoints: Self {
+    .enabled(if: countsTCP || isRequired("userpage"), "the tracepoint sock_send_length is missing")
+  }
+}
 
-/// Whether the kernel has the tracepoints of TCP bytes, which came with Linux 6.3.
-let countsTCP =
+private let countsTCP =
   (try? Data(contentsOf: URL(filePath: "/sys/kernel/btf/vmlinux")))?
   .range(of: Data("btf_trace_sock_send_length".utf8)) != nil
-
-let needsTCP: Comment = "the tracepoint sock_send_length is missing"
 
 /// Whether this is the virtual machine of `kernel/run`, where processors are slow.
 let isEmulated = ProcessInfo.processInfo.environment["MMAPSTORAGE_EMULATED"] != nil

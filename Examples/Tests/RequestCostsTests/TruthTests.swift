@@ -9,7 +9,7 @@ import Synchronization
 import Testing
 
 /// What the programs count, against what the routes themselves count and measure. Always from 16 connections.
-@Suite(.enabled(if: mayLoad, "loading BPF programs needs root"), .serialized)
+@Suite(.liveKernel, .serialized)
 struct TruthTests {
   /// Counts are exact for each request, also while all kinds of routes run at once.
   @Test func noRequestHasCallsOfAnother() async throws {
@@ -139,7 +139,7 @@ struct TruthTests {
     }
   }
 
-  @Test(.enabled(if: countsTCP, needsTCP))
+  @Test(.tcpTracepoints)
   func bytesOfTCPConnections() async throws {
     let echo = try EchoServer()
     try await TestServer.run(

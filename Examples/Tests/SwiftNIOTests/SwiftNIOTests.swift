@@ -10,7 +10,7 @@ typealias Request = Requests.Request
 
 /// Swift tasks on SwiftNIO's event loops. Each request counts its own calls, so a call that a program
 /// took for another request's would be missing in one sum and too much in another.
-@Suite(.enabled(if: geteuid() == 0, "loading BPF programs needs root"), .serialized)
+@Suite(.liveKernel, .serialized)
 struct SwiftNIOTests {
   let object: BPFObject
 

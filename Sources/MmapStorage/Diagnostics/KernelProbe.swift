@@ -30,17 +30,19 @@ public struct KernelProbe: Sendable {
       try BPFMap(creatingTaskStorage: "doctor_probe", wordCount: 1)
     }
     return [
-      probe("task storage", since: "Linux 5.11") { () throws(BPFError) in _ = try map.get() },
+      probe("task storage", needs: "Linux 5.11") { () throws(BPFError) in _ = try map.get() },
       probe("backend .mapped", KernelFeature.mmapableTaskStorage(valueSize: 8)),
       probe("backend .userPage", KernelFeature.userPages),
       threadPidfds,
-      probe("lookups by program", since: "Linux 5.17") { () throws(BPFError) in
+      // Without CAP_PERFMON the verifier refuses the programs with EINVAL.
+      probe("lookups by program", needs: "Linux 5.17 and CAP_PERFMON") { () throws(BPFError) in
         let map = try map.get()
         let info = try map.info
         _ = try CallingTaskPrograms.acquire(for: map, info)
         CallingTaskPrograms.release(map: info.id)
       },
-      probe("reading all tasks (iterator)", since: "Linux 5.11") { () throws(BPFError) in
+      probe("reading all tasks (iterator)", needs: "Linux 5.11 and CAP_PERFMON") {
+        () throws(BPFError) in
         let map = try map.get()
         let layout = ValueLayout(name: "value", type: .integer(size: 8, signed: false))
         _ = try TaskStorageReader(map: map, layout: layout).values()
@@ -64,7 +66,7 @@ public struct KernelProbe: Sendable {
 
   private static func probe(
     _ name: String,
-    since version: String,
+    needs requirement: String,
     _ body: () throws(BPFError) -> Void
   ) -> KernelProbe {
     do throws(BPFError) {
@@ -75,7 +77,8 @@ public struct KernelProbe: Sendable {
       return KernelProbe(
         name: name,
         state: isDenied ? .denied : .missing,
-        detail: isDenied ? error.advice : "\(version) has it; \(error.errno?.description ?? "")"
+        detail: isDenied
+          ? error.advice : "\(error.errno?.description ?? ""); needs \(requirement)"
       )
     }
   }

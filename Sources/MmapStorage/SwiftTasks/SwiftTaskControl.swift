@@ -70,6 +70,7 @@ final class SwiftTaskControl: Sendable {
     // bpf_task_storage_get() creates nothing while memory is short, or while another task of this CPU was
     // preempted in such a call.
     for round in 0..<100 {
+      if round > 10 { usleep(10_000) } else if round > 0 { sched_yield() }
       let answer = try run(
         .register,
         key,
@@ -80,7 +81,6 @@ final class SwiftTaskControl: Sendable {
         attempt: attempt
       )
       if answer == 1 { return }
-      if round < 10 { sched_yield() } else { usleep(10_000) }
     }
     throw BPFError(
       .outOfResources,

@@ -118,7 +118,7 @@ struct Pin {
       let words = line.split(separator: " ")
       if words.count > 2, words[2] == "bpf" { mountPoints.insert(unescaped(words[1])) }
     }
-    var directories = mountPoints.sorted()
+    var directories = Array(mountPoints)
     while let directory = directories.popLast() {
       for name in entries(directory) {
         let path = directory + "/" + name
@@ -162,7 +162,7 @@ struct Holder: Hashable {
 
   static func byMap() -> [UInt32: [Holder]] {
     var found: [UInt32: [Holder]] = [:]
-    for process in entries("/proc").compactMap({ Int32($0) }).sorted() where process != getpid() {
+    for process in entries("/proc").compactMap({ Int32($0) }).sorted() {
       let name = Environment.read(FilePath("/proc/\(process)/comm")).prefix { $0 != "\n" }
       let holder = Holder(process: process, name: String(name))
       var ids: Set<UInt32> = []
@@ -191,5 +191,5 @@ private func entries(_ path: String) -> [String] {
     }
     if name != ".", name != ".." { names.append(name) }
   }
-  return names.sorted()
+  return names
 }

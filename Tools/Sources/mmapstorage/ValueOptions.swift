@@ -86,7 +86,6 @@ private struct SortKey: Comparable {
       case .signed(let number), .enumeration(_, .signed(let number)): Double(number)
       case .unsigned(let number), .enumeration(_, .unsigned(let number)): Double(number)
       case .floatingPoint(let number): number
-      case .boolean(let value): value ? 1 : 0
       default: -.infinity
       }
   }

@@ -109,12 +109,21 @@ func isCounting(_ requests: TaskLocalStorage<Request>) throws -> Bool {
       kill(service.processIdentifier, SIGKILL)
       service.waitUntilExit()
     }
+    // Other processes of the machine may have a map with this name.
+    let maps = try #require(try ToolRun(["maps", "--json"]).json() as? [[String: Any]])
+    let map = try #require(
+      maps.first { map in
+        let holders = map["processes"] as? [[String: Any]] ?? []
+        return map["name"] as? String == "requests"
+          && holders.contains { $0["id"] as? Int32 == broker.processIdentifier }
+      }?["id"]
+    )
     // Its threads' values appear when they begin their first requests.
     var values: [[String: Any]] = []
     var tries = 0
     while values.count < 3, service.isRunning {
       let run = try ToolRun([
-        "dump", "requests", "--process", "\(service.processIdentifier)", "--json",
+        "dump", "\(map)", "--process", "\(service.processIdentifier)", "--json",
       ])
       // The socket is there before the map.
       if run.status != 0, tries < 100 {

@@ -10,12 +10,23 @@ struct ToolRun {
   var output: String
   var errors: String
 
-  /// Runs a tool. `redirection` is how a shell redirects its descriptors, such as `>&-`.
+  /// Runs a tool.
+  ///
+  /// - Parameters:
+  ///   - arguments: The tool's arguments.
+  ///   - tool: Its name.
+  ///   - user: The user that runs it, without any capability; nil for that of the test.
+  ///   - redirection: How a shell redirects its descriptors, such as `>&-`.
+  ///   - command: A command and its arguments, which runs the command that follows them.
+  ///   - input: Its standard input.
+  /// - Throws: If it cannot be started.
   init(
     _ arguments: [String],
     tool: String = "mmapstorage",
     as user: Int? = nil,
-    redirection: String? = nil
+    redirection: String? = nil,
+    under command: [String] = [],
+    input: FileHandle = .nullDevice
   ) throws {
     let process = Process()
     let output = Pipe()
@@ -26,9 +37,13 @@ struct ToolRun {
       process.arguments =
         ["-c", "exec \"$0\" \"$@\" \(redirection)", path] + (process.arguments ?? [])
     }
+    if let first = command.first, let path = process.executableURL?.path {
+      process.executableURL = URL(filePath: first)
+      process.arguments = command.dropFirst() + [path] + (process.arguments ?? [])
+    }
     process.standardOutput = output
     process.standardError = errors
-    process.standardInput = FileHandle.nullDevice
+    process.standardInput = input
     try process.run()
     // Errors are short, so they fit into the pipe.
     let text = output.fileHandleForReading.readDataToEndOfFile()

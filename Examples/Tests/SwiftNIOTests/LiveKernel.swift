@@ -1,0 +1,1 @@
+../RequestCostsTests/LiveKernel.swift

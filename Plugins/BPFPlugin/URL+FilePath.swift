@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+
+extension URL {
+  /// The path as a file system call wants it: not percent-encoded, no slash at the end.
+  var filePath: String {
+    let path = path(percentEncoded: false)
+    return path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+  }
+}
