@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
 int mms_is_on_bpffs(const char *path)
 {
@@ -16,20 +15,6 @@ int mms_is_on_bpffs(const char *path)
 	if (statfs(path, &info))
 		return -errno;
 	return (uint32_t)info.f_type == BPF_FS_MAGIC;
-}
-
-size_t mms_page_size(void)
-{
-	return sysconf(_SC_PAGESIZE);
-}
-
-int mms_map_user_page(void **address)
-{
-	void *found = mmap(NULL, mms_page_size(), PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	*address = found == MAP_FAILED ? NULL : found;
-	return *address ? 0 : -errno;
 }
 
 int mms_map_over(int fd, size_t size, void *address)
@@ -47,9 +32,4 @@ int mms_map_over(int fd, size_t size, void *address)
 	error = -errno;
 	munmap(found, size);
 	return error;
-}
-
-int mms_unmap(void *address, size_t size)
-{
-	return munmap(address, size) ? -errno : 0;
 }

@@ -77,5 +77,5 @@ struct MappedSlots: @unchecked Sendable {
     return UInt64(halves[0]) << 32 | UInt64(halves[1])
   }
 
-  func deallocateMapping() { _ = mms_unmap(address, 256 * 64) }
+  func deallocateMapping() { _ = munmap(address, 256 * 64) }
 }

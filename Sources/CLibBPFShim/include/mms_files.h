@@ -3,7 +3,6 @@
 #define MMS_FILES_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 /* System calls on files and memory. Each returns its result, or -errno. */
 
@@ -13,20 +12,10 @@
 int mms_is_on_bpffs(const char *path);
 
 /*
- * A page of memory, zeroed and populated. Once the kernel has pinned it, fork() copies it for the
- * child, and the parent and the kernel continue to share it. Unmapped with mms_unmap() and
- * mms_page_size().
- */
-int mms_map_user_page(void *_Nullable *_Nonnull address);
-size_t mms_page_size(void);
-
-/*
  * Maps the descriptor from its start, shared, in the place of a mapping of the same size; zeroes that no
  * other process shares, if there is no descriptor.
  */
 int mms_map_over(int fd, size_t size, void *address);
-
-int mms_unmap(void *address, size_t size);
 
 #pragma clang assume_nonnull end
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CLibBPFShim
+internal import Glibc
 internal import LibBPF
 internal import SystemPackage
 
@@ -13,18 +13,24 @@ internal import SystemPackage
 @safe
 struct UserPage: @unchecked Sendable {
   /// Bytes of a page on this machine.
-  static let size = mms_page_size()
+  static let size = sysconf(CInt(_SC_PAGESIZE))
 
   let address: UnsafeMutableRawPointer
 
   /// - Throws: ``BPFError/Kind/outOfResources`` if there is no memory, or the process has as many
   ///   mappings as it may.
   init(for object: @autoclosure () -> String) throws(BPFError) {
-    var address: UnsafeMutableRawPointer?
-    let code = unsafe mms_map_user_page(&address)
-    guard code == 0, let address = unsafe address else {
+    let address = unsafe mmap(
+      nil,
+      Self.size,
+      PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+      -1,
+      0
+    )
+    guard let address = unsafe address, unsafe address != MAP_FAILED else {
       throw BPFError(
-        code: code,
+        errno: Errno(rawValue: errno),
         attempt: "allocate a page for the calling thread's value",
         on: object(),
         advice: "the process is out of memory, or has reached the limit on mappings "
@@ -36,6 +42,6 @@ struct UserPage: @unchecked Sendable {
 
   var bytes: UnsafeMutableRawBufferPointer { unsafe .init(start: address, count: Self.size) }
 
-  /// Gives the memory back. The kernel must not know the page any more.
-  func unmap() { unsafe mms_unmap(address, Self.size) }
+  /// Unmaps the memory. The kernel must not know the page any more.
+  func unmap() { _ = unsafe munmap(address, Self.size) }
 }
