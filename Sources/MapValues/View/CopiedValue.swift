@@ -7,7 +7,7 @@ package protocol CopySource: AnyObject {
   /// Bytes of the value.
   var valueSize: Int { get }
 
-  /// Copies the value into `bytes`, which are ``valueSize`` bytes.
+  /// Copies the value into `bytes`, which are `valueSize` bytes.
   ///
   /// - Returns: False if there is no value; `bytes` are then unspecified.
   /// - Throws: ``BPFError``; `bytes` are then untouched.

@@ -31,7 +31,7 @@ package protocol StorageBackend: AnyObject, Sendable {
   /// - Throws: ``BPFError`` if there is no type information or it may not be read.
   func valueLayout() throws(BPFError) -> ValueLayout
 
-  /// Copies a task's value into `bytes`, which are ``valueSize`` bytes.
+  /// Copies a task's value into `bytes`, which are `valueSize` bytes.
   ///
   /// - Returns: False if the task has no value in this map; `bytes` are then unspecified.
   /// - Throws: ``BPFError``; `bytes` are then untouched.
