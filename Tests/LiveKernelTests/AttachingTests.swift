@@ -167,13 +167,16 @@ import Testing
 
 /// This process' open descriptors, or those whose link in `/proc` contains the word.
 ///
-/// Without a word, pidfds are left out: the library keeps one for a thread, and other tests' threads
-/// may end meanwhile.
+/// Without a word, pidfds and timerfds are left out: the library keeps a pidfd for a thread, other tests'
+/// threads may end meanwhile, and libdispatch opens a timerfd at any time.
 func descriptors(_ word: String? = nil) throws -> [CInt] {
   try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap { name in
     // The one that the directory was read through is gone, and its link with it.
     let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\(name)")
-    guard let target, word.map(target.contains) ?? !target.contains("pidfd") else { return nil }
+    let others = ["pidfd", "[timerfd]"]
+    guard let target, word.map(target.contains) ?? !others.contains(where: target.contains) else {
+      return nil
+    }
     return CInt(name)
   }.sorted()
 }
