@@ -130,7 +130,7 @@ public final class FakeBackend: Sendable {
   ///   - create: Whether to create the value if there is none (`BPF_LOCAL_STORAGE_GET_F_CREATE`).
   ///   - body: The program.
   /// - Returns: The result of `body`; `nil` if there is no value and `create` is `false`.
-  /// - Precondition: `Value` is not larger than the value.
+  /// - Precondition: `Value` is not larger than the map's value.
   @discardableResult
   public func program<Value: MapField, Result>(
     on thread: ThreadID,

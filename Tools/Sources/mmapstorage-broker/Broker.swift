@@ -66,7 +66,7 @@ struct Broker: AsyncParsableCommand {
   }
 
   func run() async throws {
-    // Whatever reads the log may end earlier.
+    // The process that reads the log may end first.
     signal(SIGPIPE, SIG_IGN)
     let policy = BrokerPolicy(
       users: Set(try user.map(Self.userID)),
@@ -190,8 +190,6 @@ struct BrokerService: Service {
   let server: BrokerServer
 
   func run() async throws {
-    // Whatever reads the log may end earlier.
-    signal(SIGPIPE, SIG_IGN)
     try await withGracefulShutdownHandler {
       try await withCheckedThrowingContinuation { continuation in
         let call = ThreadCall {
