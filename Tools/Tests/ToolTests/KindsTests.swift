@@ -241,21 +241,11 @@ private typealias Kinds = AllKinds.Kinds
   @Test(arguments: [[], ["--json"]])
   func aTerminalWithFewRows(options: [String]) throws {
     try withThreads {
-      let tool = Process()
-      try tool.set("mmapstorage", ["watch", id, "--count", "2", "--interval", "0.02"], as: nil)
-      let words = [try #require(tool.executableURL?.path)] + (tool.arguments ?? []) + options
-      let process = Process()
-      process.executableURL = URL(filePath: "/usr/bin/script")
-      process.arguments = [
-        "--quiet", "--return", "--command",
-        "stty rows 5 cols 900; " + words.joined(separator: " "), "/dev/null",
-      ]
-      process.standardInput = FileHandle.nullDevice
-      let pipe = Pipe()
-      process.standardOutput = pipe
-      try process.run()
-      let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-      process.waitUntilExit()
+      let output = try ToolRun.inTerminal(
+        rows: 5,
+        columns: 900,
+        ["watch", id, "--count", "2", "--interval", "0.02"] + options
+      ).output
       guard options.isEmpty else {
         #expect(!output.contains("\u{1B}") && output.contains("\"kinds two\""), "\(output)")
         return

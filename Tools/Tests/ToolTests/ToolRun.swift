@@ -54,6 +54,30 @@ struct ToolRun {
     self.errors = String(decoding: errorText, as: UTF8.self)
   }
 
+  /// Runs the tool in a terminal of that size, and returns its status and what it draws.
+  static func inTerminal(
+    rows: Int,
+    columns: Int,
+    _ arguments: [String]
+  ) throws -> (status: Int32, output: String) {
+    let tool = Process()
+    try tool.set("mmapstorage", arguments, as: nil)
+    let words = [try #require(tool.executableURL?.path)] + (tool.arguments ?? [])
+    let process = Process()
+    process.executableURL = URL(filePath: "/usr/bin/script")
+    process.arguments = [
+      "--quiet", "--return", "--command",
+      "stty rows \(rows) cols \(columns); " + words.joined(separator: " "), "/dev/null",
+    ]
+    process.standardInput = FileHandle.nullDevice
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    try process.run()
+    let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    return (process.terminationStatus, output)
+  }
+
   func json() throws -> Any {
     try JSONSerialization.jsonObject(with: Data(output.utf8))
   }

@@ -323,26 +323,17 @@ import Testing
   @Test func watchInATerminal() throws {
     let requests = try RequestsProgram()
     try requests.storage.withCurrent { $0.id = 1 }
-    let tool = Process()
-    try tool.set("mmapstorage", [], as: nil)
-    let path = try #require(tool.executableURL?.path)
-    let watch =
-      "stty rows 8 cols 24; \(path) watch \(requests.id) --interval 0.02 --count 3 --field id"
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/script")
-    process.arguments = ["--quiet", "--return", "--command", watch, "/dev/null"]
-    process.standardInput = FileHandle.nullDevice
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    try process.run()
-    let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
+    let (status, output) = try ToolRun.inTerminal(
+      rows: 8,
+      columns: 24,
+      ["watch", "\(requests.id)", "--interval", "0.02", "--count", "3", "--field", "id"]
+    )
     // Drawn three times, at the same place.
     #expect(output.components(separatedBy: "\u{1B}[H").count == 4, "\(output)")
     #expect(output.contains("every 0.02 s") && output.contains("PROCESS"))
     let rows = output.components(separatedBy: "\u{1B}[K").filter { $0.contains("PID") }
     #expect(!rows.isEmpty && rows.allSatisfy { $0.drop { $0.isWhitespace }.count <= 24 }, "\(rows)")
-    #expect(process.terminationStatus == 0)
+    #expect(status == 0)
   }
 
   @Test func watchAsJSON() throws {
