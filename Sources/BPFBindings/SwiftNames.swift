@@ -73,7 +73,7 @@ public enum SwiftNames {
   /// The name of an enumeration's value: as that of a variable, with an underscore if the generated type
   /// has a property of that name.
   static func enumerator(_ name: String) -> String? {
-    member(name).map { ["mapBits", "rawValue"].contains($0) ? $0 + "_" : $0 }
+    member(name).map { $0 == "rawValue" ? "rawValue_" : $0 }
   }
 
   /// The name in backticks where Swift needs them.

@@ -47,8 +47,6 @@ private struct Bytes: MapValue {
 
 private enum Choice: UInt8, MapValue { case one, two }
 
-private enum ScalarChoice: UInt8, MapScalar { case one, two }
-
 private struct Switches: MapValue {
   var on: Bool
   var rest: InlineArray<3, Bool>
@@ -190,9 +188,6 @@ private struct Pair: MapValue {
       let fake = try FakeBackend(layoutOf: Bytes.self)
       let storage = try TaskLocalStorage<Bytes>(backend: fake)
       try storage.withCurrent { _ = $0[\.bytes, arrayOf: Choice.self][0].load() }
-    }
-    await #expect(processExitsWith: .signal(SIGILL)) {
-      _ = ScalarChoice(mapBits: 7)
     }
   }
 

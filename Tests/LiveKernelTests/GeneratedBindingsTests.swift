@@ -353,7 +353,7 @@ import Testing
     #expect(line.start.y == 5 && line.point.w == 6 && line.event == .thick)
     #expect(line.point.point.depth == 7 && line.point.line.depth == 8)
     #expect(object.globals.outermost.outermost.number == 9)
-    #expect(object.globals.place == .mapBits_ && object.globals.place.mapBits == 1)
+    #expect(object.globals.place == .rawValue_ && object.globals.place.rawValue == 1)
     #expect(object.globals.values[3] == 11)
     let event = try #require(try object.maps.ringBuffer.takeRecords().first)
     #expect(event.kind == 1 && event.event.number == 2)

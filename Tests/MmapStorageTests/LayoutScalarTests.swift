@@ -23,36 +23,6 @@ import Testing
     #expect(try LayoutExamples.Phase.fieldType() == .u32)
     #expect(try LayoutExamples.Mask.fieldType() == .u16)
     #expect(try test_color.fieldType() == .u32)
-    #expect(LayoutExamples.Phase(mapBits: 7).rawValue == 7)
-    #expect(LayoutExamples.Mask(rawValue: 5).mapBits == 5)
-    #expect(test_color(mapBits: 1) == TEST_COLOR_GREEN)
-  }
-
-  @Test func scalarsAreStoredAsTheirBits() {
-    func check<Scalar: MapScalar & Equatable>(_ values: Scalar...) {
-      for value in values {
-        let bits = value.mapBits
-        #expect(withUnsafeBytes(of: bits, Array.init) == withUnsafeBytes(of: value, Array.init))
-        #expect(Scalar(mapBits: bits) == value)
-      }
-    }
-    func checkInteger<Number: MapScalar & FixedWidthInteger>(_: Number.Type) {
-      check(Number.min, 0, 1, 0 &- 1, Number.max)
-    }
-    checkInteger(UInt8.self)
-    checkInteger(Int8.self)
-    checkInteger(UInt16.self)
-    checkInteger(Int16.self)
-    checkInteger(UInt32.self)
-    checkInteger(Int32.self)
-    checkInteger(UInt64.self)
-    checkInteger(Int64.self)
-    checkInteger(UInt.self)
-    checkInteger(Int.self)
-    check(Float(-1.5), .infinity)
-    check(-1.5, Double.infinity)
-    check(false, true)
-    #expect(Int8(mapBits: 0x80) == .min && Int.min.mapBits == 1 << 63)
   }
 
   @Test func arraysNest() throws {

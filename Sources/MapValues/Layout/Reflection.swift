@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
-// Invariant: pointers are described and never followed. A wrapper stores its raw value and nothing
-// else.
+// Invariant: pointers are described and never followed.
 
 /// Describes a type that may be in a map's value: scalars, `InlineArray`, homogeneous tuples, and
 /// structures of those, whether or not the structures conform to ``MapValue``.
@@ -66,7 +65,6 @@ private func describeWrapper<Wrapper: MapScalar>(
 ) throws(BPFError) -> FieldType {
   let properties = storedProperties(of: type)
   guard properties.count == 1, properties[0].size == MemoryLayout<Wrapper>.size,
-    MemoryLayout<Wrapper.Bits>.size == MemoryLayout<Wrapper>.size,
     let wrapped = try? describe(properties[0].type), wrapped.isScalar
   else {
     throw .undescribed(
@@ -74,8 +72,8 @@ private func describeWrapper<Wrapper: MapScalar>(
       typeKind(of: type) == .enumeration
         ? "a Swift enum does not store its raw value as it is, and the program may store a number "
           + "that is none of its cases; use a structure with 'var rawValue'"
-        : "a MapScalar stores one property, such as 'var rawValue: UInt32', which is a scalar with "
-          + "the size of 'Bits'; conform structures to MapValue instead"
+        : "a MapScalar stores one property, which is a scalar, such as 'var rawValue: UInt32'; conform "
+          + "structures to MapValue instead"
     )
   }
   return wrapped
@@ -184,20 +182,4 @@ func naming<Result>(
     error.object = "\(field): \(error.object)"
     throw error
   }
-}
-
-/// Creates a value that `init(rawValue:)` rejects.
-///
-/// - Precondition: `Wrapper` stores its raw value and nothing else, so a Swift `enum` traps. Creating
-///   a storage rejects other types with an error.
-@usableFromInline
-func unlistedValue<Wrapper: MapScalar & RawRepresentable>(_ rawValue: Wrapper.RawValue) -> Wrapper {
-  precondition(
-    MemoryLayout<Wrapper>.size == MemoryLayout<Wrapper.RawValue>.size
-      && (try? describe(Wrapper.self)) != nil,
-    "\(Wrapper.self) has no value for \(rawValue), and does not store its raw value as it is"
-  )
-  // The description found one stored property of the raw value's size, and every bit pattern of a
-  // described scalar is valid, Bool aside, whose initializer normalized it.
-  return unsafe withUnsafeBytes(of: rawValue) { unsafe $0.load(as: Wrapper.self) }
 }

@@ -41,12 +41,49 @@ extension FieldAddress {
   @inlinable
   @inline(__always)
   static func width<Scalar: MapScalar>(of type: Scalar.Type) -> Int {
-    let size = MemoryLayout<Scalar.Bits>.size
+    let size = MemoryLayout<Scalar>.size
     precondition(
-      size == MemoryLayout<Scalar>.size && (size == 1 || size == 2 || size == 4 || size == 8),
-      "a MapScalar has 1, 2, 4 or 8 bytes, and its Bits have the same size"
+      size == 1 || size == 2 || size == 4 || size == 8,
+      "a MapScalar has 1, 2, 4 or 8 bytes"
     )
     return size
+  }
+
+  /// The bits of a scalar, as the lower bits of the result.
+  @inlinable
+  @inline(__always)
+  static func bits<Scalar: MapScalar>(of scalar: Scalar) -> UInt64 {
+    switch width(of: Scalar.self) {
+    case 1: unsafe UInt64(unsafeBitCast(scalar, to: UInt8.self))
+    case 2: unsafe UInt64(unsafeBitCast(scalar, to: UInt16.self))
+    case 4: unsafe UInt64(unsafeBitCast(scalar, to: UInt32.self))
+    default: unsafe unsafeBitCast(scalar, to: UInt64.self)
+    }
+  }
+
+  /// The scalar with these lower bits. A `Bool` is true for every byte but 0, as in C.
+  ///
+  /// A type some of whose bit patterns are invalid has the size of its `Optional`. It wraps a `Bool`, or
+  /// it has no description and this traps.
+  @inlinable
+  @inline(__always)
+  static func scalar<Scalar: MapScalar>(_ bits: UInt64) -> Scalar {
+    if Scalar.self == Bool.self {
+      return unsafe unsafeBitCast(UInt8(truncatingIfNeeded: bits) != 0, to: Scalar.self)
+    }
+    if MemoryLayout<Scalar?>.size == MemoryLayout<Scalar>.size { return wrapper(bits) }
+    return switch width(of: Scalar.self) {
+    case 1: unsafe unsafeBitCast(UInt8(truncatingIfNeeded: bits), to: Scalar.self)
+    case 2: unsafe unsafeBitCast(UInt16(truncatingIfNeeded: bits), to: Scalar.self)
+    case 4: unsafe unsafeBitCast(UInt32(truncatingIfNeeded: bits), to: Scalar.self)
+    default: unsafe unsafeBitCast(bits, to: Scalar.self)
+    }
+  }
+
+  @usableFromInline
+  static func wrapper<Scalar: MapScalar>(_ bits: UInt64) -> Scalar {
+    var bits = bits.littleEndian
+    return withAddress(of: &bits, 0..<width(of: Scalar.self)) { $0.loadWhole(as: Scalar.self) }
   }
 
   /// One volatile load.
@@ -112,15 +149,14 @@ extension FieldAddress {
     _ load32: (UnsafeRawPointer) -> UInt32,
     _ load64: (UnsafeRawPointer) -> UInt64
   ) -> Scalar {
-    typealias Bits = Scalar.Bits
-    let bits: Bits =
+    let bits =
       switch Self.width(of: Scalar.self) {
-      case 1: unsafe Bits(truncatingIfNeeded: load8(pointer))
-      case 2: unsafe Bits(truncatingIfNeeded: load16(pointer))
-      case 4: unsafe Bits(truncatingIfNeeded: load32(pointer))
-      default: unsafe Bits(truncatingIfNeeded: load64(pointer))
+      case 1: unsafe UInt64(load8(pointer))
+      case 2: unsafe UInt64(load16(pointer))
+      case 4: unsafe UInt64(load32(pointer))
+      default: unsafe load64(pointer)
       }
-    return Scalar(mapBits: bits)
+    return Self.scalar(bits)
   }
 
   /// Stores with the operation of the scalar's width.
@@ -133,12 +169,12 @@ extension FieldAddress {
     _ store32: (UnsafeMutableRawPointer, UInt32) -> Void,
     _ store64: (UnsafeMutableRawPointer, UInt64) -> Void
   ) {
-    let bits = value.mapBits
+    let bits = Self.bits(of: value)
     switch Self.width(of: Scalar.self) {
     case 1: unsafe store8(pointer, UInt8(truncatingIfNeeded: bits))
     case 2: unsafe store16(pointer, UInt16(truncatingIfNeeded: bits))
     case 4: unsafe store32(pointer, UInt32(truncatingIfNeeded: bits))
-    default: unsafe store64(pointer, UInt64(truncatingIfNeeded: bits))
+    default: unsafe store64(pointer, bits)
     }
   }
 
@@ -180,19 +216,15 @@ extension FieldAddress {
     _ operation32: (UnsafeMutableRawPointer, UInt32) -> UInt32,
     _ operation64: (UnsafeMutableRawPointer, UInt64) -> UInt64
   ) -> Scalar {
-    typealias Bits = Scalar.Bits
-    let bits = operand.mapBits
-    let previous: Bits =
+    let bits = Self.bits(of: operand)
+    let previous =
       switch Self.width(of: Scalar.self) {
-      case 1: unsafe Bits(truncatingIfNeeded: operation8(pointer, UInt8(truncatingIfNeeded: bits)))
-      case 2:
-        unsafe Bits(truncatingIfNeeded: operation16(pointer, UInt16(truncatingIfNeeded: bits)))
-      case 4:
-        unsafe Bits(truncatingIfNeeded: operation32(pointer, UInt32(truncatingIfNeeded: bits)))
-      default:
-        unsafe Bits(truncatingIfNeeded: operation64(pointer, UInt64(truncatingIfNeeded: bits)))
+      case 1: unsafe UInt64(operation8(pointer, UInt8(truncatingIfNeeded: bits)))
+      case 2: unsafe UInt64(operation16(pointer, UInt16(truncatingIfNeeded: bits)))
+      case 4: unsafe UInt64(operation32(pointer, UInt32(truncatingIfNeeded: bits)))
+      default: unsafe operation64(pointer, bits)
       }
-    return Scalar(mapBits: previous)
+    return Self.scalar(previous)
   }
 
   /// Replaces the value atomically if it equals `expected`, and returns the previous one.
@@ -202,10 +234,9 @@ extension FieldAddress {
     expected: Scalar,
     desired: Scalar
   ) -> (exchanged: Bool, original: Scalar) {
-    typealias Bits = Scalar.Bits
-    let (expected, desired) = (expected.mapBits, desired.mapBits)
+    let (expected, desired) = (Self.bits(of: expected), Self.bits(of: desired))
     let exchanged: Bool
-    let previous: Bits
+    let previous: UInt64
     switch Self.width(of: Scalar.self) {
     case 1:
       var original = UInt8(truncatingIfNeeded: expected)
@@ -214,7 +245,7 @@ extension FieldAddress {
         &original,
         UInt8(truncatingIfNeeded: desired)
       )
-      previous = Bits(truncatingIfNeeded: original)
+      previous = UInt64(original)
     case 2:
       var original = UInt16(truncatingIfNeeded: expected)
       exchanged = unsafe mms_compare_exchange16(
@@ -222,7 +253,7 @@ extension FieldAddress {
         &original,
         UInt16(truncatingIfNeeded: desired)
       )
-      previous = Bits(truncatingIfNeeded: original)
+      previous = UInt64(original)
     case 4:
       var original = UInt32(truncatingIfNeeded: expected)
       exchanged = unsafe mms_compare_exchange32(
@@ -230,17 +261,13 @@ extension FieldAddress {
         &original,
         UInt32(truncatingIfNeeded: desired)
       )
-      previous = Bits(truncatingIfNeeded: original)
+      previous = UInt64(original)
     default:
-      var original = UInt64(truncatingIfNeeded: expected)
-      exchanged = unsafe mms_compare_exchange64(
-        pointer,
-        &original,
-        UInt64(truncatingIfNeeded: desired)
-      )
-      previous = Bits(truncatingIfNeeded: original)
+      var original = expected
+      exchanged = unsafe mms_compare_exchange64(pointer, &original, desired)
+      previous = original
     }
-    return (exchanged, Scalar(mapBits: previous))
+    return (exchanged, Self.scalar(previous))
   }
 }
 

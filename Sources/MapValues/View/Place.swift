@@ -148,12 +148,10 @@ public struct BitField<Field: MapScalar>: Sendable {
       ? address.advanced(by: firstByte).loadWord(size: byteCount) &>> shift
       : address.loadBits(in: firstByte, lastByte, shift: shift)
     let highest = bits &<< unusedBits
-    return Field(
-      mapBits: Field.Bits(
-        truncatingIfNeeded: isSigned
-          ? UInt64(bitPattern: Int64(bitPattern: highest) &>> Int64(bitPattern: unusedBits))
-          : highest &>> unusedBits
-      )
+    return FieldAddress.scalar(
+      isSigned
+        ? UInt64(bitPattern: Int64(bitPattern: highest) &>> Int64(bitPattern: unusedBits))
+        : highest &>> unusedBits
     )
   }
 
@@ -161,7 +159,7 @@ public struct BitField<Field: MapScalar>: Sendable {
   @inline(__always)
   func store(_ field: Field, at address: FieldAddress) {
     let mask = UInt64.max &>> unusedBits
-    let bits = UInt64(truncatingIfNeeded: field.mapBits) & mask
+    let bits = FieldAddress.bits(of: field) & mask
     if isOneWord(at: address) {
       let word = address.advanced(by: firstByte)
       let others = word.loadWord(size: byteCount) & ~(mask &<< shift)

@@ -67,7 +67,7 @@ struct {
 	} outermost;
 } outermost;
 
-enum place { PLACE_RAW_VALUE, PLACE_MAP_BITS, PLACE_HASH_VALUE, PLACE_SELF };
+enum place { PLACE_NOWHERE, PLACE_RAW_VALUE, PLACE_HASH_VALUE, PLACE_SELF };
 
 RING_BUFFER(ring_buffer, struct event, 4096);
 
@@ -94,7 +94,7 @@ int change_values(void *context)
 	line.point.line.depth = 8;
 	line.event = LINE_THICK;
 	outermost.outermost.number = 9;
-	place = PLACE_MAP_BITS;
+	place = PLACE_RAW_VALUE;
 	values[3] += 10;
 	return 0;
 }
