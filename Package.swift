@@ -127,7 +127,8 @@ let package = Package(
     .testTarget(
       name: "BackendTests",
       dependencies: [
-        "CLibBPFShim", "MmapStorage", "MmapStorageTesting", "TestSupport", "CTestSupport",
+        "CLibBPFShim", "LibBPF", "MmapStorage", "MmapStorageTesting", "TestSupport",
+        "CTestSupport",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Programs"],

@@ -8,8 +8,8 @@ public import SystemPackage
 /// object are serialized.
 ///
 /// **Lifetime.** Programs stay attached until ``detach()`` or ``close()`` is called, or until the object and
-/// everything taken from it are deallocated: a ``BPFMap`` keeps its object alive, and a storage keeps its
-/// map alive. They are also detached when the process ends.
+/// everything taken from it are deallocated, such as a ``BPFMap``, which keeps its object alive. They are also
+/// detached when the process ends.
 public final class BPFObject: Sendable {
   /// The object's name. libbpf uses it as a prefix of the names of internal maps.
   public let name: String

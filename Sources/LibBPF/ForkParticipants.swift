@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-/// Something whose lock must be free and whose state must be consistent in the child of a `fork`.
+/// An object with a lock that is free, and state that is consistent, in the child of a `fork`.
 package protocol ForkParticipant: AnyObject, Sendable {
   /// Acquires the lock. Runs on the forking thread, before `fork`.
   func prepareForFork()
@@ -15,21 +15,18 @@ package protocol ForkParticipant: AnyObject, Sendable {
 
 /// The order in which `fork` acquires the locks of participants. It is also the lock order: a thread
 /// that holds a lock may acquire only locks of a later rank. Locks of one rank are never nested.
-package enum ForkRank: Int, CaseIterable, Sendable {
-  /// The registrations of the process for its Swift tasks. Runs programs.
-  case swiftTasks
-  /// The programs that are loaded once for each map. Loads objects.
-  case programs
+///
+/// ARCHITECTURE.md lists the ranks of all modules.
+package struct ForkRank: Hashable, Comparable, Sendable {
+  private let position: Int
+
+  /// - Parameter position: Negative for a rank before ``object``, positive for one after it.
+  package init(position: Int) { self.position = position }
+
   /// One BPF object.
-  case object
-  /// Threads, storages and attachments.
-  case registry
-  /// The reserved descriptor for pidfds, and then the lock for opening one.
-  case pidfds
-  /// One fake of the test library.
-  case fake
-  /// Memory that a child does not share. Has no lock.
-  case mappings
+  package static let object = ForkRank(position: 0)
+
+  package static func < (a: ForkRank, b: ForkRank) -> Bool { a.position < b.position }
 }
 
 /// The only `pthread_atfork` handlers of the package.
@@ -39,7 +36,7 @@ package enum ForkRank: Int, CaseIterable, Sendable {
 /// in the parent and in the child.
 package enum ForkParticipants {
   private struct State {
-    var participants = ForkRank.allCases.map { _ in [any ForkParticipant]() }
+    var participants: [ForkRank: [any ForkParticipant]] = [:]
     /// How many participants were ever added.
     var additions = 0
     /// Those whose locks the forking thread holds.
@@ -59,7 +56,7 @@ package enum ForkParticipants {
   @discardableResult
   package static func add(_ participant: any ForkParticipant, rank: ForkRank) -> Bool {
     let (isFirst, isInstalled) = state.withLock { state in
-      state.participants[rank.rawValue].append(participant)
+      state.participants[rank, default: []].append(participant)
       state.additions += 1
       return (state.additions == 1, install(&state))
     }
@@ -71,11 +68,9 @@ package enum ForkParticipants {
   /// Removes a participant.
   package static func remove(_ participant: any ForkParticipant, rank: ForkRank) {
     state.withLock { state in
-      let last = state.participants[rank.rawValue].endIndex - 1
-      guard let index = state.participants[rank.rawValue].lastIndex(where: { $0 === participant })
+      guard let index = state.participants[rank]?.lastIndex(where: { $0 === participant })
       else { return }
-      state.participants[rank.rawValue].swapAt(index, last)
-      state.participants[rank.rawValue].removeLast()
+      state.participants[rank]?.remove(at: index)
     }
   }
 
@@ -95,11 +90,10 @@ package enum ForkParticipants {
 
   private static func prepare() {
     while true {
-      let additions = state.withLock { $0.additions }
+      let (additions, ranks) = state.withLock { ($0.additions, $0.participants.keys.sorted()) }
       var held: [any ForkParticipant] = []
-      for rank in ForkRank.allCases {
-        let participants = state.withLock { $0.participants[rank.rawValue] }
-        for participant in participants {
+      for rank in ranks {
+        for participant in state.withLock({ $0.participants[rank] ?? [] }) {
           participant.prepareForFork()
           held.append(participant)
         }

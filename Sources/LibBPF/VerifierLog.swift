@@ -25,8 +25,7 @@ struct VerifierLog {
 let verifierAdvice: [(message: String, advice: String)] = [
   (
     "map_value_or_null",
-    "the program uses the result of a map lookup or of task_storage_get() without a test for NULL; "
-      + "add 'if (!value) return 0;'"
+    "the program uses a pointer to a map's value without a test for NULL; add 'if (!value) return 0;'"
   ),
   ("_or_null", "the program uses a pointer that may be NULL; test it first"),
   (

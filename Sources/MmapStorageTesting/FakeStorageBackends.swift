@@ -6,6 +6,16 @@ internal import SystemPackage
 
 // Invariant: a page's memory exists from `init` to `deinit`, and an attachment keeps its page.
 
+extension BackendKind {
+  /// Memory of the process, for unit tests.
+  public static let fake = BackendKind(rawValue: "fake")
+}
+
+extension ForkRank {
+  /// One fake.
+  static let fake = ForkRank(position: 3)
+}
+
 extension TaskLocalStorage {
   /// Creates a storage over a fake backend, and checks the layout of `Value` against the fake's.
   ///
@@ -211,4 +221,19 @@ final class FakePage: @unchecked Sendable {
     precondition(MemoryLayout<Value>.size <= size)
     return withExtendedLifetime(self) { unsafe body(StorageView(storageAt: address)) }
   }
+}
+
+/// Slots of Swift tasks that no program accesses.
+@safe
+final class FakeSwiftTaskMemory: SwiftTaskMemory {
+  nonisolated(unsafe) let base: UnsafeMutableRawPointer
+
+  init(size: Int) {
+    unsafe base = .allocate(byteCount: size, alignment: 64)
+    unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: size)
+  }
+
+  deinit { unsafe base.deallocate() }
+
+  func hasExited(_ owner: UInt64) -> Bool { false }
 }

@@ -29,7 +29,7 @@ public final class FakeSwiftTasks<Value: MapField>: Sendable {
   public init(slots: Int = 64) throws(BPFError) {
     precondition(slots > 0 && slots <= 1 << 24, "give 1 to 2^24 slots")
     _ = try Value.fieldType()
-    storage = SwiftTaskStorage(fakeWith: slots)
+    storage = SwiftTaskStorage(slots: slots) { FakeSwiftTaskMemory(size: $0) }
   }
 
   /// Creates a storage, and compares its layout with that of a storage that a BPF object declares with

@@ -45,12 +45,12 @@ import Testing
           }
       )
     }
-    let object = try BPFObject(.echo, allowing: [.fake])
+    let object = try BPFObject(.echo, allowing: [])
     try object.load()
     let error = #expect(throws: BPFError.self) {
       try TaskLocalStorage<Echo>(map: object.map("echoes"))
     }
-    #expect(throws: BPFError.self) { try EchoProgram(allowing: [.fake]) }
+    #expect(throws: BPFError.self) { try EchoProgram(allowing: []) }
     #expect(error?.kind == .unsupported)
     #expect(error?.advice.contains("not .lookup, as the program does not allow it") == true)
     let map = try EchoProgram(allowing: [.lookup]).object.map("echoes")

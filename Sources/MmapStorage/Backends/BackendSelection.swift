@@ -16,7 +16,7 @@ func selectBackend(
   }
   let allowed = preparation.map { allowed.intersection($0.allowedBackends) } ?? allowed
   var rejected: [BackendChoice.Rejection] = []
-  for kind in [BackendKind.mapped, .userPage, .lookup] {
+  for kind in BackendKind.allCases {
     let known = preparation?.rejections(of: map.name).first { $0.kind == kind }
     if let rejection = known ?? rejection(of: kind, info, layout, allowed) {
       rejected.append(rejection)
@@ -25,7 +25,7 @@ func selectBackend(
     return switch kind {
     case .mapped: try MappedBackend(map, layout: layout, rejected: rejected)
     case .userPage: try UserPageBackend(map, layout: layout, rejected: rejected)
-    case .lookup, .fake: try LookupBackend(map, layout: layout, rejected: rejected)
+    default: try LookupBackend(map, layout: layout, rejected: rejected)
     }
   }
   if let kind = rejected.first(where: { $0 == .readOnly($0.kind) })?.kind {
@@ -61,11 +61,11 @@ private func rejection(
   case .userPage where !layout.isInUserPage:
     return KernelFeature.userPages.rejection(of: .userPage)
       ?? .init(.userPage, reason: "the map's elements are the values themselves")
-  case .mapped, .userPage:
-    return info.isWritable ? nil : .readOnly(kind)
   case .lookup where layout.isInUserPage:
     return .init(.lookup, reason: "the map's elements are addresses of pages, not the values")
-  case .lookup, .fake:
+  case .lookup:
     return nil
+  default:
+    return info.isWritable ? nil : .readOnly(kind)
   }
 }

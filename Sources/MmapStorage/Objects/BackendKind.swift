@@ -2,16 +2,26 @@
 public import SystemPackage
 
 /// The method by which a thread accesses its value.
-public enum BackendKind: String, Sendable, Hashable, Codable, CaseIterable, CustomStringConvertible
+///
+/// Not an enumeration, because the test library adds `.fake`.
+public struct BackendKind: RawRepresentable, Sendable, Hashable, Codable, CaseIterable,
+  CustomStringConvertible
 {
   /// The thread maps its own page of a `BPF_F_MMAPABLE` map. Each access is one load or store.
-  case mapped
+  public static let mapped = BackendKind(rawValue: "mapped")
   /// The thread registers a page with the map. Each access is one load or store.
-  case userPage
+  public static let userPage = BackendKind(rawValue: "userPage")
   /// A system call copies the value, and another one writes back the changed fields.
-  case lookup
-  /// Memory of the process, for unit tests.
-  case fake
+  public static let lookup = BackendKind(rawValue: "lookup")
+
+  /// The backends for maps, best first.
+  public static let allCases: [BackendKind] = [.mapped, .userPage, .lookup]
+
+  /// The name, such as "lookup".
+  public let rawValue: String
+
+  /// Creates a kind with this name. ``allCases`` has the names.
+  public init(rawValue: String) { self.rawValue = rawValue }
 
   /// The name in Swift code, such as ".lookup".
   public var description: String { ".\(rawValue)" }

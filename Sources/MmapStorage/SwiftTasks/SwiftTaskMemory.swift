@@ -37,18 +37,3 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
 
   func hasExited(_ owner: UInt64) -> Bool { owners.hasExited(owner) }
 }
-
-/// Slots in the memory of the process, which no program sees: for unit tests.
-@safe
-final class HeapSwiftTaskMemory: SwiftTaskMemory {
-  nonisolated(unsafe) let base: UnsafeMutableRawPointer
-
-  init(size: Int) {
-    unsafe base = .allocate(byteCount: size, alignment: 64)
-    unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: size)
-  }
-
-  deinit { unsafe base.deallocate() }
-
-  func hasExited(_ owner: UInt64) -> Bool { false }
-}

@@ -274,7 +274,7 @@ private struct OwnerWord {
 }
 
 /// Memory that slots are in.
-protocol SwiftTaskMemory: Sendable {
+package protocol SwiftTaskMemory: Sendable {
   /// The first slot.
   var base: UnsafeMutableRawPointer { get }
 

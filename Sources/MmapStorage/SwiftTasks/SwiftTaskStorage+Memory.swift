@@ -3,12 +3,16 @@ package import LibBPF
 package import MapValues
 
 extension SwiftTaskStorage {
-  /// A storage without a map, for the test library.
-  package convenience init(fakeWith count: Int) {
+  /// A storage whose slots are in memory of the caller's, and not in a map.
+  ///
+  /// - Parameters:
+  ///   - count: The number of slots, at most 2^24.
+  ///   - allocate: Returns memory of this size, in bytes, which is zero and aligned to 64 bytes.
+  package convenience init(slots count: Int, in allocate: (_ size: Int) -> any SwiftTaskMemory) {
     let stride = (SwiftTaskSlots.valueOffset + MemoryLayout<Value>.size + 63) / 64 * 64
     self.init(
       SwiftTaskSlots(
-        HeapSwiftTaskMemory(size: stride * count),
+        allocate(stride * count),
         stride: stride,
         count: count,
         valueSize: MemoryLayout<Value>.size,
