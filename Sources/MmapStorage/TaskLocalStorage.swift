@@ -22,7 +22,8 @@ public import SystemPackage
 ///
 /// A storage may be used from several threads at once. It keeps its map open. A thread is detached when
 /// it ends or when the storage is deallocated. In the child of a `fork`, the storage can be used, and the
-/// child's thread starts unattached.
+/// child's thread starts unattached. A child of `_Fork`, or of the system calls `clone` and `fork`, must not use
+/// storages, because the fork handlers of the C library do not run.
 ///
 /// ## Signal handlers, cancellation and limits
 ///
