@@ -38,7 +38,8 @@ public struct BPFError: Error, Sendable {
     case loadFailed
     /// The object is in the wrong state for the call, such as loaded, or closed.
     case wrongState
-    /// A writer changed the fields during each attempt to read them consistently.
+    /// A writer changed the fields during each attempt to read them consistently, or a value is created and
+    /// removed continually.
     case contended
     /// A limit was reached: descriptors, memory, or entries.
     case outOfResources
