@@ -57,7 +57,7 @@ public struct BPFPinDirectory: Sendable, Hashable {
   var mark: FilePath { descriptions.appending("created") }
 
   func create(_ attributes: BPFPinAttributes) throws(BPFError) {
-    // Others enter it and do not open it, so they cannot take its lock.
+    // Others enter it and do not open it, so they cannot acquire its lock.
     let read: FilePermissions = [.groupRead, .otherRead]
     let permissions = attributes.directoryPermissions
     // Other directories may have files of others.

@@ -30,7 +30,7 @@ struct mms_thread {
 	struct mms_slot *_Nonnull slots;	/* never null */
 	void *_Nullable record;			/* null before the thread's first touch */
 	uint32_t destructor_rounds;		/* how often the thread-end destructor ran */
-	bool is_in_slow_path;			/* set while the library holds or takes a lock */
+	bool is_in_slow_path;			/* set while the library holds or acquires a lock */
 };
 
 /*

@@ -98,9 +98,9 @@ final class SwiftTaskSlots: Sendable {
     unsafe UInt64(UInt(bitPattern: Unmanaged.passUnretained(local).toOpaque()))
   }
 
-  // MARK: Taking and giving back
+  // MARK: Acquire and release
 
-  /// Takes a slot, and makes its value zero: what the process knows of it, and the value.
+  /// Acquires a slot, and makes its value zero: what the process knows of it, and the value.
   @inline(__always)
   func acquire() -> (UnsafeMutablePointer<SwiftTaskSlotState>, UnsafeMutableRawPointer)? {
     guard let index = pop() ?? claim() else {
