@@ -103,7 +103,7 @@ private class FakeStorageBackend: @unchecked Sendable {
   init(_ fake: FakeBackend) { self.fake = fake }
 }
 
-/// What both do.
+/// What the direct and the copying backend of a fake have in common.
 extension StorageBackend where Self: FakeStorageBackend {
   var choice: BackendChoice { fake.choice }
   var mapName: String { fake.mapName }

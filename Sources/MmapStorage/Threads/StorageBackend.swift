@@ -23,7 +23,7 @@ package protocol StorageBackend: AnyObject, Sendable {
   /// How a thread reaches its own value.
   var access: ValueAccess { get }
 
-  /// Is told about threads that attach and detach. Nil unless said otherwise.
+  /// Observes threads that attach and detach. The default is nil.
   var observer: (any AttachmentObserver)? { get }
 
   /// The layout of the map's value, from the map's side.
@@ -56,7 +56,7 @@ package protocol StorageBackend: AnyObject, Sendable {
 /// A backend with which a thread reads and writes the bytes of its value in place.
 package protocol DirectBackend: StorageBackend {
   /// Whether ``StorageBackend/store(_:_:of:)`` creates no value, because only the thread itself can,
-  /// with ``attach(_:)``. False unless said otherwise.
+  /// with ``attach(_:)``. The default is false.
   var createsOnlyByAttaching: Bool { get }
 
   /// Attaches the calling thread, and returns the address of its value: a multiple of 2.
@@ -91,7 +91,7 @@ package enum ValueAccess: Sendable {
   case copying(any CopyingBackend)
 }
 
-/// Is told about threads that attach to a backend and detach from it.
+/// Observes the threads that attach to a backend and detach from it.
 package protocol AttachmentObserver: AnyObject, Sendable {
   /// The calling thread is about to attach for the first time. An error prevents it.
   func willAttach() throws(BPFError)

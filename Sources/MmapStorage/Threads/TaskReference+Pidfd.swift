@@ -61,7 +61,7 @@ extension TaskReference {
     return result
   }
 
-  /// The way on after opening a pidfd failed: makes room if that is what it lacked.
+  /// Tries again after a pidfd could not be opened, if no descriptor was free: closes an idle pidfd, or uses the reserve.
   private func withScarcePidfd<R>(
     of id: ThreadID,
     failure: Int32,
