@@ -61,7 +61,8 @@ extension TaskReference {
     return result
   }
 
-  /// Tries again after a pidfd could not be opened, if no descriptor was free: closes an idle pidfd, or uses the reserve.
+  /// Tries again after a pidfd could not be opened, if no descriptor was free: closes an idle pidfd, or uses
+  /// the reserve.
   private func withScarcePidfd<R>(
     of id: ThreadID,
     failure: Int32,
