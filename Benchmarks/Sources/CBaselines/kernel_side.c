@@ -337,6 +337,9 @@ int kernel_side(const void *bytes, size_t size, bool counted)
 		return 1;
 	}
 	run(&side, "create_plain");
+	run(&side, "create_declared");
+	compare_gets(&side, "kernel: get in a map of TASK_STORAGE (task_storage_get | bpf_task_storage_get)",
+		     "get_declared");
 	if (mmapable) {
 		run(&side, "create_mmapable");
 		compare_gets(&side, "kernel: bpf_task_storage_get (mmapable | ordinary map)",

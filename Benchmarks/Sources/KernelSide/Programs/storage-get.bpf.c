@@ -31,6 +31,9 @@ struct {
 
 TASK_STORAGE_USER_PAGE(paged, struct small_value);
 
+/* Loaded by libbpf alone, which leaves the values in the elements. */
+TASK_STORAGE(declared, struct small_value);
+
 static __always_inline struct small_value *from_plain(struct task_struct *task)
 {
 	return bpf_task_storage_get(&plain, task, 0, 0);
@@ -44,6 +47,11 @@ static __always_inline struct small_value *from_mmapable(struct task_struct *tas
 static __always_inline struct small_value *from_paged(struct task_struct *task)
 {
 	return task_storage_get(paged, task);
+}
+
+static __always_inline struct small_value *from_declared(struct task_struct *task)
+{
+	return task_storage_get(declared, task);
 }
 
 #define READ_MANY_TIMES(name, get)							\
@@ -68,6 +76,7 @@ static __always_inline struct small_value *from_paged(struct task_struct *task)
 READ_MANY_TIMES(get_plain, from_plain)
 READ_MANY_TIMES(get_mmapable, from_mmapable)
 READ_MANY_TIMES(get_paged, from_paged)
+READ_MANY_TIMES(get_declared, from_declared)
 
 /* The loop alone, to be taken off the others. */
 SEC("syscall")
@@ -102,6 +111,7 @@ int get_nothing(struct outcome *outcome)
 	}
 
 CREATE_MANY_TIMES(create_plain, plain)
+CREATE_MANY_TIMES(create_declared, declared)
 CREATE_MANY_TIMES(create_mmapable, mmapable)
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
