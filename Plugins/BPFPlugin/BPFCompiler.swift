@@ -18,9 +18,9 @@ struct BPFCompiler {
     let libraryFlags = dependencies.flatMap { ($0 as? SystemLibraryTarget)?.compilerFlags ?? [] }
 
     flags = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall"]
-    // libbpf 1.1 refuses an object with the functions that the compiler splits off cold code into.
+    // libbpf 1.1 rejects an object with functions of cold code that the compiler splits off.
     flags += ["-Xclang", "-fno-split-cold-code"]
-    // No folder of this machine in the object. The last map that fits is the one that counts.
+    // Removes this machine's paths from the object. The last map that matches takes effect.
     flags += headers.map { "-ffile-prefix-map=\($0.filePath)=\($0.lastPathComponent)" }
     flags += ["-ffile-prefix-map=\(package.directoryURL.filePath)=."]
     flags += ["-fdebug-compilation-dir=."]
@@ -33,8 +33,8 @@ struct BPFCompiler {
     }
   }
 
-  /// The make rule that says which files the object is made from. Nil where clang refuses the
-  /// source: the build then shows why.
+  /// The make rule with the files that the object is made from. Nil if clang rejects the source:
+  /// the build then reports why.
   func dependencyRule(of source: URL, for object: URL) -> String? {
     let process = Process()
     process.executableURL = clang

@@ -2,7 +2,7 @@
 import Foundation
 import PackagePlugin
 
-/// Compiles every `*.bpf.c` file of a Swift target and puts the object into the target's code.
+/// Compiles every `*.bpf.c` file of a Swift target and embeds the object in the target's code.
 ///
 /// `request-tags.bpf.c` becomes `BPFObjectImage.requestTags`. The object file itself stays in the
 /// plugin's work directory, for bpftool and other tools.
@@ -62,9 +62,9 @@ struct BPFPlugin: BuildToolPlugin {
     }
   }
 
-  /// The headers that count are known from clang, which is asked now. SwiftPM asks the plugin again
-  /// only when files come or go, so `bpf-embed` compares what clang read with what it said here,
-  /// and runs again in the next build where they differ.
+  /// Asks clang for the source's headers at planning time. SwiftPM runs the plugin again only when
+  /// files are added or removed, so `bpf-embed` compares the files that clang read with this list,
+  /// and runs again in the next build if they differ.
   private func command(
     for program: BPFProgram,
     compiler: BPFCompiler,
@@ -75,7 +75,7 @@ struct BPFPlugin: BuildToolPlugin {
     let object = directory.appending(path: "\(program.name).bpf.o")
     let generated = directory.appending(path: "BPFObjectImage+\(program.name).swift")
     let bindings = directory.appending(path: "\(program.name).bpf.swift")
-    // The library itself has no use for a typed interface to its own programs.
+    // The library does not use a typed interface to its own programs.
     let hasBindings = module != "MmapStorage"
     let plan = directory.appending(path: "\(program.name).plan.d")
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 
-/// A `*.bpf.c` file and what it is called in Swift.
+/// A `*.bpf.c` file and its names in Swift.
 struct BPFProgram {
   /// The file.
   var source: URL
   /// The file's name without `.bpf.c`: `request-tags`.
   var name: String
-  /// The name of the image in Swift: `requestTags`, in backticks where it is a keyword.
+  /// The name of the image in Swift: `requestTags`, in backticks if it is a keyword.
   var identifier: String
 
   init(source: URL) throws {
@@ -25,7 +25,7 @@ struct BPFProgram {
   }
 }
 
-/// Names the files, and refuses two that would have the same name in Swift.
+/// Names the files, and rejects two that would have the same name in Swift.
 func programs(from sources: [URL]) throws -> [BPFProgram] {
   var byIdentifier: [String: BPFProgram] = [:]
   return try sources.map { source in
@@ -40,7 +40,8 @@ func programs(from sources: [URL]) throws -> [BPFProgram] {
   }
 }
 
-/// `request-tags`, `request_tags` and `RequestTags` are `requestTags`; nil where nothing is left.
+/// `request-tags`, `request_tags` and `RequestTags` become `requestTags`; nil if no character is
+/// left.
 func swiftIdentifier(for name: String) -> String? {
   let words = name.split { !($0.isASCII && ($0.isLetter || $0.isNumber)) }
   guard let first = words.first else { return nil }
@@ -51,7 +52,7 @@ func swiftIdentifier(for name: String) -> String? {
   return keywords.contains(identifier) ? "`\(identifier)`" : identifier
 }
 
-/// `Tags` is `tags`, `HTTPTags` is `httpTags`, `HTTP` is `http`.
+/// `Tags` becomes `tags`, `HTTPTags` becomes `httpTags`, `HTTP` becomes `http`.
 private func lowercasedStart(of word: Substring) -> String {
   let capitals = word.prefix { $0.isUppercase }
   let keep = capitals.count > 1 && word.dropFirst(capitals.count).first?.isLetter == true ? 1 : 0

@@ -4,9 +4,9 @@ import PackagePlugin
 
 /// Finds the `*.bpf.c` files of a target, in the order of their paths.
 ///
-/// The target's own list of files does not have them: SwiftPM wants them excluded from a Swift
-/// target. Hidden folders, packages inside the target's folder, and the folders of other targets
-/// are left out.
+/// SwiftPM's list of the target's files does not contain them, because a Swift target has to
+/// exclude them. Omits hidden folders, packages inside the target's folder, and the folders of
+/// other targets.
 func bpfSources(below root: URL, of target: any Target, in package: Package) -> [URL] {
   let others = Set(
     package.targets.map(\.directoryURL.filePath).filter { $0 != target.directoryURL.filePath }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Reads the make rules that `clang -M` writes.
 enum DependencyRule {
-  /// The files after the colon, with make's escapes taken out.
+  /// The files after the colon, without make's escapes.
   static func prerequisites(in rule: String) -> [String] {
     var words: [String] = []
     var word = ""

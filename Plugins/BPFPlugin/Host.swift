@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The machine that builds, which is the machine that runs: SwiftPM does not tell a plugin what it
-/// builds for.
+/// The machine that builds, which is also the target: SwiftPM does not pass the target platform to
+/// a plugin.
 struct Host {
-  /// Defined for the program. The first is what `<bpf/bpf_tracing.h>` asks for. The others are the
-  /// host compiler's: with them the types of the C library and of `<linux/*.h>` have the same
-  /// sizes in the program as in Swift.
+  /// Macros for the program. `<bpf/bpf_tracing.h>` requires the first. The host compiler defines
+  /// the others: with them, the types of the C library and of `<linux/*.h>` have the same sizes in
+  /// the program as in Swift.
   var macros: [String]
-  /// Where Debian keeps the headers that depend on the machine, such as `<asm/types.h>`.
+  /// Debian's folder for headers that depend on the machine, such as `<asm/types.h>`.
   var includeDirectory: String
 
   #if arch(x86_64)

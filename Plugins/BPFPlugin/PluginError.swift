@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What the user did that the plugin cannot work with. SwiftPM prints the text and stops.
+/// An error in the user's package. SwiftPM prints the text and stops.
 struct PluginError: Error, CustomStringConvertible {
   var description: String
 

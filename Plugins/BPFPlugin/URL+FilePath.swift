@@ -2,7 +2,7 @@
 import Foundation
 
 extension URL {
-  /// The path as a file system call wants it: not percent-encoded, no slash at the end.
+  /// The path for file system calls: not percent-encoded, without a slash at the end.
   var filePath: String {
     let path = path(percentEncoded: false)
     return path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path

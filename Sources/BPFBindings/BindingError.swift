@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Why no Swift code can be generated for an object, and what to change.
+/// The reason why no Swift code can be generated for an object, and what to change.
 public struct BindingError: Error, CustomStringConvertible {
   /// The text for the user.
   public var description: String
-  /// The C name whose declaration is at fault; empty if there is none. Used to find the line.
+  /// The C name of the declaration that caused the error; empty if there is none. Used to find the
+  /// line.
   public var cName: String
   /// The structure that the name belongs to; empty for a name at file scope.
   public var enclosing: String

@@ -9,7 +9,7 @@ indirect enum CType: Equatable {
   case enumeration(UInt32)
   case array(CType, count: Int)
   case composite(UInt32)
-  /// An address. `tag` is the type tag of what it points to, such as "kptr".
+  /// An address. `tag` is the type tag of the target, such as "kptr".
   case pointer(tag: String)
   /// A structure that only the kernel may change, such as `struct bpf_spin_lock`.
   case kernelOwned(name: String, size: Int)

@@ -23,7 +23,7 @@ public struct BindingOptions: Sendable {
 
 /// Returns the Swift code for an object: types, maps, global variables and programs.
 ///
-/// Depends on nothing but its arguments.
+/// The result depends only on the arguments.
 ///
 /// - Throws: ``BindingError`` with what to change in the C file, or `BPFError` if the object's type
 ///   information is damaged.

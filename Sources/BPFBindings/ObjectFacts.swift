@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
-/// What an object has for user space.
+/// The interface of an object to user space.
 struct ObjectFacts {
   /// How a map is used from Swift.
   enum Use {
@@ -10,7 +10,7 @@ struct ObjectFacts {
     case swiftTasks(CType)
     /// A map of another type with typed keys and values: the generic type, and its arguments.
     case elements(String, [CType])
-    /// A ring buffer without a type of its records.
+    /// A ring buffer without a record type.
     case rawRingBuffer
     case other
   }
@@ -56,7 +56,7 @@ struct ObjectFacts {
     let declared = object.declaredMaps.filter { !$0.isInternal }
     var hidden: Set<String> = []
     for map in declared {
-      // SWIFT_TASK_STORAGE declares these for itself.
+      // SWIFT_TASK_STORAGE declares these for internal use.
       guard try swiftTaskValue(of: map) != nil else { continue }
       hidden.formUnion(["\(map.name)_processes", "\(map.name)_control"])
     }
@@ -98,8 +98,8 @@ struct ObjectFacts {
     return types.allSatisfy(isPlain) ? .elements(type, types) : .other
   }
 
-  /// The type of the records if the map was declared with RING_BUFFER: that of the elements of the
-  /// array that tells libbpf the map's type.
+  /// The type of the records if the map was declared with RING_BUFFER: the element type of the
+  /// array that encodes the map's type for libbpf.
   private func recordType(of map: DeclaredMap) throws -> CType? {
     guard let variable = try btf.variables(ofSection: ".maps").first(where: { $0.name == map.name })
     else { return nil }
@@ -119,7 +119,8 @@ struct ObjectFacts {
     return nil
   }
 
-  /// Whether the type can be compared on its own. An address can be a field of a structure only.
+  /// Whether the type can be compared without an enclosing structure. An address can only be a
+  /// field.
   private func isPlain(_ type: CType) -> Bool {
     switch type {
     case .array(let element, _): isPlain(element)
@@ -171,7 +172,7 @@ struct ObjectFacts {
       let isMapped = try canMap(section)
       for index in 0..<section.count {
         let variable = try btf.variable(index, of: id)
-        // A dot is in the name of a function's static variable.
+        // The name of a function's static variable contains a dot.
         guard !variable.name.hasPrefix("__"), !variable.name.contains(".") else { continue }
         let type = try table.type(variable.type)
         guard try table.size(of: type) > 0 else { continue }
@@ -189,8 +190,8 @@ struct ObjectFacts {
     }
   }
 
-  /// Whether user space can map a section: libbpf does not make sections of static variables mappable,
-  /// and the kernel refuses sections with its own state.
+  /// Whether user space can map a section. libbpf does not make sections of static variables
+  /// mappable, and the kernel rejects sections with its own state.
   private func canMap(_ section: BTF.TypeInfo) throws -> Bool {
     guard try object.mapFlags(of: section.name).contains(.mmapable) else { return false }
     for index in 0..<section.count {
@@ -200,7 +201,7 @@ struct ObjectFacts {
   }
 
   private func hasKernelState(_ id: UInt32, depth: Int = 0) throws -> Bool {
-    // Damaged information may have a structure that contains itself.
+    // Damaged information may contain a structure that contains itself.
     guard depth < 128 else { return false }
     let type = try btf.strippingQualifiers(id)
     switch type.kind {

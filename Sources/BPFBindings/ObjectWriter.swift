@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Writes the class that stands for an object.
+/// Writes the class that represents an object.
 struct ObjectWriter {
   let facts: ObjectFacts
   let types: TypeWriter
@@ -24,7 +24,7 @@ struct ObjectWriter {
       "/// Its programs stay attached until `object.detach()`, or until this object and everything taken",
       "/// from it no longer exist. May be used from any thread.",
       "\(access)final class \(options.typeName): \(types.library("Sendable")) {",
-      "  /// The object, for what has no typed interface.",
+      "  /// The object, for functions without a typed interface.",
       "  \(access)let object: \(library("BPFObject"))",
       "  /// The maps.",
       "  \(access)let maps: Maps",
@@ -74,7 +74,7 @@ struct ObjectWriter {
       "",
       "  /// The object before it is loaded.",
       "  \(access)struct Opened: ~\(types.library("Copyable")) {",
-      "    /// The object, for what has no typed interface.",
+      "    /// The object, for functions without a typed interface.",
       "    \(access)let object: \(library("BPFObject"))",
       "    /// The initial values of the global variables.",
       "    \(access)var globals: InitialGlobals",
@@ -161,7 +161,7 @@ struct ObjectWriter {
         let type = "\(library("TaskLocalStorage"))<\(try types.typeName(value))>"
         add(map, type, "try \(type)(map: map)")
       case .swiftTasks(let value):
-        // Opened when it is used.
+        // Opened at first use.
         let name = swiftName(map.name)
         let type = "\(library("SwiftTaskStorageDeclaration"))<\(try types.typeName(value))>"
         lines.append("    /// The storage of Swift tasks `\(map.name)`.")
@@ -188,7 +188,7 @@ struct ObjectWriter {
     let variables = facts.variables.filter(\.isMapped)
     let sections = Set(variables.map(\.section)).sorted()
     var lines = [
-      "  /// The global variables of the loaded object. Programs see writes at once.",
+      "  /// The global variables of the loaded object. Programs see writes immediately.",
       "  \(access)struct Globals: \(types.library("Sendable")) {",
     ]
     for section in sections {

@@ -16,7 +16,7 @@ struct StructurePlan {
     var swiftType: SwiftType
     var declaration: String
     /// Whether it is an alternative of a union. It then has no stored property, so that a `Bool` is
-    /// never stored where another alternative has other bits.
+    /// never stored at the bytes of another alternative.
     var isAlternative = false
     /// Whether another member has some of the same bytes.
     var isShared = false
@@ -35,7 +35,7 @@ struct StructurePlan {
 
   /// A stored property.
   enum Piece {
-    /// That of the leaf with this index.
+    /// The stored property of the leaf with this index.
     case leaf(Int)
     /// `count` integers of `width` bytes.
     case words(offset: Int, width: Int, count: Int, isPadding: Bool)
@@ -43,7 +43,7 @@ struct StructurePlan {
 
   var leaves: [Leaf]
   var pieces: [Piece] = []
-  /// Swift's alignment.
+  /// The alignment in Swift.
   var alignment = 1
 
   init(leaves: [Leaf], size: Int) {
@@ -78,7 +78,7 @@ struct StructurePlan {
     }
   }
 
-  /// Stores bytes that no stored property of a member has.
+  /// Stores the bytes that no stored property of a member covers.
   private mutating func fill(_ range: Range<Int>, size: Int) {
     let inside = leaves.filter { !$0.isStored && $0.bytes.overlaps(range) }
     let widest = inside.map(\.swiftType.alignment).max() ?? 1
@@ -105,7 +105,7 @@ struct StructurePlan {
   }
 }
 
-/// A Swift type that stands for a C type.
+/// A Swift type that represents a C type.
 struct SwiftType {
   /// The type in Swift.
   var text: String

@@ -2,18 +2,18 @@
 
 /// Converts C names to Swift names.
 ///
-/// A name is split at underscores. Words of capitals only are converted to lower case. Each word
+/// A name is split at underscores. Words of only capitals are converted to lower case. Each word
 /// then begins with a capital, except for the first word of a name that is not a type's. Words in
-/// ``initialisms`` are written in capitals, or in lower case where they come first in such a name.
-/// An underscore between two digits stays.
+/// ``initialisms`` are written in capitals, or in lower case as the first word of such a name. An
+/// underscore between two digits is kept.
 public enum SwiftNames {
-  /// Words that are written in capitals, with their plurals: `request_id` is `requestID`.
+  /// Words that are written in capitals, with their plurals: `request_id` becomes `requestID`.
   static let initialisms: Set<String> = [
     "bpf", "cpu", "dns", "fd", "gid", "http", "id", "io", "ip", "pid", "ppid", "rpc", "tcp", "tgid",
     "tid", "tls", "udp", "uid", "uri", "url", "uuid",
   ]
 
-  /// The name of a variable, field or enumeration value: `request_id` is `requestID`.
+  /// The name of a variable, field or enumeration value: `request_id` becomes `requestID`.
   ///
   /// - Returns: The name, in backticks if it is a keyword; nil if there is no such Swift name.
   public static func member(_ name: String) -> String? {
@@ -25,7 +25,7 @@ public enum SwiftNames {
     return escaped(result)
   }
 
-  /// The name of a type: `request_tag` is `RequestTag`.
+  /// The name of a type: `request_tag` becomes `RequestTag`.
   ///
   /// - Returns: The name; nil if there is no such Swift name.
   public static func type(_ name: String) -> String? {
@@ -36,7 +36,7 @@ public enum SwiftNames {
     return reservedTypes.contains(result) ? result + "_" : result
   }
 
-  /// The name of the type for an object file: `http-counters` is `HTTPCounters`.
+  /// The name of the type for an object file: `http-counters` becomes `HTTPCounters`.
   public static func object(_ file: String) -> String? {
     let name = String(file.map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" })
     guard let type = type(name) else { return nil }
@@ -61,7 +61,8 @@ public enum SwiftNames {
     return words.isEmpty ? nil : words
   }
 
-  /// The name of a field: as that of a variable, with an underscore if views have a member of that name.
+  /// The name of a field: as for a variable, with an underscore if views have a member of that
+  /// name.
   public static func field(_ name: String) -> String? {
     member(name).map { viewMembers.contains($0) ? $0 + "_" : $0 }
   }
@@ -70,13 +71,13 @@ public enum SwiftNames {
     "atomic", "load", "store", "withSeqcountRead", "withSeqcountWrite",
   ]
 
-  /// The name of an enumeration's value: as that of a variable, with an underscore if the generated type
-  /// has a property of that name.
+  /// The name of an enumeration's value: as for a variable, with an underscore if the generated
+  /// type has a property of that name.
   static func enumerator(_ name: String) -> String? {
     member(name).map { $0 == "rawValue" ? "rawValue_" : $0 }
   }
 
-  /// The name in backticks where Swift needs them.
+  /// The name, in backticks if Swift requires them.
   static func escaped(_ name: String) -> String? {
     // 'value.self' is the value itself.
     if name == "self" { return "self_" }
@@ -92,7 +93,8 @@ public enum SwiftNames {
     "typealias", "var", "where", "while",
   ]
 
-  /// Whether a typedef is only another spelling of a number's name, as in the headers of C and Linux.
+  /// Whether a typedef is only another spelling of a number type's name, as in the headers of C and
+  /// Linux.
   static func isNumber(_ name: String) -> Bool {
     name.hasPrefix("__") || numbers.contains(name)
   }
@@ -106,7 +108,8 @@ public enum SwiftNames {
     "u_int64_t", "u_int8_t",
   ]
 
-  /// Names that a nested type cannot have, or that the generated code uses for types of its own.
+  /// Names that are not allowed for a nested type, or that the generated code uses for its own
+  /// types.
   private static let reservedTypes: Set<String> = [
     "Any", "Field", "Globals", "InitialGlobals", "LibBPF", "Maps", "MmapStorage", "Opened",
     "Places",
@@ -149,7 +152,7 @@ extension String {
   }
 
   fileprivate func lowercasedStart() -> String {
-    // `Tags` is `tags`, `HTTPTags` is `httpTags`.
+    // `Tags` becomes `tags`, `HTTPTags` becomes `httpTags`.
     let capitals = prefix { $0.isUppercase }
     let keep = capitals.count > 1 && capitals.count < count ? 1 : 0
     let start = capitals.dropLast(keep)
@@ -158,7 +161,7 @@ extension String {
 }
 
 extension SwiftNames {
-  /// Whether a text is an identifier that a type can have.
+  /// Whether a text is a valid identifier for a type.
   public static func isTypeName(_ text: String) -> Bool {
     text.first.map { $0.isLetter || $0 == "_" } == true
       && text.allSatisfy { $0.isLetter || $0.isNumber || $0 == "_" }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
-/// The C types of an object that its maps and globals reach.
+/// The C types that the maps and global variables of an object use.
 final class TypeTable {
   let btf: BTF
   private(set) var composites: [UInt32: CComposite] = [:]
   private(set) var enumerations: [UInt32: CEnumeration] = [:]
-  /// Typedefs in the order in which they were reached, with the type that they name.
+  /// Typedefs in the order in which they were found, with the type that they name.
   private(set) var typedefs: [(name: String, type: CType)] = []
   private var knownTypedefs: Set<String> = []
   /// The composites that enclose the current one.
@@ -145,7 +145,7 @@ final class TypeTable {
   }
 }
 
-/// Structures that hold the kernel's own state.
+/// Structures with the kernel's own state.
 let kernelOwnedStructures: Set<String> = [
   "bpf_spin_lock", "bpf_res_spin_lock", "bpf_timer", "bpf_wq", "bpf_task_work", "bpf_list_head",
   "bpf_list_node", "bpf_rb_root", "bpf_rb_node", "bpf_refcount", "bpf_dynptr",

@@ -11,12 +11,13 @@ final class TypeWriter {
     "which is too large for a value on the stack (at most \(largestValue))"
 
   private var names: [UInt32: String] = [:]
-  /// The C names and the types' ids, by the Swift name with that of the enclosing type.
+  /// The C names and the types' ids, by the Swift name, which includes the name of the enclosing
+  /// type.
   private var origins: [String: (text: String, id: UInt32?)] = [:]
-  /// The composites whose members have names, by whether these are the types at the top.
+  /// The composites whose members are named, by whether these are the types at the top level.
   private var passed: [Bool: Set<UInt32>] = [:]
   private var plans: [UInt32: StructurePlan] = [:]
-  /// The types that are nested in a type, by its name; those at the top have the key "".
+  /// The types that are nested in a type, by its name; those at the top level have the key "".
   private var nested: [String: [UInt32]] = [:]
   /// The last parts of all names of types.
   private(set) var declaredNames: Set<String> = []
@@ -31,7 +32,8 @@ final class TypeWriter {
     declaredNames = [objectName]
   }
 
-  /// A type of the standard library or of MmapStorage, qualified if the object has one of this name.
+  /// A type of the standard library or of MmapStorage, qualified if the object has a type of this
+  /// name.
   func library(_ name: String, module: String = "Swift") -> String {
     declaredNames.contains(name) ? "\(module).\(name)" : name
   }
@@ -44,7 +46,7 @@ final class TypeWriter {
   ///   - cName: The map or variable.
   /// - Throws: ``BindingError`` if values are too large for the stack.
   func checkSize(of type: CType, of owner: String, _ cName: String) throws {
-    // A structure is at fault itself.
+    // An error in a structure is reported for the structure.
     if case .composite = type { return }
     let size = try table.size(of: type)
     guard size > Self.largestValue else { return }
@@ -57,17 +59,18 @@ final class TypeWriter {
 
   // MARK: Names
 
-  /// Gives names to types and everything in them. All types are named before the first is written.
+  /// Assigns names to types and their nested types. All types are named before the first is written.
   ///
-  /// - Parameter owners: The types, with the map or variable that has it: the name of an anonymous type.
-  /// - Throws: ``BindingError`` for a name that Swift cannot have, or that two types would have.
+  /// - Parameter owners: The types, with their map or variable, which names an anonymous type.
+  /// - Throws: ``BindingError`` for a name that is invalid in Swift, or that two types would have.
   func name(_ owners: [(type: CType, name: String)]) throws {
-    // A nested type must not hide one at the top, so those have their names first.
+    // A nested type must not hide a type at the top level, so those are named first.
     for owner in owners { try name(owner.type, member: owner.name, in: "", atTop: true) }
     for owner in owners { try name(owner.type, member: owner.name, in: "", atTop: false) }
   }
 
-  /// Gives names to a type and everything in it, either to the types at the top or to those in types.
+  /// Assigns names to a type and its nested types: in one pass to types at the top level, in the
+  /// other to the rest.
   private func name(_ type: CType, member: String, in outer: String, atTop: Bool) throws {
     switch type {
     case .array(let element, _):
@@ -88,7 +91,7 @@ final class TypeWriter {
           in: outer
         )
       }
-      // In the first pass a type in another one has no name yet.
+      // In the first pass, a nested type has no name yet.
       try nameMembers(of: composite, in: names[id] ?? outer + ".", atTop: atTop)
     default:
       break
@@ -120,11 +123,11 @@ final class TypeWriter {
         near: isAnonymous ? member : cName
       )
     }
-    // In the object's type, its own name would mean the nested type.
+    // Inside of the object's type, the same name refers to the nested type.
     if name == objectName { name += "Value" }
     let isNested = isAnonymous && !outer.isEmpty
     if isNested {
-      // In the enclosing types, the name of another type would mean the nested type.
+      // Inside of the enclosing types, the name of another type refers to the nested type.
       let enclosing = outer.split(separator: ".").map(String.init)
       while enclosing.contains(name) || origins[name] != nil { name += "_" }
     }
@@ -142,7 +145,7 @@ final class TypeWriter {
     nested[isAnonymous ? outer : "", default: []].append(id)
   }
 
-  /// Gives names to the typedefs, after all types have theirs.
+  /// Assigns names to the typedefs, after all types are named.
   ///
   /// A typedef has a type alias, unless it is only another spelling of a number's name, or the Swift
   /// type has this name already.
@@ -158,7 +161,7 @@ final class TypeWriter {
       case .kernelOwned:
         continue
       default:
-        // A map without an interface for its types has none of them.
+        // A map without an interface for its types has no aliases.
         guard isNamed(type) else { continue }
       }
       if aliases.contains(where: { $0.name == name && $0.type == type }) { continue }
@@ -195,7 +198,7 @@ final class TypeWriter {
   func swiftType(_ type: CType) throws -> SwiftType {
     switch type {
     case .integer(16, _):
-      // The low half is first. Swift's own type cannot be accessed in one piece either.
+      // The low half is first. Swift's own type cannot be accessed with one load or store either.
       let word = library("UInt64")
       return SwiftType(
         text: "\(library("InlineArray"))<2, \(word)>",
@@ -414,7 +417,7 @@ final class TypeWriter {
     return lines.map { $0.isEmpty ? "" : indent + $0 }.joined(separator: "\n") + "\n"
   }
 
-  /// The names of an enumeration's values, without the words that all begin with.
+  /// The names of an enumeration's values, without the common prefix of words.
   private func enumerationNames(_ enumeration: CEnumeration) throws -> [String] {
     let values = enumeration.values.map(\.name)
     var prefix = values.count > 1 ? commonPrefix(of: values) : ""

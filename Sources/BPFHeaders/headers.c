@@ -1,2 +1,2 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Nothing to compile: the target exists for its headers, which the plugin gives to BPF programs. */
+/* A C target needs a source file. The plugin passes this target's headers to BPF programs. */

@@ -99,7 +99,7 @@ public struct BPFPerCPUArrayMap<Value: MapField>: Sendable {
 
 /// An array map that is mapped into the process (`BPF_F_MMAPABLE`, Linux 5.5), with typed values.
 ///
-/// An access costs no system call, and programs see writes at once. May be used from any thread. Several
+/// An access costs no system call, and programs see writes immediately. May be used from any thread. Several
 /// accesses are not atomic; see ``StorageView``.
 ///
 /// - Precondition: Every index is in `0..<count`. Other indices trap.

@@ -44,7 +44,7 @@ public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
 
   /// Replaces the value of a key if there is one (`BPF_EXIST`).
   ///
-  /// - Returns: Whether there was one.
+  /// - Returns: Whether the key existed.
   /// - Throws: A system error.
   public func replaceValue(_ value: Value, for key: Key) throws(BPFError) -> Bool {
     try elements.set([value], of: key, .exists, "replace the value of a key")
@@ -52,7 +52,7 @@ public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
 
   /// Removes a key (`bpf_map_delete_elem`).
   ///
-  /// - Returns: Whether there was one.
+  /// - Returns: Whether the key existed.
   /// - Throws: A system error.
   @discardableResult
   public func removeValue(for key: Key) throws(BPFError) -> Bool {
@@ -113,7 +113,7 @@ public struct BPFPerCPUHashMap<Key: MapField, Value: MapField>: Sendable {
 
   /// Removes a key.
   ///
-  /// - Returns: Whether there was one.
+  /// - Returns: Whether the key existed.
   /// - Throws: A system error.
   @discardableResult
   public func removeValues(for key: Key) throws(BPFError) -> Bool {

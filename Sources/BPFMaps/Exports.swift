@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Its interface has their types.
+// Types of these modules are part of the public interface.
 @_exported public import LibBPF
 @_exported public import MapValues

@@ -17,8 +17,8 @@ public struct GeneratedMap<Access: Sendable>: Sendable {
   ///   - name: The map.
   ///   - object: The loaded object.
   ///   - open: Checks the map and returns its typed interface.
-  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/wrongState`` before loading, or what `open`
-  ///   threw.
+  /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/wrongState`` before loading, or the error of
+  ///   `open`.
   public init(
     _ name: String,
     of object: BPFObject,

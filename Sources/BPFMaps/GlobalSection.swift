@@ -4,9 +4,9 @@ public import MapValues
 
 /// A section of global variables of a loaded object, for code that `BPFPlugin` generates.
 ///
-/// The section's map is mapped (Linux 5.5), so programs see writes immediately and an access costs no
-/// system call. Keeps the object alive, so that its programs stay attached. May be used from any thread, also
-/// after the object was closed.
+/// The section's map is mapped (Linux 5.5), so programs see writes immediately and an access costs
+/// no system call. Keeps the object alive, so that its programs stay attached. May be used from any
+/// thread, including after the object was closed.
 @_spi(Generated)
 public final class GlobalSection: Sendable {
   @usableFromInline

@@ -3,7 +3,7 @@ internal import CLibBPFShim
 internal import LibBPF
 internal import MapValues
 
-// Invariant: a variable's bytes are lent, and have the size of the Swift type, which is compared
+// Invariant: a variable's bytes are lent, and have the size of the Swift type, which is checked
 // first.
 
 extension GlobalVariable {

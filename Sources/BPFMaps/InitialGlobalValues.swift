@@ -2,7 +2,7 @@
 public import LibBPF
 public import MapValues
 
-/// The values that global variables have when an object is loaded, for code that `BPFPlugin` generates.
+/// The initial values of global variables of an object, for code that `BPFPlugin` generates.
 ///
 /// The first error is kept for ``check()``, so that setting a variable does not throw.
 @_spi(Generated)
@@ -46,7 +46,7 @@ public struct InitialGlobalValues: ~Copyable {
     }
   }
 
-  /// Throws the first error that setting a variable had.
+  /// Throws the first error of setting a variable.
   public func check() throws(BPFError) {
     if let failure { throw failure }
   }

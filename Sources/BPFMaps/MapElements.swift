@@ -7,7 +7,7 @@ internal import SystemPackage
 struct MapElements<Key: MapField, Value: MapField>: Sendable {
   let handle: MapHandle
   let maxEntries: Int
-  /// The values of an element: the number of possible processors for a per-CPU map.
+  /// The number of values of an element: the number of possible processors for a per-CPU map.
   let copies: Int
   private let elements: MapBytes
   private let keyFields: [Range<Int>]
@@ -70,7 +70,7 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
 
   // MARK: Elements
 
-  /// From one value of an element to the next.
+  /// The distance from one value of an element to the next.
   private var stride: Int { elements.valueSize / copies }
 
   func values(of key: Key, _ attempt: @autoclosure () -> String) throws(BPFError) -> [Value]? {
@@ -126,10 +126,10 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
     try keyBytes().map { loadWhole(Key.self, from: $0) }
   }
 
-  /// All keys, each with its first value. A key that is removed meanwhile is left out.
+  /// All keys, each with its first value. Omits keys that are removed meanwhile.
   func contents() throws(BPFError) -> [(key: Key, value: Value)] {
     var found: [(key: Key, value: Value)] = []
-    // The keys' own bytes are looked up: a program may have left other bytes than zeroes in padding.
+    // The keys' own bytes are looked up, because a program may have stored non-zero padding.
     for key in try keyBytes() {
       guard let value = try values(ofBytes: key, "look up a key")?.first else { continue }
       found.append((loadWhole(Key.self, from: key), value))
@@ -137,8 +137,7 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
     return found
   }
 
-  /// The bytes of all keys. Ends after as many as the map may have, for a map whose keys change
-  /// meanwhile.
+  /// The bytes of all keys. Stops at the map's maximum number of entries if keys change meanwhile.
   private func keyBytes() throws(BPFError) -> [[UInt8]] {
     var keys: [[UInt8]] = []
     while keys.count < maxEntries {
@@ -152,7 +151,7 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
     return keys
   }
 
-  /// The bytes of a key, with zeroes for its padding: the kernel compares all bytes.
+  /// The bytes of a key, with zeroed padding: the kernel compares all bytes.
   private func encode(_ key: Key) -> [UInt8] {
     copyBytes(of: key, keyFields, count: MemoryLayout<Key>.stride)
   }
@@ -169,7 +168,7 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
 }
 
 extension BPFMap {
-  /// The layouts of keys and values; nil for a part that was declared by its size alone.
+  /// The layouts of keys and values; nil for a part that was declared by its size only.
   func elementLayouts(attempt: String) throws(BPFError) -> (key: FieldType?, value: FieldType?) {
     let btf: BTF
     let key: UInt32

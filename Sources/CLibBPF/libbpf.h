@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Swift's module of the C library comes first, where there is one. Otherwise types that libbpf's
- * headers include, such as pthread_attr_t, count as this module's for Swift code that imports both.
+ * Import Swift's module of the C library first if there is one. Otherwise types that libbpf's
+ * headers include, such as pthread_attr_t, belong to this module in Swift code that imports both.
  */
 #if __has_include(<SwiftGlibc.h>)
 #include <SwiftGlibc.h>

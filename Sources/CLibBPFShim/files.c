@@ -22,7 +22,7 @@ int mms_map_over(int fd, size_t size, void *address)
 	void *found;
 	int error;
 
-	/* Where mmap() with MAP_FIXED fails, what was there is gone, and others may map something there. */
+	/* A failed mmap() with MAP_FIXED removes the old mapping, and other threads may reuse the range. */
 	found = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		     fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
 	if (found == MAP_FAILED)

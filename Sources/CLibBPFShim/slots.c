@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 /*
- * Nothing here may be visible to other shared objects. Where several of them contain the library,
- * the dynamic linker would let all of them use the first one's.
+ * No symbol here may be visible to other shared objects. Otherwise, if several of them contain the
+ * library, the dynamic linker resolves all references to the first copy.
  */
 #pragma GCC visibility push(hidden)
 
@@ -47,7 +47,7 @@ bool mms_slow_path_enter(struct mms_thread *thread, int *cancel_state)
 {
 	if (*(volatile bool *)&thread->is_in_slow_path)
 		return false;
-	/* First, so that a thread that is cancelled in between leaves no flag behind. */
+	/* First, so that a thread that is cancelled in between does not leave the flag set. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, cancel_state);
 	*(volatile bool *)&thread->is_in_slow_path = true;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);

@@ -48,7 +48,7 @@ int mms_unix_listen(const char *path, unsigned int mode)
 		return -errno;
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)))
 		return give_up(fd);
-	/* Nobody can connect before listen(). */
+	/* A connect() fails until listen() is called. */
 	if (chmod(path, mode) || listen(fd, 64)) {
 		error = give_up(fd);
 		unlink(path);
@@ -154,7 +154,7 @@ long mms_receive_message(int fd, void *bytes, size_t size, int *descriptors, siz
 	}
 	if (message.msg_flags & MSG_TRUNC || (room && message.msg_flags & MSG_CTRUNC) ||
 	    *count > room) {
-		/* With room left, the process could not have as many descriptors. */
+		/* Truncated although the buffer has room: the process is out of descriptors. */
 		int error = message.msg_flags & MSG_TRUNC || *count >= MMS_MAX_DESCRIPTORS || !room ?
 			    EMSGSIZE : EMFILE;
 

@@ -72,7 +72,7 @@ void mms_swift_runtime_path(char *path, size_t size)
 	path[size - 1] = 0;
 }
 
-/* The thread-local memory of the module that has a function. */
+/* The thread-local memory of the module that contains a function. */
 struct thread_memory {
 	uintptr_t function;
 	char *start;
@@ -123,7 +123,7 @@ long mms_swift_find_task_words(int64_t *offsets, size_t capacity)
 	return (long)found;
 }
 
-/* Reads memory that may not be there. */
+/* Reads memory that may not be mapped. */
 static bool peek(const int pipe[2], uint64_t address, void *to, size_t size)
 {
 	ssize_t written = write(pipe[1], (const void *)address, size);
@@ -157,7 +157,7 @@ long mms_swift_find_bindings(uint64_t key, uint64_t tag, struct mms_swift_bindin
 
 		if (address < 4096)
 			continue;
-		/* A binding without much of a value may be shorter. */
+		/* A binding with a small value may be shorter. */
 		for (size_t size = sizeof(words); size >= 32; size -= 8)
 			if (peek(pipe, address, words, size))
 				break;
@@ -184,7 +184,7 @@ void mms_thread_scope_enter(struct mms_thread_scope *scope, uint64_t key, uint64
 	scope->key = key;
 	for (size_t word = 0; word < sizeof(scope->tag) / sizeof(*scope->tag); word++)
 		scope->tag[word] = tag;
-	/* A program that interrupts finds the whole scope or none. */
+	/* A program that interrupts the thread finds the complete scope or none. */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	*(volatile uint64_t *)&thread_scopes = (uint64_t)scope;
 }

@@ -77,7 +77,7 @@ public struct BPFError: Error, Sendable {
     set { change { $0.details = newValue } }
   }
 
-  // One pointer to throw, so that the way out costs the callers of hot functions nothing.
+  // A single pointer, so that a throwing path costs the callers of hot functions nothing.
   private var box: Box
 
   private struct Report {
@@ -143,8 +143,8 @@ extension BPFError: CustomStringConvertible {
 }
 
 extension BPFError {
-  /// Turns an error number into an error with the kind and advice that fit most calls; a caller
-  /// that knows more about the call gives its own `advice`.
+  /// Converts an error number to an error with the kind and advice that fit most calls. Callers
+  /// with more specific advice pass their own.
   package init(
     errno: Errno,
     attempt: String,
@@ -190,7 +190,7 @@ extension BPFError {
       attempt: attempt,
       on: object,
       errno: errno,
-      // Filters of containers answer so for calls that they do not know.
+      // Seccomp filters of containers return this error for unknown calls.
       advice: (advice ?? general) + (errno == .noFunction ? filtered : ""),
       details: details
     )

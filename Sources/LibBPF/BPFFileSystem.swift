@@ -19,7 +19,7 @@ public enum BPFFileSystem {
   ///   sysfs is not mounted or the kernel has no BPF, or another error of `mount(2)`.
   static func mountIfAbsent() throws(BPFError) {
     guard !contains(defaultMountPoint) else { return }
-    // Otherwise one process mounts over what another one has just mounted, and hides its pins.
+    // Otherwise a process can mount over another process's new mount, and hide its pins.
     let lock = lockDirectory(defaultMountPoint)
     defer { if let lock { releaseLock(lock) } }
     guard !contains(defaultMountPoint) else { return }

@@ -115,14 +115,14 @@ private func inspectLink(_ descriptor: CInt, on subject: String) throws(BPFError
 }
 
 extension BPFLink {
-  /// Runs an iterator program to its end and returns what it wrote (`BPF_ITER_CREATE`, `read(2)`).
+  /// Runs an iterator program to its end and returns its output (`BPF_ITER_CREATE`, `read(2)`).
   package func readIterator(for attempt: String) throws(BPFError) -> [UInt8] {
     let subject = "iterator '\(name)'"
     let file = bpf_iter_create(descriptor)
     guard file >= 0 else { throw BPFError(code: -errno, attempt: attempt, on: subject) }
     defer { closeDescriptor(file) }
     do throws(Errno) {
-      // The iterator stops after a million tasks for which it wrote nothing.
+      // A read ends after a million tasks without output.
       return try FileDescriptor(rawValue: file).readToEnd(
         chunk: 64 << 10,
         retrying: [.interrupted, .resourceTemporarilyUnavailable]

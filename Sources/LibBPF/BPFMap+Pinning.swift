@@ -30,7 +30,7 @@ extension BPFMap {
   /// Removes a pin of this map.
   ///
   /// The path is removed only if this map is pinned there. A replacement between the check and the
-  /// removal is not noticed.
+  /// removal is not detected.
   ///
   /// - Parameter path: The path of the pin.
   /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/wrongType`` if another map is pinned

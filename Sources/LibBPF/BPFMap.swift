@@ -269,7 +269,7 @@ package struct MapTypes: Sendable {
   }
 }
 
-/// Asks the kernel about a map's descriptor, after checking that it is one.
+/// Reads the kernel's information about a map's descriptor, after checking that it refers to a map.
 func inspectMap(
   _ descriptor: CInt,
   attempt: String,
@@ -278,8 +278,8 @@ func inspectMap(
   if case .failure(let errno) = isWritable(descriptor) {
     throw BPFError(errno: errno, attempt: attempt, on: subject)
   }
-  // The call below would also accept a program's or link's descriptor. Without /proc this cannot be
-  // told apart; type and sizes are checked when the map is used.
+  // The call below also accepts the descriptor of a program or link. Without /proc, these cannot be
+  // distinguished; type and sizes are checked when the map is used.
   if let target = descriptorTarget(descriptor), target != "anon_inode:bpf-map" {
     let what =
       switch target {

@@ -4,7 +4,7 @@ public struct BPFMapType: RawRepresentable, Sendable, Hashable {
   /// The kernel's number.
   public var rawValue: UInt32
 
-  /// Creates a type from the kernel's number. It need not have a name here.
+  /// Creates a type from the kernel's number. Numbers without a name here are allowed.
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
   /// `BPF_MAP_TYPE_HASH`.
@@ -26,8 +26,8 @@ public struct BPFMapType: RawRepresentable, Sendable, Hashable {
 }
 
 extension BPFMapType {
-  /// `BPF_MAP_TYPE_PERF_EVENT_ARRAY`, which has an entry for each processor if its declaration says no
-  /// number.
+  /// `BPF_MAP_TYPE_PERF_EVENT_ARRAY`. It has an entry for each processor if the declaration has no
+  /// number of entries.
   static let perfEventArray = BPFMapType(rawValue: 4)
 
   /// Whether an element has a value for each possible processor.

@@ -2,13 +2,13 @@
 import Glibc
 import SystemPackage
 
-// Invariant: a variable's bytes are lent under the object's lock, and lie in its section, whose size
-// is compared.
+// Invariant: a variable's bytes are lent with the object's lock held, and lie in its section, whose
+// size is checked.
 
 /// A global variable of an object, lent to a closure.
 @safe
 package struct GlobalVariable: ~Copyable, ~Escapable {
-  /// The bytes: of the object before loading and for constants, of the mapped section afterwards.
+  /// The bytes: in the object before loading and for constants, in the mapped section otherwise.
   package let bytes: UnsafeMutableRawBufferPointer
   /// The variable's type in ``BPFObject/btf``.
   package let type: UInt32
@@ -37,7 +37,7 @@ extension BPFObject {
   /// Lends a global variable's bytes.
   ///
   /// Before loading they are the initial value. A loaded object's section is mapped at the first
-  /// call (Linux 5.5); programs see writes at once.
+  /// call (Linux 5.5); programs see writes immediately.
   ///
   /// - Throws: ``BPFError/Kind/notFound``; ``BPFError/Kind/layoutUnavailable`` if the object was
   ///   compiled without `-g`; ``BPFError/Kind/wrongState`` for a write to a constant after
@@ -176,7 +176,8 @@ extension MemoryMapping {
 }
 
 extension BPFObject {
-  /// Maps a section of global variables of the loaded object, on its own: the memory outlives the object.
+  /// Maps a section of global variables of the loaded object separately: the memory outlives the
+  /// object.
   package func mapSection(_ name: String) throws(BPFError) -> MemoryMapping {
     let attempt = "map the global variables in section '\(name)'"
     return try withState { (state) throws(BPFError) in

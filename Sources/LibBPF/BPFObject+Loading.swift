@@ -52,14 +52,14 @@ extension BPFObject {
       .split(separator: "'", omittingEmptySubsequences: false).dropFirst().first
     let subject = program.map { "program '\($0)' of \(describedName)" } ?? describedName
 
-    // libbpf replaces some errors on the way up, so the descriptor limit is asked for directly.
+    // libbpf replaces some errors, so the descriptor limit is checked directly.
     if let errno = descriptorShortage() {
       return BPFError(errno: errno, attempt: attempt, on: describedName)
     }
     if code == -ENOMEM || code == -EMFILE || code == -ENFILE || code == -ENOSPC && log.isEmpty {
       return BPFError(.outOfResources, code: code, attempt: attempt, on: subject, details: warnings)
     }
-    // EPERM is never the verifier's, and libbpf's warnings then guess at other causes.
+    // The verifier never returns EPERM, and libbpf's warnings then name other causes.
     if code == -EPERM || code == -EACCES && log.isEmpty {
       return BPFError(code: code, attempt: attempt, on: subject)
     }
@@ -75,7 +75,7 @@ extension BPFObject {
     }
     let known = verifierAdvice.first { log.contains($0.message) }?.advice
     let verifier =
-      known ?? "the kernel's verifier rejected the program; the end of its log says where"
+      known ?? "the kernel's verifier rejected the program; see the end of its log"
     return BPFError(
       .loadFailed,
       code: code,

@@ -60,7 +60,7 @@ extension BPFObject {
     }
   }
 
-  /// Sets how many entries the map has (`bpf_map__set_max_entries`).
+  /// Sets the maximum number of entries of the map (`bpf_map__set_max_entries`).
   ///
   /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/invalidArgument``, or
   ///   ``BPFError/Kind/wrongState`` after loading.
@@ -125,7 +125,7 @@ extension BPFObject {
     }
   }
 
-  /// What the object file says about the map.
+  /// The object file's declaration of the map.
   package func declaredMap(_ name: String, attempt: String) throws(BPFError) -> DeclaredMap {
     guard let map = declaredMaps.first(where: { $0.name == name }) else {
       throw noMap(attempt: attempt)
@@ -139,7 +139,7 @@ extension BPFObject {
     attempt: String
   ) throws(BPFError) -> LibBPFMap {
     guard let index = declaredMaps.firstIndex(where: { $0.name == name }) else {
-      // An internal map may also be named by its section.
+      // An internal map can also be found by its section name.
       if name.hasPrefix("."), let map = object.map(named: name) { return map }
       throw noMap(attempt: attempt)
     }

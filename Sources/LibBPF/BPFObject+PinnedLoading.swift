@@ -138,7 +138,7 @@ extension BPFObject {
     return isNew ? .created : hasChanged ? .replaced : .reused
   }
 
-  // MARK: What fits
+  // MARK: Matching
 
   /// The maps that ``load()`` creates.
   private func pinnedMaps() throws(BPFError) -> [DeclaredMap] {
@@ -149,7 +149,7 @@ extension BPFObject {
       for var map in declaredMaps {
         let found = try findMap(map.name, in: object, attempt: attempt)
         guard found.autocreate else { continue }
-        // It may have been set since the object was opened.
+        // The flag may have been changed since the object was opened.
         map.maxEntries = found.maxEntries
         maps.append(map)
       }
@@ -234,7 +234,7 @@ extension BPFObject {
       let used = constants.filter { new.mapIDs.contains($0.newID) }
       let shared = new.mapIDs.filter { id in !used.contains { $0.newID == id } }
       guard Set(shared + used.compactMap(\.pinnedID)) == Set(pinned.mapIDs) else {
-        // It uses maps that are not pinned any more, or do not fit.
+        // It uses maps that are no longer pinned, or do not match.
         if differences.isEmpty {
           differences.append("program '\(name)': the pinned program uses other maps")
         }
@@ -373,7 +373,7 @@ extension BPFObject {
 }
 
 extension DeclaredMap {
-  /// Whether it has the object's constants or the kernel's configuration.
+  /// Whether it contains the object's constants or the kernel's configuration.
   fileprivate var isConstant: Bool {
     isInternal && (name.contains(".rodata") || name.hasSuffix(".kconfig"))
   }

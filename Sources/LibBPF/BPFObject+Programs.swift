@@ -26,15 +26,15 @@ extension BPFObject {
     }
   }
 
-  /// Attaches each program whose section names a hook and whose name fits. If one cannot be attached,
-  /// none of those that this call attached stays so.
+  /// Attaches each program whose section names a hook and whose name matches. If one cannot be
+  /// attached, detaches those that this call attached.
   ///
-  /// - Returns: The names of those that it attached.
+  /// - Returns: The names of the programs that it attached.
   @discardableResult
   func attach(where isWanted: (String) -> Bool) throws(BPFError) -> Set<String> {
     try withState { (state) throws(BPFError) in
       let object = try state.loaded(for: "attach the programs", on: describedName)
-      // They end if this throws.
+      // Detached if this throws.
       var made: [String: [LibBPFLink]] = [:]
       for program in object.programs where program.autoload && program.autoattach {
         guard !state.isAttached(program.name), isWanted(program.name) else { continue }
@@ -71,8 +71,8 @@ extension BPFObject {
     var warnings = ""
     var code: CInt = 0
     if let link = program.attach(warnings: &warnings, code: &code) { return link }
-    // libbpf returns this without a warning if the section names no hook; the kernel's own
-    // refusals come with one.
+    // libbpf returns this error without a warning if the section names no hook; errors of the
+    // kernel come with a warning.
     if code == -Errno.notSupportedOnSocket.rawValue, warnings.isEmpty { return nil }
     let advice: String? =
       switch Errno(rawValue: -code) {

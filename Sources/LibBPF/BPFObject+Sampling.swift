@@ -30,11 +30,11 @@ extension BPFObject.Program {
       let program = try object.findProgram(name, in: loaded, attempt: attempt)
       guard program.autoload else { throw notLoaded(attempt) }
       guard !state.isAttached(name) else { return }
-      // They end if this throws.
+      // Detached if this throws.
       var made: [LibBPFLink] = []
       for processor in 0..<max(1, sysconf(CInt(_SC_NPROCESSORS_CONF))) {
         let event = mms_open_clock_event(CInt(truncatingIfNeeded: processor), frequency)
-        // Not online.
+        // The processor is not online.
         if event == -ENODEV || event == -EINVAL && processor > 0 { continue }
         guard event >= 0 else {
           throw BPFError(

@@ -115,12 +115,13 @@ package protocol BPFObjectPreparation: AnyObject, Sendable {
   /// ``BPFObject/reuse(_:as:)`` for each.
   func willLoad(_ object: BPFObject, reusing pinned: [String: BPFMap]) throws(BPFError)
 
-  /// Describes keys and values of a loaded map in one word, for processes that may not read the type
-  /// information of its pin. Empty if there is nothing to compare.
+  /// Describes keys and values of a loaded map in one word, for processes that may not read the
+  /// type information of the pinned map. Empty if there is nothing to compare.
   func description(ofValuesIn map: DeclaredMap, of object: BPFObject) throws(BPFError) -> String
 
-  /// Says how a pinned map differs from the declared one, or returns `nil` if it can be used instead.
-  /// `description` is what ``description(ofValuesIn:of:)`` returned for the pinned map, if that is known.
+  /// Returns how a pinned map differs from the declared one, or `nil` if it can be used instead.
+  /// `description` is the result of ``description(ofValuesIn:of:)`` for the pinned map, if it is
+  /// known.
   func difference(
     of pinned: BPFMap,
     describedAs description: String?,
@@ -129,7 +130,7 @@ package protocol BPFObjectPreparation: AnyObject, Sendable {
   ) throws(BPFError) -> String?
 }
 
-/// What an object file says about one of its maps.
+/// The declaration of a map in an object file.
 package struct DeclaredMap: Sendable {
   package let name: String
   package let type: BPFMapType
@@ -140,7 +141,7 @@ package struct DeclaredMap: Sendable {
   package let valueTypeID: UInt32
   package let isInternal: Bool
 
-  /// Says how a pinned map of the same value size differs; `nil` if it does not.
+  /// Returns how a pinned map of the same value size differs; `nil` if it does not.
   package func difference(of pinned: BPFMapInfo, comparingValueSize: Bool = true) -> String? {
     func differs<T: Equatable>(_ what: String, _ pinned: T, _ declared: T) -> String? {
       pinned == declared
@@ -151,7 +152,7 @@ package struct DeclaredMap: Sendable {
       ?? (isSizedByKernel ? nil : differs("max_entries", pinned.maxEntries, maxEntries))
   }
 
-  /// Whether the kernel or libbpf says how many entries there are.
+  /// Whether the kernel or libbpf sets the number of entries.
   private var isSizedByKernel: Bool {
     type == .taskStorage || type == .perfEventArray && maxEntries == 0
   }
@@ -168,7 +169,7 @@ package struct DeclaredMap: Sendable {
   }
 }
 
-/// What is behind an object's lock.
+/// The state that an object's lock guards.
 struct BPFObjectState {
   enum Phase: Hashable {
     case opened, loaded, failed, closed
@@ -176,7 +177,7 @@ struct BPFObjectState {
 
   private var object: LibBPFObject?
   var phase = Phase.opened
-  /// By the program's name; more than one where a program samples several processors.
+  /// By the program's name; several links if a program samples several processors.
   var links: [String: [LibBPFLink]] = [:]
   /// The pins of links that keep programs attached, by the program's name.
   var pinnedLinks: [String: FilePath] = [:]

@@ -41,8 +41,9 @@ public struct BPFPinAttributes: Sendable, Hashable {
     BPFPinAttributes(permissions: [.ownerReadWrite, .groupRead], group: group)
   }
 
-  /// The permissions of a directory whose files have these attributes: who may read a file may list
-  /// and enter it. The directory keeps its owner, so another owner of the files is one of the others.
+  /// The permissions of a directory whose files have these attributes: users who may read a file
+  /// may list and enter the directory. The owner of the directory does not change, so another owner
+  /// of the files counts as one of the others.
   var directoryPermissions: FilePermissions {
     var result: FilePermissions = [.ownerReadWriteExecute]
     let hasOtherOwner = owner.map { $0 != geteuid() } ?? false

@@ -25,7 +25,7 @@ extension BPFPinDirectory {
     defer { releaseLock(lock) }
     for directory in [descriptions, maps, programs, links]
     where directory == descriptions || directory.exists {
-      // Others may not replace it by a link to a directory of theirs.
+      // Other users must not be able to replace it by a symbolic link.
       closeDescriptor(try BPFFileSystem.openDirectory(directory, attempt: attempt))
     }
     for name in try directoryEntries(descriptions, attempt: attempt).sorted() {
@@ -53,7 +53,7 @@ extension BPFPinDirectory {
     }
     guard isOnlyMarked else { return }
     let isCreated = mark.linkTarget != nil
-    // The mark says who may change the directory as long as it exists.
+    // The mark records who may change the directory as long as it exists.
     let isEmpty = try directoryEntries(path, attempt: attempt).count == 1
     guard isEmpty || !isCreated else { return }
     if isCreated { try unlink(mark, attempt) }
@@ -63,7 +63,7 @@ extension BPFPinDirectory {
 
   /// Removes the pins of maps that `loadAndAttach` made, except those of the maps `names`.
   ///
-  /// - Returns: Whether there were any.
+  /// - Returns: Whether any were removed.
   func removeMaps(except names: [String], _ attempt: String) throws(BPFError) -> Bool {
     let kept = Set(names.map { description(ofMap: $0).lastComponent?.string })
     var isRemoved = false
@@ -88,7 +88,7 @@ extension BPFPinDirectory {
     }
   }
 
-  /// Removes a pin if it is there and `isOwn` says that it is what was pinned.
+  /// Removes a pin if it exists and `isOwn` returns true for the pinned object.
   private func removePin(
     _ path: FilePath,
     _ attempt: String,

@@ -48,19 +48,19 @@ public struct BPFPinDirectory: Sendable, Hashable {
     descriptions.appending(Self.programPrefix + Self.fileName(name))
   }
 
-  /// A BPF file system allows no dot in a name.
+  /// A BPF file system does not allow dots in names.
   private static func fileName(_ name: String) -> String {
     String(name.map { $0 == "." || $0 == "/" ? "_" : $0 })
   }
 
-  /// Is there if this library created the directory.
+  /// Exists if this library created the directory.
   var mark: FilePath { descriptions.appending("created") }
 
   func create(_ attributes: BPFPinAttributes) throws(BPFError) {
-    // Others enter it and do not open it, so they cannot acquire its lock.
+    // Other users enter it and do not open it, so they cannot acquire its lock.
     let read: FilePermissions = [.groupRead, .otherRead]
     let permissions = attributes.directoryPermissions
-    // Other directories may have files of others.
+    // Other directories may contain other users' files.
     let isNew = try BPFFileSystem.createDirectory(
       path,
       permissions.subtracting(read),
@@ -79,7 +79,7 @@ public struct BPFPinDirectory: Sendable, Hashable {
     for path in [link(name), program(name), description(ofProgram: name)] { path.unlink() }
   }
 
-  /// Removes what a process that was killed left behind.
+  /// Removes the files that a killed process left.
   func removeTemporaryPins(_ attempt: String) throws(BPFError) {
     for directory in [maps, programs, links, descriptions] where directory.exists {
       for name in try directoryEntries(directory, attempt: attempt)

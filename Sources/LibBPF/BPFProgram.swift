@@ -2,7 +2,7 @@
 import CLibBPF
 public import SystemPackage
 
-/// A loaded BPF program. Owns a descriptor of it; may be used from any thread.
+/// A loaded BPF program. Owns a descriptor of the program. May be used from any thread.
 public final class BPFProgram: Sendable {
   /// The name of the program's function.
   public let name: String
@@ -18,8 +18,8 @@ public final class BPFProgram: Sendable {
   /// Opens a program that is pinned on a BPF file system (`BPF_OBJ_GET`).
   ///
   /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/permissionDenied``,
-  ///   ``BPFError/Kind/wrongType`` if it is not on a BPF file system. What is pinned there is not
-  ///   checked.
+  ///   ``BPFError/Kind/wrongType`` if it is not on a BPF file system. The type of the pinned object is
+  ///   not checked.
   package init(pinnedAt path: FilePath) throws(BPFError) {
     name = path.lastComponent?.string ?? ""
     descriptor = try openPinned(
@@ -30,8 +30,8 @@ public final class BPFProgram: Sendable {
     )
   }
 
-  /// Duplicates a program's descriptor. The caller still owns the original. What it refers to is not
-  /// checked.
+  /// Duplicates a program's descriptor. The caller still owns the original. The type of the
+  /// descriptor is not checked.
   ///
   /// - Throws: ``BPFError/Kind/wrongState`` if it is closed, ``BPFError/Kind/outOfResources``.
   package init(duplicating descriptor: FileDescriptor) throws(BPFError) {
@@ -64,9 +64,10 @@ public final class BPFProgram: Sendable {
     get throws(BPFError) { try inspectProgram(descriptor, on: "program '\(name)'") }
   }
 
-  /// Returns how often the kernel did not run the program because another run of it on the same processor
-  /// was interrupted or preempted (Linux 5.12). Since Linux 7, programs of raw tracepoints can be preempted,
-  /// so such misses occur on a busy machine. Returns 0 if the kernel does not count them.
+  /// Returns the number of runs that the kernel skipped because another run of the program on the
+  /// same processor was interrupted or preempted (Linux 5.12). Since Linux 7, programs of raw
+  /// tracepoints can be preempted, so such misses occur on a busy machine. Returns 0 if the kernel
+  /// does not count them.
   public func recursionMisses() -> UInt64 {
     let (code, info) = readProgramInfo(descriptor)
     return code == 0 ? info.recursion_misses : 0

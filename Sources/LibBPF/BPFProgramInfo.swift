@@ -16,7 +16,8 @@ public struct BPFProgramInfo: Sendable, Hashable {
   public var mapIDs: [UInt32]
 }
 
-/// Asks the kernel about a program's descriptor, after checking that it is one.
+/// Reads the kernel's information about a program's descriptor, after checking that it refers to a
+/// program.
 func inspectProgram(_ descriptor: CInt, on subject: String) throws(BPFError) -> BPFProgramInfo {
   let attempt = "read the program's info"
   if let target = descriptorTarget(descriptor), target != "anon_inode:bpf-prog" {

@@ -24,7 +24,7 @@ public final class BPFRingBuffer: Sendable {
   private let inbox: Inbox
   private let waiter: RingBufferWaiter
 
-  /// By the map's id: readers of one map use one lock, in whichever objects they are.
+  /// By the map's id: all readers of a map use one lock, independently of their objects.
   private static let locks = (0..<64).map { _ in ForkSafeLock() }
 
   /// Maps the ring buffer.
@@ -104,7 +104,7 @@ public final class BPFRingBuffer: Sendable {
     }
   }
 
-  /// Waits until the kernel says that there are records. Returns early if the Swift task is cancelled.
+  /// Waits until the kernel signals records. Returns early if the Swift task is cancelled.
   ///
   /// No thread of Swift's pool is blocked: one thread of the ring buffer waits with `poll(2)`.
   func waitForRecords() async throws(BPFError) { try await waiter.wait() }
@@ -156,12 +156,13 @@ private final class Inbox: @unchecked Sendable {
     return records
   }
 
-  /// Returns what the callback returns: 0 if there may be more.
+  /// Returns the callback's result: 0 if there may be more records.
   func add(_ record: UnsafeRawBufferPointer) -> CInt {
-    // The buffer is mapped twice in succession, so up to its size each record is in the mapping.
+    // The buffer is mapped twice in succession, so a record of up to the buffer's size is in the
+    // mapping.
     guard record.count <= largest else { return -EBADMSG }
     unsafe records.append(Array(record))
-    // libbpf counts this record as read before it stops.
+    // libbpf marks this record as read before it stops.
     return records.count < limit ? 0 : -ECANCELED
   }
 }

@@ -3,7 +3,7 @@ import CLibBPF
 import Glibc
 
 // Invariant: libbpf's object exists from `init` to `deinit` and is not changed. Ids, indexes and
-// offsets are compared with its size before anything is read.
+// offsets are checked against its size before anything is read.
 
 /// BPF type information: the C types of an object file, or of a map in the kernel.
 ///
@@ -12,7 +12,7 @@ import Glibc
 /// from any thread.
 @safe
 package final class BTF: Sendable {
-  /// What a type is; the numbers are the kernel's (`BTF_KIND_*` in `linux/btf.h`).
+  /// The kind of a type; the numbers are the kernel's (`BTF_KIND_*` in `linux/btf.h`).
   package enum Kind: UInt32, Sendable {
     /// No type.
     case void = 0
@@ -62,7 +62,7 @@ package final class BTF: Sendable {
     package let id: UInt32
     /// The C name; empty for an anonymous type.
     package let name: String
-    /// `nil` for a kind that this library does not know.
+    /// `nil` for a kind that is unknown to this library.
     package let kind: Kind?
     /// `kind_flag` of the kernel's encoding: bit-fields in a structure, a signed enumeration.
     package let kindFlag: Bool
@@ -121,7 +121,7 @@ package final class BTF: Sendable {
   ///
   /// - Parameters:
   ///   - bytes: The section's contents. They are copied.
-  ///   - name: What errors call it.
+  ///   - name: The name in errors.
   /// - Throws: ``BPFError/Kind/invalidObject`` if libbpf cannot parse the bytes.
   package convenience init(bytes: [UInt8], name: String) throws(BPFError) {
     var warnings = ""
@@ -234,7 +234,8 @@ package final class BTF: Sendable {
         count = unsafe array.pointee.nelems
       }
     case .ptr:
-      // BPF programs have 64 bits. libbpf knows the size of copied information only if it has `long`.
+      // BPF programs are 64-bit. libbpf detects the size of copied information only if it contains
+      // `long`.
       size = 8
       reference = unsafe type.pointee.type
     case .void:
@@ -274,8 +275,8 @@ package final class BTF: Sendable {
 
   /// Reads a value of an enumeration.
   ///
-  /// - Returns: The C name, and the bits of the value, extended to 64 bits as the enumeration's
-  ///   signedness says.
+  /// - Returns: The C name, and the bits of the value, extended to 64 bits according to the
+  ///   enumeration's signedness.
   /// - Throws: ``BPFError/Kind/invalidObject`` if there is no such value.
   package func enumerationValue(
     _ index: UInt32,
@@ -356,7 +357,7 @@ package final class BTF: Sendable {
     throw malformed("type \(id) refers to itself")
   }
 
-  /// An error about type information that contradicts itself.
+  /// An error about inconsistent type information.
   package func malformed(_ reason: String) -> BPFError {
     BPFError(
       .invalidObject,

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLibBPFShim
 
-// Invariant: the buffer and the capture exist longer than the calls of libbpf that write to them.
+// Invariant: the buffer and the capture outlive the calls of libbpf that write to them.
 
 /// Runs a libbpf call and stores the warnings that libbpf prints on this thread meanwhile.
 ///
 /// libbpf has one print function for the process. The first call installs one that captures the
-/// warnings of calls made through here, drops their other output, and passes the output of other calls
-/// to the previous function. A
-/// process that installs its own print function later receives all output; errors of this module
-/// then lack libbpf's warnings.
+/// warnings of calls made with this function, drops their other output, and passes the output of
+/// other calls to the previous function. A process that installs its own print function later
+/// receives all output; errors of this module then lack libbpf's warnings.
 func capturingWarnings<Result: ~Copyable>(
   _ warnings: inout String,
   _ body: () -> Result

@@ -13,12 +13,13 @@ func copyDescriptor(
   return copy
 }
 
-/// Closes a descriptor. Linux releases the number whatever `close()` returns.
+/// Closes a descriptor. Linux releases the number even if `close()` returns an error.
 package func closeDescriptor(_ descriptor: CInt) {
   _ = close(descriptor)
 }
 
-/// Locks a directory that other users may open too, and so lock for ever: waits for a second at most.
+/// Locks a directory that other users can also open and lock indefinitely: waits for at most a
+/// second.
 ///
 /// - Returns: The lock, for `releaseLock`; `nil` if the directory cannot be locked.
 package func lockDirectory(_ path: FilePath) -> CInt? {

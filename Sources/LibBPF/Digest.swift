@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A hash (FNV-1a) that tells versions of an object apart. It does not resist people who look for
+/// A hash (FNV-1a) that distinguishes versions of an object. It is not resistant to deliberate
 /// collisions.
 package struct Digest {
   private var hash: UInt64 = 0xcbf2_9ce4_8422_2325

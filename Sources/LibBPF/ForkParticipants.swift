@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-/// An object with a lock that is free, and state that is consistent, in the child of a `fork`.
+/// An object whose lock is free and whose state is consistent in the child of a `fork`.
 package protocol ForkParticipant: AnyObject, Sendable {
   /// Acquires the lock. Runs on the forking thread, before `fork`.
   func prepareForFork()
@@ -9,7 +9,8 @@ package protocol ForkParticipant: AnyObject, Sendable {
   /// Releases the lock in the parent.
   func resumeInParent()
 
-  /// Drops what the child does not have, and releases the lock. Runs on the child's only thread.
+  /// Discards the state of threads that do not exist in the child, and releases the lock. Runs on
+  /// the child's only thread.
   func resumeInChild()
 }
 
@@ -37,11 +38,11 @@ package struct ForkRank: Hashable, Comparable, Sendable {
 package enum ForkParticipants {
   private struct State {
     var participants: [ForkRank: [any ForkParticipant]] = [:]
-    /// How many participants were ever added.
+    /// The number of participants that were ever added.
     var additions = 0
-    /// Those whose locks the forking thread holds.
+    /// The participants whose locks the forking thread holds.
     var held: [any ForkParticipant] = []
-    /// What `pthread_atfork` returned; not 0 before the first call.
+    /// The result of `pthread_atfork`; not 0 before the first call.
     var installation: Int32 = -1
   }
 
@@ -60,7 +61,7 @@ package enum ForkParticipants {
       state.additions += 1
       return (state.additions == 1, install(&state))
     }
-    // The caller holds no lock of a participant: there was none.
+    // The caller holds no participant's lock, because there was no participant.
     if isFirst { rehearse() }
     return isInstalled
   }
@@ -98,7 +99,7 @@ package enum ForkParticipants {
           held.append(participant)
         }
       }
-      // Nobody can add one from here on.
+      // No participant can be added from here on.
       let isComplete = state.lock(if: { state in
         guard state.additions == additions else { return false }
         state.held = held
@@ -124,8 +125,8 @@ package enum ForkParticipants {
     }
   }
 
-  /// Runs the parent's half once. In debug builds the Swift runtime creates metadata on first use,
-  /// under a lock that it does not release in a child.
+  /// Runs the parent's steps once. In debug builds the Swift runtime creates metadata on first use,
+  /// with a lock held that is not released in a child.
   private static func rehearse() {
     prepare()
     resumeInParent()

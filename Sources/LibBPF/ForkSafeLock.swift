@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-// Invariant: each lock of the C library is at one address from `init` to `deinit`, where no thread
+// Invariant: each lock of the C library has one address from `init` to `deinit`, where no thread
 // holds it.
 
 /// A mutual-exclusion lock that a forking thread may hold across `fork` and release in the child.
@@ -40,7 +40,7 @@ package final class ForkSafeLock: Sendable {
   }
 }
 
-/// A value that a ``ForkSafeLock`` guards; for what would be a `Mutex` elsewhere.
+/// A value that a ``ForkSafeLock`` guards. Replaces `Mutex`.
 package final class ForkSafeMutex<Value>: @unchecked Sendable {
   private let lock: ForkSafeLock
   private var value: Value
@@ -50,7 +50,7 @@ package final class ForkSafeMutex<Value>: @unchecked Sendable {
     lock = ForkSafeLock(rank: rank)
   }
 
-  /// Guards the value with a lock that guards others as well.
+  /// Guards the value with a lock that also guards other values.
   package init(_ value: Value, sharing lock: ForkSafeLock) {
     self.value = value
     self.lock = lock
@@ -94,7 +94,7 @@ package final class ForkSafeCondition: Sendable {
     unsafe pointer.deallocate()
   }
 
-  /// Also for the child of a `fork`, where the threads that waited do not exist.
+  /// Also used in the child of a `fork`, where the waiting threads do not exist.
   package func reset() {
     unsafe pointer.initialize(to: pthread_cond_t())
     unsafe pthread_cond_init(pointer, nil)
@@ -103,7 +103,7 @@ package final class ForkSafeCondition: Sendable {
   package func wakeAll() { unsafe pthread_cond_broadcast(pointer) }
 }
 
-/// The mutex itself, which `fork` keeps alive while it holds it.
+/// The mutex, which `fork` keeps alive while it holds it.
 @safe
 private final class PthreadMutex: ForkParticipant {
   nonisolated(unsafe) let pointer: UnsafeMutablePointer<pthread_mutex_t>
@@ -142,7 +142,7 @@ package final class ForkSafeSharedLock: Sendable {
     unsafe rwlock.deallocate()
   }
 
-  /// Makes the lock new. In the child of a `fork` it still contains the parent's thread id.
+  /// Initializes the lock again. In the child of a `fork` it still contains the parent's thread id.
   package func reset() {
     var attributes = pthread_rwlockattr_t()
     unsafe pthread_rwlockattr_init(&attributes)

@@ -3,7 +3,7 @@ import Synchronization
 
 /// Counts the calls that use a descriptor, so that the last one closes it.
 ///
-/// A closed descriptor's number may be given to another file at once, so it must not be closed
+/// The number of a closed descriptor may be reused immediately, so a descriptor must not be closed
 /// while a call uses it.
 struct InFlightCalls: ~Copyable {
   /// Bit 0: closed to new calls. Bit 1: the release was claimed. Above: calls in flight.

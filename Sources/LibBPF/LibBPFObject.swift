@@ -64,7 +64,7 @@ final class LibBPFObject {
     unsafe bpf_object__btf(pointer).flatMap { unsafe BTF(copying: $0, subject: subject) }
   }
 
-  /// Creates the maps and loads the programs (`bpf_object__load`), which may be done once. The verifier
+  /// Creates the maps and loads the programs (`bpf_object__load`). Call at most once. The verifier
   /// writes its log to `log`.
   func load(log: MemoryMapping?) -> CInt {
     if let log {
@@ -73,7 +73,7 @@ final class LibBPFObject {
         unsafe bpf_program__set_log_buf(program.pointer, text, log.bytes.count)
       }
     }
-    // libbpf uses the buffer in this call only.
+    // libbpf uses the buffer only during this call.
     return withExtendedLifetime(log) { unsafe bpf_object__load(pointer) }
   }
 }
@@ -97,7 +97,7 @@ struct LibBPFProgram {
   /// Negative if it is not loaded.
   var descriptor: CInt { unsafe bpf_program__fd(pointer) }
 
-  /// What the instructions of a loaded program use of maps.
+  /// The uses of maps in the instructions of a loaded program.
   var mapUses: [MapUse] {
     let instructions = unsafe UnsafeBufferPointer(
       start: bpf_program__insns(pointer),
@@ -129,7 +129,7 @@ struct LibBPFProgram {
     unsafe LibBPFLink(&warnings, &code) { unsafe bpf_program__attach(pointer) }
   }
 
-  /// Attaches it to a perf event, whose descriptor the link owns then.
+  /// Attaches it to a perf event. The link then owns the descriptor.
   func attach(toEvent event: CInt, warnings: inout String, code: inout CInt) -> LibBPFLink? {
     unsafe LibBPFLink(&warnings, &code) { unsafe bpf_program__attach_perf_event(pointer, event) }
   }
@@ -203,7 +203,7 @@ struct LibBPFMap {
     unsafe bpf_map__set_autocreate(pointer, autocreate)
   }
 
-  /// Has the object use another map. libbpf duplicates the descriptor.
+  /// Makes the object use another map. libbpf duplicates the descriptor.
   func reuse(_ descriptor: CInt) -> CInt { unsafe bpf_map__reuse_fd(pointer, descriptor) }
 
   /// Lends the initial contents of a section of global variables; empty for other maps.

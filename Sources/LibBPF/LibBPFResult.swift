@@ -6,8 +6,8 @@ import SystemPackage
 /// The size to pass in a `struct bpf_…_opts`: up to the end of `last`, the last field that the caller
 /// sets or reads.
 ///
-/// libbpf requires all bytes behind the fields that it knows to be zero. Swift leaves padding at the
-/// end of a structure uninitialized, so `MemoryLayout.size` must not be used.
+/// libbpf requires all bytes after the fields that it supports to be zero. Swift leaves padding at
+/// the end of a structure uninitialized, so `MemoryLayout.size` must not be used.
 func optionsSize<Options, Field>(upTo last: PartialKeyPath<Options>, _: Field.Type) -> Int {
   (MemoryLayout<Options>.offset(of: last) ?? 0) + MemoryLayout<Field>.size
 }

@@ -5,11 +5,11 @@ import Glibc
 package import SystemPackage
 
 // Invariant: the descriptor is open while the handle exists. Callers pass pointers to as many bytes
-// as the map's values have; `MapBytes` compares the sizes itself.
+// as the map's values have; `MapBytes` checks the sizes itself.
 
 /// Keeps a map's descriptor open, also after ``BPFMap/close()``, and accesses its elements.
 ///
-/// An element call costs its system call and no more. It returns `nil` on success.
+/// An element call makes one system call. It returns `nil` on success.
 package final class MapHandle: Sendable {
   private let map: BPFMap
   private let descriptor: CInt
@@ -55,8 +55,8 @@ package final class MapHandle: Sendable {
     unsafe outcome(withUnsafePointer(to: key) { unsafe bpf_map_delete_elem(descriptor, $0) })
   }
 
-  /// Maps the map from its start, for reading and writing; for task storage with `BPF_F_MMAPABLE`
-  /// that is the calling thread's value, which is created if there is none.
+  /// Maps the map from its start, for reading and writing. For task storage with `BPF_F_MMAPABLE`,
+  /// maps the calling thread's value, which is created if there is none.
   package func mapShared(size: Int) -> Result<UnsafeMutableRawPointer, Errno> {
     let address = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
     guard let address = unsafe address, unsafe address != UnsafeMutableRawPointer(bitPattern: -1)
@@ -64,8 +64,8 @@ package final class MapHandle: Sendable {
     return unsafe .success(address)
   }
 
-  /// The same in the place of an earlier mapping, which stays if this fails. Two system calls:
-  /// `mmap(2)` with `MAP_FIXED` would leave a hole where it fails.
+  /// The same over an existing mapping, which is unchanged on failure. Two system calls, because a
+  /// failed `mmap(2)` with `MAP_FIXED` would leave a hole.
   package func mapShared(size: Int, over address: UnsafeMutableRawPointer) -> Errno? {
     unsafe outcome(mms_map_over(descriptor, size, address))
   }
@@ -75,7 +75,7 @@ package final class MapHandle: Sendable {
     _ = unsafe munmap(address, size)
   }
 
-  /// The same as an object that removes it.
+  /// The same as an object that unmaps it.
   package func mapMemory(size: Int) throws(Errno) -> MemoryMapping {
     try MemoryMapping(size: size, flags: MAP_SHARED, descriptor: descriptor)
   }
@@ -83,14 +83,14 @@ package final class MapHandle: Sendable {
   fileprivate func outcome(_ code: CInt) -> Errno? { code == 0 ? nil : Errno(rawValue: -code) }
 }
 
-/// The elements of a map as bytes, in the sizes that the kernel says.
+/// The elements of a map as bytes, with the kernel's sizes.
 package struct MapBytes: Sendable {
   private let handle: MapHandle
   private let keySize: Int
-  /// Bytes of a value; of those for all processors in a per-CPU map.
+  /// The size of a value in bytes; for a per-CPU map, of the values for all processors.
   package let valueSize: Int
 
-  /// Costs a system call, and for a per-CPU map the reading of a file.
+  /// Costs a system call, and for a per-CPU map reading a file.
   package init(_ handle: MapHandle, for attempt: String) throws(BPFError) {
     let (code, info) = handle.withNumber(readMapInfo)
     guard code == 0 else {
@@ -107,7 +107,7 @@ package struct MapBytes: Sendable {
 
   /// Copies the value of a key out (`BPF_MAP_LOOKUP_ELEM`).
   ///
-  /// - Precondition: `key` has the size of the map's keys; so in the other functions.
+  /// - Precondition: `key` has the size of the map's keys, as in the other functions.
   package func value(of key: [UInt8]) throws(Errno) -> [UInt8] {
     precondition(key.count == keySize)
     var value = [UInt8](repeating: 0, count: valueSize)
@@ -133,7 +133,8 @@ package struct MapBytes: Sendable {
     try call { unsafe bpf_map_delete_elem($0, key) }
   }
 
-  /// Finds the key after another one, or the first if that is nil or gone (`BPF_MAP_GET_NEXT_KEY`).
+  /// Finds the key after another one, or the first if that is nil or was removed
+  /// (`BPF_MAP_GET_NEXT_KEY`).
   package func key(after key: [UInt8]?) throws(Errno) -> [UInt8] {
     precondition(key.map { $0.count == keySize } ?? true)
     var next = [UInt8](repeating: 0, count: keySize)
@@ -162,8 +163,8 @@ package enum UpdateCondition: UInt64 {
   case exists = 2
 }
 
-/// The number of processors that the kernel may ever have, which is the number of values that an
-/// element of a per-CPU map has (`libbpf_num_possible_cpus`).
+/// The number of possible processors, which is the number of values of an element of a per-CPU map
+/// (`libbpf_num_possible_cpus`).
 package func possibleProcessors() throws(BPFError) -> Int {
   let count = libbpf_num_possible_cpus()
   guard count > 0 else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension FixedWidthInteger {
-  /// The bytes in the order of this machine, which is the kernel's.
+  /// The bytes in the native byte order, which is the kernel's.
   @inlinable
   package var memoryBytes: [UInt8] {
     let bytes = stride(from: 0, to: Self.bitWidth, by: 8).map {
@@ -10,7 +10,7 @@ extension FixedWidthInteger {
     return Self(1).littleEndian == 1 ? bytes : bytes.reversed()
   }
 
-  /// Reads bytes in the order of this machine. Bytes that are missing at the end read as zero.
+  /// Reads bytes in the native byte order. Bytes that are missing at the end read as zero.
   @inlinable
   package init(memoryBytes bytes: some Collection<UInt8>) {
     var number: Self = 0

@@ -12,7 +12,7 @@ package final class MemoryMapping: Sendable {
   package nonisolated(unsafe) let bytes: UnsafeMutableRawBufferPointer
   package let isWritable: Bool
 
-  /// Maps memory (`mmap(2)`), with an address that the kernel chooses.
+  /// Maps memory (`mmap(2)`) at an address that the kernel chooses.
   init(
     size: Int,
     isWritable: Bool = true,
@@ -27,8 +27,7 @@ package final class MemoryMapping: Sendable {
     self.isWritable = isWritable
   }
 
-  /// Puts zeroes that no other process shares in the place of the memory. If the kernel has no memory
-  /// for them, an access traps.
+  /// Replaces the memory by private zeroes. If the kernel has no memory for them, an access traps.
   package func replaceWithZeroes() {
     guard let start = unsafe bytes.baseAddress else { return }
     if unsafe mms_map_over(-1, bytes.count, start) != 0 {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import SystemPackage
 
-/// What is recorded about a pinned map or program because the kernel does not tell it, or only with
+/// Information about a pinned map or program that the kernel does not provide, or only with
 /// CAP_SYS_ADMIN. It is the target of a symbolic link below ``BPFPinDirectory/descriptions``.
 struct PinDescription: Hashable {
   /// The kernel's id of the map or program that is described.
   var id: UInt32
-  /// Of a program, what its instructions use of maps; of a section, its variables; of other maps, the layouts
-  /// of keys and values, if the object has type information.
+  /// For a program, the uses of maps in its instructions. For a section, its variables. For other
+  /// maps, the layouts of keys and values, if the object has type information.
   var digest: String
   /// The program's section, which names its hook; empty for a map.
   var section = ""
@@ -18,7 +18,7 @@ struct PinDescription: Hashable {
     self.section = section
   }
 
-  /// Reads what is recorded; `nil` if that is nothing.
+  /// Reads the information; `nil` if there is none.
   init?(_ path: FilePath) {
     let parts = path.linkTarget?.split(
       separator: " ",
@@ -29,13 +29,13 @@ struct PinDescription: Hashable {
     self.init(id: id, digest: String(parts[1]), section: String(parts[2]))
   }
 
-  /// The same; `nil` if it is about another map or program than `id`.
+  /// The same; `nil` if it describes another map or program than `id`.
   init?(_ path: FilePath, of id: UInt32) {
     self.init(path)
     guard self.id == id else { return nil }
   }
 
-  /// Records it.
+  /// Writes the information.
   func write(_ path: FilePath) throws(BPFError) {
     let code = path.createLink(to: "\(id) \(digest) \(section)")
     guard code == 0 else {
@@ -45,8 +45,8 @@ struct PinDescription: Hashable {
 }
 
 extension BPFObject {
-  /// Describes a loaded program. The kernel's tag contains neither which maps it uses in which place, nor
-  /// the offsets of global variables, nor the hook.
+  /// Describes a loaded program. The kernel's tag does not depend on which instruction uses which
+  /// map, on the offsets of global variables, or on the hook.
   func description(ofProgram name: String) throws(BPFError) -> PinDescription {
     let attempt = "describe program '\(name)'"
     let id = try program(name).loaded().info.id
@@ -67,10 +67,10 @@ extension BPFObject {
     }
   }
 
-  /// Describes the variables of a section that is the map with this id.
+  /// Describes the variables of the section whose map has this id.
   func description(ofSection map: DeclaredMap, id: UInt32) throws(BPFError) -> PinDescription {
     var digest = Digest()
-    // The map's name is the object's followed by the section's, or the section's.
+    // The map's name is the object's name followed by the section's, or the section's name.
     if let btf, let dot = map.name.firstIndex(of: ".") {
       for variable in try btf.variables(ofSection: String(map.name[dot...])) {
         digest.add(variable.name)
@@ -84,7 +84,7 @@ extension BPFObject {
 }
 
 extension BTF {
-  /// Adds what the bytes of a value mean. Does not follow pointers.
+  /// Adds the types of the value's fields. Does not follow pointers.
   fileprivate func add(
     _ id: UInt32,
     to digest: inout Digest,

@@ -2,7 +2,7 @@
 import Glibc
 import SystemPackage
 
-/// Pins what the descriptor refers to.
+/// Pins the object of the descriptor.
 func pinDescriptor(
   _ descriptor: CInt,
   at path: FilePath,
@@ -41,7 +41,7 @@ func pinDescriptor(
   throw BPFError(kind, code: code, attempt: attempt, on: subject, advice: advice)
 }
 
-/// Opens what is pinned at the path (`BPF_OBJ_GET`).
+/// Opens the object that is pinned at the path (`BPF_OBJ_GET`).
 func openPinned(
   _ path: FilePath,
   readOnly: Bool,
@@ -71,14 +71,14 @@ func openPinned(
               + "readOnly: true for lookups"
         )
       }
-    // Links are opened for reading and writing only.
+    // Links can be opened only for reading and writing.
     case .invalidArgument where readOnly: (.wrongType, "it is a BPF link, not a map")
     default: (nil, nil)
     }
   throw BPFError(kind, code: descriptor, attempt: attempt, on: subject, advice: advice)
 }
 
-/// Removes the path if `isOwn` says that what is pinned there is the object.
+/// Removes the path if `isOwn` returns true for the object that is pinned there.
 func removePin(
   at path: FilePath,
   attempt: String,

@@ -2,13 +2,13 @@
 import Glibc
 import SystemPackage
 
-/// Waits for a descriptor on a thread of its own, for Swift tasks.
+/// Waits for a descriptor on a separate thread, for Swift tasks.
 ///
 /// The thread starts with the first wait and polls only while a Swift task waits.
 final class RingBufferWaiter: @unchecked Sendable {
   private let descriptor: CInt
   private let subject: String
-  /// The ends of a pair of sockets that ends a poll.
+  /// A pair of connected sockets to end a poll.
   private let wakeUp: CInt
   private let wakeUpWriter: CInt
   private let lock = ForkSafeLock()
@@ -16,7 +16,7 @@ final class RingBufferWaiter: @unchecked Sendable {
   // Guarded by `lock`.
   private var waiting: [UInt64: CheckedContinuation<Void, Never>] = [:]
   private var nextID: UInt64 = 0
-  /// The process that has the thread: a child of `fork` has none.
+  /// The process that contains the thread: a child of `fork` has none.
   private var threadOwner: pid_t?
   private var isStopped = false
 
@@ -35,7 +35,7 @@ final class RingBufferWaiter: @unchecked Sendable {
     close(wakeUpWriter)
   }
 
-  /// Ends the thread, and all waits.
+  /// Ends the thread and all waits.
   func stop() {
     lock.withLock {
       isStopped = true
@@ -90,7 +90,7 @@ final class RingBufferWaiter: @unchecked Sendable {
           pollfd(fd: wakeUp, events: Int16(POLLIN), revents: 0),
         ]
         _ = pollDescriptors(&events, milliseconds: -1)
-        // The other end is open, so this ends with EAGAIN.
+        // The other end is open, so the loop ends with EAGAIN.
         _ = try? FileDescriptor(rawValue: wakeUp).readToEnd(chunk: 64)
       }
       let resumed = lock.withLock {
@@ -103,7 +103,7 @@ final class RingBufferWaiter: @unchecked Sendable {
   }
 
   private func wake() {
-    // A full buffer ends a poll as well.
+    // A full buffer also ends a poll.
     _ = try? FileDescriptor(rawValue: wakeUpWriter).writeAll([0])
   }
 }

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 import SystemPackage
 
-/// Pins under temporary names, which are renamed when all were made. So a failure changes nothing, and
-/// a path has the old or the new object at any time.
+/// Pins under temporary names, which are renamed after all were created. A failure therefore
+/// changes nothing, and a path refers to the old or the new object at any time.
 struct StagedPins {
-  /// What temporary names begin with.
+  /// The prefix of temporary names.
   static let prefix = "~"
 
   private var paths: [(temporary: FilePath, final: FilePath)] = []
 
   var isEmpty: Bool { paths.isEmpty }
 
-  /// Has `make` create a pin or a symbolic link, to be renamed to `path`.
+  /// Calls `make` to create a pin or a symbolic link, to be renamed to `path`.
   mutating func add(
     _ path: FilePath,
     _ make: (FilePath) throws(BPFError) -> Void
   ) throws(BPFError) {
     let temporary = path.removingLastComponent()
       .appending(Self.prefix + (path.lastComponent?.string ?? ""))
-    // A process that was killed may have left it.
+    // A killed process may have left it.
     temporary.unlink()
     try make(temporary)
     paths.append((temporary, path))
   }
 
-  /// Renames all, in the order in which they were made.
+  /// Renames all, in the order of their creation.
   func commit(_ attempt: String) throws(BPFError) {
     for path in paths {
       let code = path.temporary.rename(to: path.final)
@@ -34,7 +34,7 @@ struct StagedPins {
     }
   }
 
-  /// Removes what was not renamed.
+  /// Removes the remaining temporary names.
   func discard() {
     for path in paths { path.temporary.unlink() }
   }

@@ -5,7 +5,7 @@ package import Glibc
 package import SystemPackage
 
 // System calls that swift-system does not have, and the wrappers of bpf(2) that need no handle of libbpf.
-// Invariant: pointers are lent for one call, with the size of what they point to. Functions that return a
+// Invariant: pointers are lent for one call, with the size of the memory behind them. Functions that return a
 // `CInt` return a negative error number on failure.
 
 // MARK: Paths
@@ -28,7 +28,7 @@ extension FilePath {
   /// Creates a symbolic link to `target`, which need not exist.
   func createLink(to target: String) -> CInt { unsafe call { unsafe symlink(target, $0) } }
 
-  /// What a symbolic link refers to; `nil` if there is none.
+  /// The target of a symbolic link; `nil` if there is none.
   var linkTarget: String? {
     var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
     let length = unsafe withPlatformString { unsafe readlink($0, &target, target.count) }
@@ -40,7 +40,7 @@ extension FilePath {
   @discardableResult
   func removeDirectory() -> CInt { unsafe call { unsafe rmdir($0) } }
 
-  /// Changes a symbolic link itself, not what it refers to.
+  /// Changes a symbolic link itself, not its target.
   func changeOwner(_ owner: uid_t, _ group: gid_t) -> CInt {
     unsafe call { unsafe lchown($0, owner, group) }
   }
@@ -66,10 +66,10 @@ extension FilePath {
     }
   }
 
-  /// Pins what the descriptor refers to (`BPF_OBJ_PIN`).
+  /// Pins the object of the descriptor (`BPF_OBJ_PIN`).
   func pin(_ descriptor: CInt) -> CInt { unsafe call { unsafe bpf_obj_pin(descriptor, $0) } }
 
-  /// Opens what is pinned there (`BPF_OBJ_GET`).
+  /// Opens the pinned object (`BPF_OBJ_GET`).
   func openPin(readOnly: Bool) -> CInt {
     var options = bpf_obj_get_opts()
     options.sz = MemoryLayout<Int>.size + MemoryLayout<UInt32>.size  // up to file_flags
@@ -104,14 +104,14 @@ func changeMode(of descriptor: CInt, to mode: mode_t) -> CInt {
   fchmod(descriptor, mode) == 0 ? 0 : -errno
 }
 
-/// The user who owns what a descriptor refers to.
+/// The user who owns the descriptor's file.
 func owner(of descriptor: CInt) -> Result<uid_t, Errno> {
   var info = stat()
   guard unsafe fstat(descriptor, &info) == 0 else { return .failure(Errno(rawValue: errno)) }
   return .success(info.st_uid)
 }
 
-/// What the descriptor refers to, such as "anon_inode:bpf-map"; `nil` without `/proc`.
+/// The file of the descriptor, such as "anon_inode:bpf-map"; `nil` without `/proc`.
 package func descriptorTarget(_ descriptor: CInt) -> String? {
   var target = [UInt8](repeating: 0, count: 256)
   let length = unsafe readlink("/proc/self/fd/\(descriptor)", &target, target.count)
@@ -210,8 +210,8 @@ package func startThread(
 
 // MARK: bpf(2)
 
-/// Reads the info of what a descriptor refers to (`BPF_OBJ_GET_INFO_BY_FD`). The type must fit
-/// the descriptor, and pointers in it must be valid.
+/// Reads the info of a descriptor's object (`BPF_OBJ_GET_INFO_BY_FD`). The type must fit the
+/// descriptor, and pointers in it must be valid.
 @unsafe
 private func readInfo<Info>(_ descriptor: CInt, _ info: inout Info) -> CInt {
   var size = UInt32(MemoryLayout<Info>.size)
@@ -318,7 +318,7 @@ extension BPFProgram {
   /// - Parameters:
   ///   - context: The program's argument, which it may change; up to 64 KiB.
   ///   - size: Bytes of `context`.
-  /// - Returns: What the program returned, or the system call's error.
+  /// - Returns: The result of the program, or the system call's error.
   package func run(_ context: UnsafeMutableRawPointer?, size: Int) -> Result<Int32, Errno> {
     var options = unsafe bpf_test_run_opts()
     unsafe options.sz = Self.optionsSize
@@ -349,16 +349,17 @@ extension BPFProgram {
   }
 }
 
-// MARK: libbpf's texts
+// MARK: Texts of libbpf
 
-/// libbpf's name of a type of map, such as "task_storage"; `nil` if it does not know the type.
+/// libbpf's name of a type of map, such as "task_storage"; `nil` if libbpf does not support the
+/// type.
 func libbpfName(of type: BPFMapType) -> String? {
   unsafe libbpf_bpf_map_type_str(bpf_map_type(rawValue: type.rawValue)).map {
     unsafe String(cString: $0)
   }
 }
 
-/// What libbpf says about one of its own error numbers.
+/// libbpf's message for one of its own error numbers.
 func libbpfText(of number: CInt) -> String {
   unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { text in
     guard let start = text.baseAddress else { return "" }
@@ -367,6 +368,6 @@ func libbpfText(of number: CInt) -> String {
   }
 }
 
-/// Converts the result of a libbpf function that returns a pointer to a negative error number;
-/// 0 for a pointer that is not null. To be called before anything else can change `errno`.
+/// Converts the result of a libbpf function that returns a pointer to a negative error number; 0
+/// for a pointer that is not null. Call before `errno` can change.
 func resultCode(_ pointer: OpaquePointer?) -> CInt { unsafe pointer == nil ? -errno : 0 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-/// The buffer that the kernel's verifier writes its log to. Without memory for it there is no log.
+/// The buffer for the log of the kernel's verifier. If there is no memory for it, there is no log.
 struct VerifierLog {
   static let kept = 64 << 10
 

@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Its interface has types of LibBPF.
+// Types of LibBPF are part of the public interface.
 @_exported public import LibBPF

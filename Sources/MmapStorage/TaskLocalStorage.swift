@@ -4,9 +4,9 @@ public import LibBPF
 public import MapValues
 public import SystemPackage
 
-// Invariant: an address from a slot or an attachment is that of a value of the map's size, which the
-// layout check compared with `Value`, and stays valid while the view exists: the view keeps the
-// storage.
+// Invariant: an address from a slot or an attachment is that of a value of the map's size, which
+// the layout check compared with `Value`. It stays valid while the view exists, because the view
+// keeps the storage alive.
 
 /// Typed access to the values of a task storage map: views for the calling thread, copies for other threads.
 ///
@@ -40,11 +40,11 @@ public import SystemPackage
 ///
 /// A process may have 16,384 storages at a time. The cost of an access does not depend on their number.
 public final class TaskLocalStorage<Value: MapField>: Sendable {
-  /// Where a thread's block is, relative to its thread pointer.
+  /// The offset of a thread's block from its thread pointer.
   @usableFromInline
   let threadOffset: UInt
 
-  /// Where the storage's slot is in a thread's table, in bytes.
+  /// The offset of the storage's slot in a thread's table, in bytes.
   @usableFromInline
   let slotOffset: UInt
 
@@ -63,10 +63,10 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// Creates a storage over a backend, and checks the layout of `Value` against the backend's.
   ///
   /// - Parameters:
-  ///   - backend: Gives access to the bytes.
+  ///   - backend: Provides access to the bytes.
   ///   - policy: Whether the map's value may have trailing fields that `Value` does not have.
-  /// - Throws: ``BPFError``: ``BPFError/Kind/layoutMismatch`` with the table in
-  ///   ``BPFError/details``, or that one of the layouts cannot be had.
+  /// - Throws: ``BPFError``: ``BPFError/Kind/layoutMismatch`` with the table in ``BPFError/details``, or
+  ///   an error if one of the layouts is not available.
   package init(backend: any StorageBackend, policy: LayoutPolicy = .exact) throws(BPFError) {
     let type = try Value.fieldType()
     try LayoutComparison(
@@ -206,7 +206,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     }
   }
 
-  /// Begins a view where the slot contains no address: attaches the thread, or loads its copy.
+  /// Begins a view if the slot contains no address: attaches the thread, or loads its copy.
   @usableFromInline
   func beginView() throws(BPFError) -> (UnsafeMutableRawPointer, ViewedCopy?) {
     try unsafe registry.withSlowPath { () throws(BPFError) in
@@ -247,7 +247,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     }
   }
 
-  /// Returns copies of the values of all tasks, also of those in other processes.
+  /// Returns copies of the values of all tasks, including those of other processes.
   ///
   /// A BPF task iterator copies the values in the kernel, with every backend. The first call loads it,
   /// which takes about 100 ms. Only tasks in the pid namespace of the calling process are visited. No
@@ -255,7 +255,8 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   ///
   /// Needs CAP_BPF and CAP_PERFMON. ``TaskStorageReader`` does the same without the type of the value.
   ///
-  /// - Throws: ``BPFError``: ``BPFError/Kind/permissionDenied``, or that the iterator cannot be loaded.
+  /// - Throws: ``BPFError``: ``BPFError/Kind/permissionDenied``, or an error if the iterator cannot
+  ///   be loaded.
   /// - Complexity: One step in the kernel for each task of the machine, about 100 ns.
   public func values() throws(BPFError) -> [TaskValue<Value>] {
     try registry.withSlowPath { () throws(BPFError) in
@@ -279,7 +280,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// Checks that BPF programs use the memory that the calling thread reads and writes.
   ///
   /// A process with write access to the map can remove the thread's value or, with
-  /// ``BackendKind/userPage``, replace its page. The thread does not notice this, because
+  /// ``BackendKind/userPage``, replace its page. The thread does not detect this, because
   /// it accesses its memory without a system call. This function compares the thread's memory with the map's
   /// value. It detects a replaced page only if at least one byte differs, so write a value that others
   /// cannot guess before the call. Bytes that change during the comparison count as equal.

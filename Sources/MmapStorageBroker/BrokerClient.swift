@@ -6,7 +6,7 @@ public import MmapStorage
 internal import Synchronization
 public import SystemPackage
 
-/// A connection to a broker, from which a process without capabilities gets maps.
+/// A connection to a broker, from which a process without capabilities receives maps.
 ///
 /// ```swift
 /// let broker = try BrokerClient(connectingTo: "/run/requests.sock")
@@ -20,14 +20,14 @@ public final class BrokerClient: Sendable {
   /// The path of the socket.
   public let path: FilePath
   private let descriptor: CInt
-  /// A child of `fork` would take its parent's answers.
+  /// A child of `fork` would receive its parent's replies.
   private let process = getpid()
   private let lock = ForkSafeLock()
   private let state = Atomic(State.usable)
 
   private enum State: UInt8, AtomicRepresentable {
     case usable
-    /// The reply to an earlier request has not come.
+    /// The reply to an earlier request has not been received.
     case waiting
     case malformed, closed
   }
@@ -78,7 +78,7 @@ public final class BrokerClient: Sendable {
   /// - Throws: ``/LibBPF/BPFError/Kind/wrongState`` if the broker has ended, or another error of the
   ///   connection.
   public func attachedPrograms() throws(BPFError) -> [String] {
-    let attempt = "ask for the attached programs"
+    let attempt = "request the attached programs"
     let (reply, descriptors) = try ask(.status, attempt)
     for descriptor in descriptors { closeDescriptor(descriptor) }
     guard case .programs(let names) = reply else { throw malformed(attempt) }
@@ -127,7 +127,7 @@ public final class BrokerClient: Sendable {
       switch after {
       case .usable: break
       case .waiting:
-        // Otherwise the late reply would be taken for the one to this request.
+        // Otherwise the late reply would be used for this request.
         for descriptor in try receive(attempt, &after).descriptors { closeDescriptor(descriptor) }
       case .closed: throw failed(-EPIPE, attempt)
       case .malformed:
@@ -139,7 +139,8 @@ public final class BrokerClient: Sendable {
         )
       }
       let sent = sendMessage(descriptor, bytes, waiting: true)
-      // A broker that refuses has sent its reason and closed: it is read first.
+      // A broker that rejects a client sends the reason and closes the connection, so receive it
+      // first.
       if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {
         throw failed(CInt(clamping: sent), attempt)
       }
@@ -176,19 +177,19 @@ public final class BrokerClient: Sendable {
     }
     var (length, bytes, descriptors) = receive()
     if length == -Int(ECONNRESET) {
-      // The broker closed before it read the request. What it sent before comes next.
+      // The broker closed the connection before it read the request. Its last message comes next.
       (length, bytes, descriptors) = receive()
     }
     after =
       switch -length {
-      // With EMFILE, the reply was read without its descriptors.
+      // With EMFILE, the reply was received without its descriptors.
       case ..<0, Int(EMFILE): .usable
       case Int(EAGAIN): .waiting
       case 0, Int(ECONNRESET), Int(EPIPE): .closed
       default: .malformed
       }
     if length > 0 { return (bytes, descriptors) }
-    // A message without bytes may have descriptors.
+    // A message without bytes may contain descriptors.
     for descriptor in descriptors { closeDescriptor(descriptor) }
     if length == -Int(EMSGSIZE) { throw malformed(attempt) }
     throw failed(length == 0 ? -EPIPE : CInt(clamping: length), attempt)
@@ -237,7 +238,7 @@ public final class BrokeredMap: Sendable {
   private let lease: LookupProgramsLease?
   private let comparison: ComparisonLease?
 
-  /// Takes ownership of the descriptors, also if it throws.
+  /// Takes ownership of the descriptors, even if it throws.
   init(
     _ grant: Reply.Grant,
     _ descriptors: [CInt],
@@ -260,7 +261,7 @@ public final class BrokeredMap: Sendable {
     let btf = try BTF(bytes: grant.btf, name: grant.name)
     var layout = try btf.valueLayout(ofType: grant.valueTypeID, size: info.valueSize)
     if grant.userPageTypeID != 0 { layout.userPageTypeID = grant.userPageTypeID }
-    // Programs that the broker sends run on this process's threads with its own arguments only.
+    // Programs from the broker run only on this process's threads, with its own arguments.
     var programs: [BPFProgram] = []
     for descriptor in open {
       let program = try BPFProgram(duplicating: FileDescriptor(rawValue: descriptor))

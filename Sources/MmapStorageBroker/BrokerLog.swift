@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Synchronization
 
-/// Passes at most ``limit`` lines a second on, because any client can cause them.
+/// Limits the log to ``limit`` lines a second, because any client can cause lines.
 final class BrokerLog: Sendable {
   static let limit = 20
 

@@ -25,11 +25,11 @@ public struct BrokerOffer: Sendable {
   ///   - object: A loaded object. Its programs stay attached while the offer exists.
   ///   - mapName: The name of a task storage map in the object.
   ///   - name: The name for clients; `nil` for the name of the map.
-  ///   - isReadOnly: Whether clients may only look values up. The map is then opened a second time by its
-  ///     id, which needs CAP_SYS_ADMIN. Threads of clients cannot write their values, and have no values with
-  ///     user pages.
-  /// - Throws: ``/LibBPF/BPFError``: the map does not exist or is not of task storage, its type information
-  ///   is larger than 128 KiB, or the programs cannot be loaded.
+  ///   - isReadOnly: Whether clients may only look values up. The map is then opened a second time by
+  ///     its id, which needs CAP_SYS_ADMIN. Threads of clients cannot write their values, and with user
+  ///     pages they have no values.
+  /// - Throws: ``/LibBPF/BPFError`` if the map does not exist or is not of task storage, its type
+  ///   information is larger than 128 KiB, or the programs cannot be loaded.
   public init(
     _ object: BPFObject,
     map mapName: String,
@@ -88,10 +88,11 @@ public struct BrokerOffer: Sendable {
 public struct BrokerPolicy: Sendable, Hashable {
   /// The user ids that are served.
   public var users: Set<UInt32>
-  /// The group ids whose members are served. The primary and the supplementary groups of a process count.
+  /// The group ids whose members are served. The primary and supplementary groups of a process are
+  /// checked.
   public var groups: Set<UInt32>
 
-  /// Creates a policy. By default, it serves no one.
+  /// Creates a policy. By default, no user is served.
   public init(users: Set<UInt32> = [], groups: Set<UInt32> = []) {
     self.users = users
     self.groups = groups
@@ -103,7 +104,7 @@ public struct BrokerPolicy: Sendable, Hashable {
   }
 }
 
-/// The process at the other end of a connection, from the kernel (`SO_PEERCRED`).
+/// The peer process of a connection, from the kernel (`SO_PEERCRED`).
 struct BrokerPeer: Sendable {
   var user: UInt32
   var group: UInt32

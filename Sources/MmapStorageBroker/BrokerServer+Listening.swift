@@ -6,9 +6,10 @@ public import SystemPackage
 extension BrokerServer {
   /// Creates a socket of type `SOCK_SEQPACKET`, and listens.
   ///
-  /// A broker that was killed leaves its socket. If nobody listens at the path, and this process's user owns
-  /// the socket there, it is replaced. Other sockets and files are not removed. Of processes that call this at
-  /// the same time, one succeeds. They lock the socket's directory, for which they wait for a second at most.
+  /// A broker that was killed leaves its socket. The socket is replaced if no process listens on it
+  /// and this process's user owns it. Other sockets and files are not removed. If several processes
+  /// call this at the same time, one succeeds. They lock the socket's directory, and wait at most a
+  /// second for the lock.
   ///
   /// - Parameters:
   ///   - path: A path that does not exist, or the socket of a broker that was killed.
@@ -21,7 +22,7 @@ extension BrokerServer {
     permissions: FilePermissions = .ownerReadWrite,
     log: (String) -> Void = { _ in }
   ) throws(BPFError) -> FileDescriptor {
-    // Otherwise one process removes the socket that another one has just created.
+    // Otherwise a process can remove a socket that another one has just created.
     let directory = path.removingLastComponent()
     let lock = lockDirectory(directory.isEmpty ? "." : directory)
     defer { if let lock { releaseLock(lock) } }
@@ -29,7 +30,7 @@ extension BrokerServer {
     if descriptor == -EADDRINUSE, lock != nil, ownerOfSocket(path) == geteuid(),
       connectionError(path) == .connectionRefused, removeSocket(path)
     {
-      log("replaced the socket '\(path)' of a broker that was killed: nobody listened there")
+      log("replaced the socket '\(path)' of a broker that was killed: no process listened on it")
       descriptor = listenOnSocket(at: path, permissions)
     }
     guard descriptor >= 0 else {
@@ -56,8 +57,8 @@ extension BrokerServer {
       switch connectionError(path) {
       case .connectionRefused:
         return owner == geteuid()
-          ? "nobody listens there; remove the socket"
-          : "nobody listens there, and the socket belongs to user \(owner); remove it"
+          ? "no process listens on it; remove the socket"
+          : "no process listens on it, and the socket belongs to user \(owner); remove it"
       case .protocolWrongTypeForSocket: return "another program's socket; choose another path"
       case .permissionDenied: return "the path exists already; choose another one"
       default: return "another broker listens there; stop it, or choose another path"
@@ -66,7 +67,7 @@ extension BrokerServer {
     }
   }
 
-  /// Why a client cannot connect; `nil` if it can.
+  /// The reason why a client cannot connect; `nil` if it can.
   private static func connectionError(_ path: FilePath) -> Errno? {
     let client = connectSocket(to: path, timeout: 100)
     guard client >= 0 else { return Errno(rawValue: -client) }

@@ -30,7 +30,7 @@ public final class BrokerServer: Sendable {
 
   private static let connectionsPerUser = 32
   private static let connections = 512
-  /// Of users that are not served. A user may have many ids, in a user namespace.
+  /// Of users that are not served. In a user namespace, a user may have many ids.
   private static let connectionsToRefuse = 128
   private let patience: Int
 
@@ -39,12 +39,12 @@ public final class BrokerServer: Sendable {
   /// - Parameters:
   ///   - socket: A listening socket of type `SOCK_SEQPACKET`, such as from systemd. The server duplicates
   ///     it.
-  ///   - offers: What clients may open.
+  ///   - offers: The maps that clients may open.
   ///   - policy: The users and groups that are served.
   ///   - attachedPrograms: Returns the names of the attached programs, for
   ///     ``BrokerClient/attachedPrograms()``. `nil` for the programs of the offers' objects.
   ///   - log: Called with a line for each connection that is refused or ended because of an error, at most twenty
-  ///     times a second. The next line is the number of those that were left out.
+  ///     times a second. The next line is the number of omitted lines.
   /// - Throws: ``/LibBPF/BPFError/Kind/wrongState`` if the socket is closed,
   ///   ``/LibBPF/BPFError/Kind/outOfResources``.
   public convenience init(
@@ -83,7 +83,7 @@ public final class BrokerServer: Sendable {
       closeDescriptor(copy)
       throw BPFError(code: event, attempt: attempt, on: "eventfd")
     }
-    // A socket from elsewhere may block.
+    // A socket that was passed in may be in blocking mode.
     _ = fcntl(copy, F_SETFL, O_NONBLOCK)
     self.socket = copy
     self.event = event
@@ -111,7 +111,7 @@ public final class BrokerServer: Sendable {
   public func run() throws(BPFError) {
     var clients: [Client] = []
     defer { for client in clients { closeDescriptor(client.descriptor) } }
-    /// Until when no connections are accepted, because descriptors are short.
+    /// Until this time no connections are accepted, because descriptors are short.
     var pausedUntil = 0
     while true {
       let now = milliseconds()
@@ -151,9 +151,9 @@ public final class BrokerServer: Sendable {
   private struct Client {
     var descriptor: CInt
     var peer: BrokerPeer
-    /// Whether the policy allows it.
+    /// Whether the policy allows the client.
     var isServed: Bool
-    /// When it is disconnected unless it sends a request; `nil` after its first one.
+    /// The time of disconnection unless it sends a request; `nil` after its first request.
     var deadline: Int?
   }
 
@@ -183,7 +183,7 @@ public final class BrokerServer: Sendable {
       closeDescriptor(descriptor)
       return true
     }
-    // The reason is the answer to the first request: a reply before it could get lost.
+    // The reason is the reply to the first request: an earlier reply could get lost.
     clients.append(
       Client(
         descriptor: descriptor,
@@ -195,7 +195,7 @@ public final class BrokerServer: Sendable {
     return true
   }
 
-  /// - Returns: Whether the connection goes on.
+  /// - Returns: Whether the connection stays open.
   private func serve(_ client: inout Client) -> Bool {
     let (length, bytes, _) = receiveMessage(
       client.descriptor,
@@ -216,7 +216,7 @@ public final class BrokerServer: Sendable {
       _ = send(.failure(.refused, reason), to: client.descriptor, [])
       return false
     }
-    // Descriptors that nobody has received count for the broker's limit, and could use it up.
+    // Descriptors that were not received count towards the broker's limit, and could exhaust it.
     guard mms_has_unread(client.descriptor) == 0 else {
       log("disconnected \(client.peer): it sent a request before it read the last answer")
       return false

@@ -7,7 +7,7 @@ internal import SystemPackage
 // Calls of sockets, with Swift types. Invariant: pointers are lent for one call, with the number of bytes
 // or elements that they point to. On failure each returns a negative error number.
 
-/// Connects. Calls that wait do so for at most `timeout` milliseconds.
+/// Connects. Blocking calls wait for at most `timeout` milliseconds.
 func connectSocket(to path: FilePath, timeout: UInt32) -> CInt {
   unsafe path.withPlatformString { unsafe mms_unix_connect($0, timeout) }
 }
@@ -48,8 +48,9 @@ func sendMessage(
   )
 }
 
-/// Receives a message of at most `limit` bytes, and returns its size. The caller closes the descriptors,
-/// which there may also be without bytes; they are refused unless `takingDescriptors`.
+/// Receives a message of at most `limit` bytes, and returns its size. The caller closes the
+/// descriptors. A message without bytes may contain descriptors. Descriptors are rejected unless
+/// `takingDescriptors`.
 func receiveMessage(
   _ socket: CInt,
   atMost limit: Int,
@@ -74,7 +75,7 @@ func receiveMessage(
 }
 
 extension BrokerPeer {
-  /// The process at the other end; `nil` if it has ended.
+  /// The peer process; `nil` if it has ended.
   init?(of socket: CInt) {
     self.init(user: .max, group: .max, supplementaryGroups: [], process: 0)
     guard unsafe mms_peer(socket, &user, &group, &process) == 0 else { return nil }
@@ -86,5 +87,5 @@ extension BrokerPeer {
   }
 }
 
-/// Milliseconds of the monotonic clock.
+/// The time of the monotonic clock in milliseconds.
 func milliseconds() -> Int { nanoseconds(of: CLOCK_MONOTONIC) / 1_000_000 }

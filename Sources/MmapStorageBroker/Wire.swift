@@ -15,7 +15,7 @@ enum Wire {
   static let longestName = 255
 }
 
-/// What a client asks for.
+/// A client's request.
 enum Request: Equatable {
   /// The map that is offered with this name.
   case open(String)
@@ -36,7 +36,7 @@ enum Request: Equatable {
     return writer.bytes
   }
 
-  /// - Returns: `nil` if the bytes are no request.
+  /// - Returns: `nil` if the bytes are not a request.
   init?(_ bytes: ArraySlice<UInt8>) {
     var reader = ByteReader(bytes)
     guard reader.read(UInt32.self) == Wire.magic, reader.read(UInt8.self) == Wire.version,
@@ -53,7 +53,7 @@ enum Request: Equatable {
   }
 }
 
-/// What a broker answers.
+/// A broker's reply.
 enum Reply: Equatable {
   case map(Grant)
   case programs([String])
@@ -66,15 +66,15 @@ enum Reply: Equatable {
     case failed = 4
   }
 
-  /// A map; its descriptor and those of the programs come with the message.
+  /// A map. Its descriptor and those of the programs are in the message.
   struct Grant: Equatable {
     var name: String
     /// The value's type in `btf`, and in the kernel's type information of the map.
     var valueTypeID: UInt32
     var userPageTypeID: UInt32
-    /// Whether descriptors of the programs for lookups come after the map's.
+    /// Whether descriptors of the programs for lookups follow the map's.
     var hasLookupPrograms: Bool
-    /// Whether the descriptor of the program that compares user pages comes last.
+    /// Whether the descriptor of the program that compares user pages is the last one.
     var hasComparison: Bool
     var btf: [UInt8]
 
@@ -106,7 +106,7 @@ enum Reply: Equatable {
     return writer.bytes
   }
 
-  /// - Returns: `nil` if the bytes are no reply.
+  /// - Returns: `nil` if the bytes are not a reply.
   init?(_ bytes: ArraySlice<UInt8>) {
     var reader = ByteReader(bytes)
     guard reader.read(UInt32.self) == Wire.magic, reader.read(UInt8.self) == Wire.version,
@@ -156,7 +156,7 @@ struct ByteWriter {
     bytes += number.memoryBytes
   }
 
-  /// Adds the length and the text, which is cut at 4096 bytes.
+  /// Adds the length and the text, which is truncated to 4096 bytes.
   mutating func add(_ text: String) {
     let utf8 = text.utf8.prefix(4096)
     add(UInt16(utf8.count))
@@ -164,7 +164,7 @@ struct ByteWriter {
   }
 }
 
-/// Reads a message that may be anything: each step fails at its end.
+/// Reads an untrusted message: each step fails at the end of the message.
 struct ByteReader {
   private var rest: ArraySlice<UInt8>
 

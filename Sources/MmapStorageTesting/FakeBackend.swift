@@ -4,10 +4,10 @@ public import LibBPF
 public import MmapStorage
 public import SystemPackage
 
-/// A backend in the memory of the process: for unit tests of code that uses
+/// A backend in the memory of the process, for unit tests of code that uses
 /// ``/MmapStorage/TaskLocalStorage``, on any machine and without privileges.
 ///
-/// Each thread gets its own page, as with a real map. The test acts as the BPF program:
+/// Each thread has its own page, as with a real map. The test acts as the BPF program:
 ///
 /// ```swift
 /// let fake = try FakeBackend(layoutOf: RequestTag.self)
@@ -199,7 +199,7 @@ public final class FakeBackend: Sendable {
   /// The number of threads that have a value.
   package var storageCount: Int { state.withLock { $0.pages.count } }
 
-  // MARK: What both backends do
+  // MARK: Implementation
 
   var describedMap: String { "map '\(mapName)'" }
 
@@ -217,7 +217,7 @@ public final class FakeBackend: Sendable {
     }
   }
 
-  /// Records a call and throws if the plan says so. Returns the thread that is meant.
+  /// Records a call and throws if the plan contains a fault for it. Returns the thread of the task.
   @discardableResult
   func record(_ operation: FaultPlan.Operation, _ attempt: String, _ task: TaskReference)
     throws(BPFError) -> ThreadID
@@ -250,7 +250,7 @@ public final class FakeBackend: Sendable {
     return thread
   }
 
-  /// Whether there is such a thread, or the test created a value for it.
+  /// Whether the thread exists, or the test created a value for it.
   private func exists(_ task: TaskReference) -> Bool {
     guard case .thread(let id) = task, page(of: id, create: false) == nil else { return true }
     return id.rawValue > 0 && (kill(id.rawValue, 0) == 0 || errno != ESRCH)

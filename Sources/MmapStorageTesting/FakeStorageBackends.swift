@@ -7,7 +7,7 @@ internal import SystemPackage
 // Invariant: a page's memory exists from `init` to `deinit`, and an attachment keeps its page.
 
 extension BackendKind {
-  /// Memory of the process, for unit tests.
+  /// The memory of a thread's value, for unit tests.
   public static let fake = BackendKind(rawValue: "fake")
 }
 
@@ -24,7 +24,7 @@ extension TaskLocalStorage {
   ///   - policy: Whether the map's value may have trailing fields that `Value` does not have.
   /// - Throws: ``/MmapStorage/BPFError``:
   ///   ``/MmapStorage/BPFError/Kind-swift.enum/layoutMismatch`` with the table in
-  ///   ``/MmapStorage/BPFError/details``, or that the type has no layout.
+  ///   ``/MmapStorage/BPFError/details``, or an error if the type has no layout.
   public convenience init(
     backend fake: FakeBackend,
     policy: LayoutPolicy = .exact
@@ -34,7 +34,7 @@ extension TaskLocalStorage {
 }
 
 extension FakeBackend {
-  /// What a storage over the fake uses.
+  /// The backend of a storage over the fake.
   package var storageBackend: any StorageBackend {
     switch access {
     case .direct: DirectFake(self)
@@ -103,11 +103,12 @@ private class FakeStorageBackend: @unchecked Sendable {
   init(_ fake: FakeBackend) { self.fake = fake }
 }
 
-/// What the direct and the copying backend of a fake have in common.
+/// The common part of the direct and the copying backend of a fake.
 extension StorageBackend where Self: FakeStorageBackend {
   var choice: BackendChoice { fake.choice }
   var mapName: String { fake.mapName }
-  /// Another fake may have the same one: its threads then attach again as well, which changes nothing.
+  /// Another fake may have the same id: its threads then attach again as well, which changes
+  /// nothing.
   var mapID: UInt32 { UInt32(truncatingIfNeeded: ObjectIdentifier(fake).hashValue) }
   var valueSize: Int { fake.valueSize }
   var observer: (any AttachmentObserver)? { fake }
@@ -193,7 +194,7 @@ extension FakeBackend {
 final class FakePage: @unchecked Sendable {
   fileprivate let address: UnsafeMutableRawPointer
   private let size: Int
-  /// Whether another process put it in the place of a thread's own.
+  /// Whether another process replaced the thread's own page by it.
   let isForeign: Bool
 
   init(size: Int, isForeign: Bool = false) {

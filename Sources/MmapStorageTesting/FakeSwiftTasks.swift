@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import MmapStorage
 
-/// Storage of Swift tasks in the memory of the process: for unit tests of code that uses
+/// Storage of Swift tasks in the memory of the process, for unit tests of code that uses
 /// ``/MmapStorage/SwiftTaskStorage``, on any machine and without privileges.
 ///
 /// The test acts as the BPF program, on the thread that runs the code under test:
@@ -40,7 +40,8 @@ public final class FakeSwiftTasks<Value: MapField>: Sendable {
   ///   - name: The storage's name in the program's source.
   ///   - slots: The number of scopes that may have a value at the same time.
   ///   - policy: Whether the declared value may have trailing fields that `Value` does not have.
-  /// - Throws: ``/MmapStorage/BPFError``: a mismatch with the table, or that there is no such storage.
+  /// - Throws: ``/MmapStorage/BPFError``: a mismatch with the table, or an error if there is no
+  ///   such storage.
   /// - Precondition: There is at least one slot, and not more than 2^24.
   public convenience init(
     _ object: BPFObject,

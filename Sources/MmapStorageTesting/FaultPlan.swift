@@ -35,8 +35,8 @@ public struct FaultPlan: Sendable, Hashable {
   /// Makes one call fail.
   ///
   /// - Parameters:
-  ///   - operation: What fails.
-  ///   - call: Which call of that operation, counted from 1 over all threads.
+  ///   - operation: The operation that fails.
+  ///   - call: The number of the call of that operation, counted from 1 over all threads.
   ///   - errno: The error.
   public mutating func fail(_ operation: Operation, call: Int, with errno: Errno) {
     faults.append(Fault(operation: operation, calls: call...call, errno: errno))

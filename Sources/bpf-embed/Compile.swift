@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Makes the object file: clang, then the debug information that only a debugger reads is taken
-/// out. What the kernel and libbpf read (BTF) stays.
+/// Makes the object file: runs clang, then removes the debug information that only debuggers read.
+/// The BTF, which the kernel and libbpf read, stays.
 func compile(_ job: Job) throws(Failure) {
   let unfinished = job.object + ".tmp"
   let clang = try run(
@@ -19,7 +19,7 @@ func compile(_ job: Job) throws(Failure) {
   try rename(unfinished, to: job.object)
 }
 
-/// What to install, or to do instead, where clang's message alone does not say it.
+/// The package to install, or other advice, if clang's message alone does not contain it.
 private func advice(for messages: String) -> String {
   func missing(_ header: String) -> Bool {
     messages.contains("'\(header)") && messages.contains("file not found")
@@ -42,7 +42,7 @@ private func advice(for messages: String) -> String {
   return "clang refused the program"
 }
 
-/// The program of that name in the same folder, links resolved, if there is one.
+/// The program of that name in the same folder, with links resolved, if it exists.
 private func neighbour(of program: String, named name: String) -> String? {
   for path in [program, resolved(program)] {
     let folder = path.lastIndex(of: "/").map { path[...$0] } ?? ""

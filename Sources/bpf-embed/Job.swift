@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What BPFPlugin asks for on the command line.
+/// The command-line arguments from BPFPlugin.
 struct Job {
   /// The name of the source file, without `.bpf.c`.
   var name: String
-  /// The name of the image in Swift, ready to be written into code.
+  /// The name of the image in Swift, as written in code.
   var identifier: String
   /// The module that the Swift file becomes part of.
   var module: String
-  /// The make rule that clang gave when the build was planned.
+  /// The make rule from clang at planning time.
   var plan: String
   /// The object file to write.
   var object: String
@@ -44,6 +44,6 @@ struct Job {
     if clang.isEmpty { throw Failure("bpf-embed is run by BPFPlugin, and needs -- clang flags…") }
   }
 
-  /// Where clang says which files it read.
+  /// The file for clang's list of the files that it read.
   var dependencies: String { object + ".d" }
 }

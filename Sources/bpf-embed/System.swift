@@ -5,9 +5,9 @@
   import Musl
 #endif
 
-// Invariant: pointers are lent for one call, with the size of what they point to.
+// Invariant: pointers are lent for one call, with the size of the memory behind them.
 
-/// Why there is no object; the text for the user.
+/// An error of the build step; the text for the user.
 struct Failure: Error {
   var message: String
   /// File, line and column; nil if there are none.
@@ -23,7 +23,7 @@ struct Failure: Error {
   }
 }
 
-/// Prints a line the way compilers do, so that editors find it.
+/// Prints a line in the format of compilers, so that editors find the place.
 func printError(_ failure: Failure) {
   let location = failure.location.map { "\($0): " } ?? ""
   writeToStandardError("\(location)error: \(failure.message)\n")
@@ -33,7 +33,7 @@ func writeToStandardError(_ text: String) {
   _ = writeAll(Array(text.utf8), to: STDERR_FILENO)
 }
 
-/// Runs a program to its end, and returns what it printed to its standard error.
+/// Runs a program to its end, and returns its output to standard error.
 func run(_ command: [String]) throws(Failure) -> (succeeded: Bool, messages: String) {
   var ends: [Int32] = [-1, -1]
   guard unsafe pipe(&ends) == 0 else {
@@ -69,7 +69,7 @@ func read(_ path: String) throws(Failure) -> [UInt8] {
   return try readAll(from: file, path: path)
 }
 
-/// Puts the whole file in place at once, so that nobody sees half of it.
+/// Replaces the file atomically, so that readers never see a partial file.
 func write(_ bytes: [UInt8], to path: String) throws(Failure) {
   let unfinished = path + ".tmp"
   let file = unsafe open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
@@ -85,21 +85,21 @@ func rename(_ path: String, to newPath: String) throws(Failure) {
   guard unsafe rename(path, newPath) == 0 else { throw Failure("write", newPath, errno: errno) }
 }
 
-/// Gives the file today's date.
+/// Sets the file's date to now.
 func touch(_ path: String) throws(Failure) {
   guard unsafe utimensat(AT_FDCWD, path, nil, 0) == 0 else {
     throw Failure("touch", path, errno: errno)
   }
 }
 
-/// When the file was last written; nil if there is none.
+/// The file's modification date; nil if it does not exist.
 func modificationTime(of path: String) -> timespec? {
   var status = stat()
   return unsafe stat(path, &status) == 0 ? status.st_mtim : nil
 }
 
-/// Gives the file a date at least a second after another. The Swift compiler takes a file with a
-/// date in the same second for unchanged.
+/// Sets a file's date at least a second after another's. The Swift compiler treats a file with a
+/// date in the same second as unchanged.
 func setModificationTime(of path: String, aSecondAfter other: timespec) throws(Failure) {
   guard let time = modificationTime(of: path) else { throw Failure("touch", path, errno: errno) }
   let soonest = timespec(tv_sec: other.tv_sec + 1, tv_nsec: other.tv_nsec)
@@ -111,7 +111,7 @@ func setModificationTime(of path: String, aSecondAfter other: timespec) throws(F
 
 func isExecutable(_ path: String) -> Bool { unsafe access(path, X_OK) == 0 }
 
-/// The path without symbolic links; unchanged if that cannot be found out.
+/// The path without symbolic links; unchanged if it cannot be resolved.
 func resolved(_ path: String) -> String {
   guard let real = unsafe realpath(path, nil) else { return path }
   defer { unsafe free(real) }

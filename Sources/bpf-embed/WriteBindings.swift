@@ -26,7 +26,7 @@ func writeBindings(_ job: Job) throws(Failure) {
   } catch let error as Failure {
     throw error
   } catch let error as BPFError {
-    // libbpf names the map.
+    // libbpf's message contains the map's name.
     let map = error.details.firstMatch(of: /map '([^']+)'/).map { String($0.1) } ?? ""
     throw Failure(error.description, at: try location(of: BindingError("", near: map), job))
   } catch {
@@ -67,7 +67,7 @@ struct SourceOptions {
   }
 }
 
-/// The file, line and column of what an error is about: where the C name is declared.
+/// The file, line and column of an error: the declaration of the C name.
 private func location(of error: BindingError, _ job: Job) throws(Failure) -> String {
   var files = [job.source]
   files += DependencyRule.prerequisites(
@@ -84,7 +84,7 @@ private func location(of error: BindingError, _ job: Job) throws(Failure) -> Str
     }
   }
   func isDefinition(_ line: Substring) -> Bool { line.contains("{") || line.contains("}") }
-  // The definition of a type, then a declaration, and then any use of the name.
+  // The definition of a type, then a declaration, then any use of the name.
   let isMember = !error.enclosing.isEmpty
   let filters: [(Substring) -> Bool] =
     isMember
@@ -110,7 +110,7 @@ private func location(of error: BindingError, _ job: Job) throws(Failure) -> Str
   return "\(job.source):1:1"
 }
 
-/// Whether a line outside of comments has the word where a declaration would have it.
+/// Whether a line contains the word outside of comments, at the position of a declaration.
 private func declares(_ word: String, _ line: Substring) -> Bool {
   guard let column = column(of: word, in: line) else { return false }
   let start = line.utf8.index(line.startIndex, offsetBy: column - 1)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Writes the Swift file with the object's bytes. An unchanged file keeps its date, so that nothing else
-/// is built again.
+/// Writes the Swift file with the object's bytes. An unchanged file keeps its date, so that nothing
+/// else is rebuilt.
 func writeSwift(_ job: Job) throws(Failure) {
   let object = try read(job.object)
   var text: [UInt8] = []
@@ -32,7 +32,7 @@ func writeIfChanged(_ text: [UInt8], to path: String) throws(Failure) {
 }
 
 /// The plan is an input of this build step. If clang read other files than planned, the plan gets a
-/// new date, so that the next build runs this step again, whichever of the files has changed.
+/// new date, so that the next build runs this step again for a change of any of the files.
 func compareWithPlan(_ job: Job) throws(Failure) {
   if try read(job.plan) != read(job.dependencies) { try touch(job.plan) }
 }

@@ -6,7 +6,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// The socket of a broker that was killed, and what else may be at its path.
+/// The socket of a broker that was killed, and other files at its path.
 @Suite struct BrokerSocketTests {
   let directory = FilePath("/tmp/mmapstorage-sockets-\(UUID().uuidString)")
   var path: FilePath { directory.appending("broker") }
@@ -15,7 +15,7 @@ import Testing
     try #require(mkdir(directory.string, 0o755) == 0)
   }
 
-  /// Creates a socket at which nobody listens.
+  /// Creates a socket without a listener.
   private func leaveSocket() throws { try BrokerServer.listen(at: path).close() }
 
   private func inode() -> UInt64? {
@@ -23,7 +23,7 @@ import Testing
     return lstat(path.string, &status) == 0 ? UInt64(status.st_ino) : nil
   }
 
-  /// Expects that it cannot listen, and changes nothing.
+  /// Expects that listening fails and changes nothing.
   private func expectRefusal(_ advice: String, at line: Int = #line) throws {
     let before = try #require(inode())
     let error = #expect(throws: BPFError.self) { try BrokerServer.listen(at: path) }
@@ -70,7 +70,7 @@ import Testing
     defer { remove() }
     let living = try BrokerServer.listen(at: path)
     try expectRefusal("another broker listens there")
-    // It does not accept, so its queue is full.
+    // No connections are accepted, so the queue is full.
     var clients: [BrokerClient] = []
     while clients.count < 1000, let client = try? BrokerClient(connectingTo: path, timeout: 1) {
       clients.append(client)
@@ -102,7 +102,7 @@ import Testing
     defer { remove() }
     try leaveSocket()
     let lock = try #require(lockDirectory(directory))
-    try expectRefusal("nobody listens there; remove the socket")
+    try expectRefusal("no process listens on it; remove the socket")
     releaseLock(lock)
     try BrokerServer.listen(at: path).close()
   }

@@ -144,8 +144,8 @@
 /*
  * task_storage_delete(name, task)
  *
- * Deletes the task's value. Returns 0, or -ENOENT if it had none. A thread that is attached keeps
- * its bytes, which programs no longer see.
+ * Deletes the task's value. Returns 0, or -ENOENT if it had none. A thread that is attached keeps its
+ * bytes, which programs no longer see.
  */
 #define task_storage_delete(name, task) __task_storage_delete_##name(task)
 

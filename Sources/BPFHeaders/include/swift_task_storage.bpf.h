@@ -219,16 +219,16 @@ enum {
 #define __SWIFT_TASK_RECENT_BITS 6
 #define __SWIFT_TASK_RECENT (1 << __SWIFT_TASK_RECENT_BITS)
 
-/* What a process said about itself; nothing here is trusted but owner and exec_id. */
+/* Registration data of a process. Only owner and exec_id are trusted. */
 struct __swift_task_process {
-	__u64 owner;		/* which slots are the process's */
-	__u64 exec_id;		/* of the program image that registered */
-	__u64 key;		/* what a binding of ours has behind its link */
-	__s64 task_word;	/* from the thread pointer: the current Swift task */
-	__s64 thread_word;	/* from the thread pointer: the thread's own scopes */
-	__u32 bindings;		/* from the Swift task: its latest binding */
-	__u32 tag;		/* from a binding: our value; 24, or else 16 */
-	__u32 recent[__SWIFT_TASK_RECENT];	/* by Swift task: a slot that may be its own */
+	__u64 owner;		/* owner of the process's slots */
+	__u64 exec_id;		/* of the executed program that registered */
+	__u64 key;		/* second word of our bindings, after the link */
+	__s64 task_word;	/* offset from the thread pointer: current Swift task */
+	__s64 thread_word;	/* offset from the thread pointer: scopes of the thread */
+	__u32 bindings;		/* offset in the Swift task: its latest binding */
+	__u32 tag;		/* offset in a binding: our value; 24, or else 16 */
+	__u32 recent[__SWIFT_TASK_RECENT];	/* hash of the Swift task: a slot that may be its own */
 };
 
 
@@ -257,11 +257,11 @@ struct task_struct___swift_task {
 #if defined(__TARGET_ARCH_x86)
 #define __SWIFT_TASK_THREAD_POINTER(thread_) ((thread_)->thread.fsbase)
 #elif defined(__TARGET_ARCH_arm64)
-/* Not tested on hardware. Written when a thread is switched out, so 0 before the first time. */
+/* Not tested on hardware. Written when a thread is switched out, so 0 before the first switch. */
 #define __SWIFT_TASK_THREAD_POINTER(thread_) ((thread_)->thread.uw.tp_value)
 #endif
 
-/* Not the same for any two processes: process ids are used again, but not in the same nanosecond. */
+/* Unique: a process id is not reused within the same nanosecond. */
 static __always_inline __attribute__((unused))
 __u64 __swift_task_owner(struct __swift_task_thread *thread)
 {
@@ -285,8 +285,9 @@ void __swift_task_register(struct __swift_task_thread *thread,
 }
 
 /*
- * The current Swift task, 0 if there is none, and into the first word the link to its latest binding,
- * or else to the thread's latest scope. False if they cannot be read.
+ * Reads the current Swift task, or 0 if there is none. Sets the first word to the link to its
+ * latest binding, or without a Swift task to the thread's latest scope. Returns false if user
+ * memory cannot be read.
  */
 static __always_inline __attribute__((unused))
 int __swift_task_bindings(struct __swift_task_thread *thread,
@@ -312,11 +313,11 @@ __u32 *__swift_task_recent(struct __swift_task_process *process, __u64 task)
 }
 
 /*
- * Finds our latest binding: the words become its tag, which is not 0, and where it is. The low bits of
- * a link: bit 2 marks an item that has no value, and with bit 1 nothing behind it counts.
+ * Finds our latest binding. Sets the words to its tag, which is not 0, and its address. The low
+ * bits of a link: bit 2 marks an item without a value; with bit 1, the items after it are ignored.
  *
- * With up to 48 bytes of stack a program keeps it on the kernel's (Linux 6.13), where it takes the
- * kernel less time to check that it may copy there. So what is computed twice is not kept.
+ * A program with up to 48 bytes of stack uses the kernel's stack (Linux 6.13), where the kernel
+ * checks the destination of a copy faster. Values are therefore computed again instead of kept.
  */
 static __always_inline __attribute__((unused))
 int __swift_task_find(const struct __swift_task_process *process, __u64 *words)
@@ -329,11 +330,11 @@ int __swift_task_find(const struct __swift_task_process *process, __u64 *words)
 		place = words[0] & ~7ull;
 		if (!place)
 			return 0;
-		/* Not one call with a size, which Linux 6.1 forgets the bounds of on the stack. */
+		/* Not one call with a variable size: Linux 6.1 loses its bounds on the stack. */
 		if (process->tag == 3 * sizeof(*words) ?
 		    bpf_probe_read_user(words, 4 * sizeof(*words), (void *)place) :
 		    bpf_probe_read_user(words, 3 * sizeof(*words), (void *)place)) {
-			/* The last words of the last page: without a value, so only the link counts. */
+			/* The last words of the last page: without a value, so only the link is used. */
 			words[1] = 0;
 			if (bpf_probe_read_user(words, sizeof(*words), (void *)place))
 				return 0;

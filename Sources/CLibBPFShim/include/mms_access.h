@@ -7,9 +7,9 @@
 #include <stdint.h>
 
 /*
- * Single accesses to memory that a BPF program changes behind the compiler's back. The plain ones
- * are volatile: the compiler does each exactly once, in one piece for the widths up to the
- * machine word. The atomic ones pair with __sync_* and __atomic_* on the same bytes in BPF.
+ * Single accesses to memory that a BPF program changes concurrently. The plain ones are volatile:
+ * the compiler performs each exactly once, as one access for widths up to the machine word. The
+ * atomic ones pair with __sync_* and __atomic_* on the same bytes in BPF.
  */
 
 #define MMS_DEFINE_ACCESS(bits, type)								\
@@ -77,16 +77,17 @@ MMS_DEFINE_ACCESS(64, uint64_t)
 
 #undef MMS_DEFINE_ACCESS
 
-/* Makes the compiler finish all accesses before, and forget what it knows of memory. */
+/* Compiler barrier: no access moves across it, and no value loaded before it is used after it. */
 static inline void mms_compiler_barrier(void)
 {
 	__asm__ volatile("" : : : "memory");
 }
 
 /*
- * Copies bytes that others may change: each is accessed once on either side, in pieces that divide no
- * aligned field. Processors access 16 bytes as two times 8, if not at once. The compiler cannot tell
- * that "to" has the bytes afterwards, so it does not load any of them from "from" once more.
+ * Copies bytes that other threads or programs may change. Accesses each byte once in "from" and
+ * once in "to", in pieces that do not divide an aligned field. Processors access 16 bytes at once
+ * or as two times 8. The compiler cannot assume that "to" equals "from" afterwards, so it does not
+ * load from "from" again.
  */
 static inline void mms_copy_once(void *_Nonnull to, const void *_Nonnull from, size_t size)
 {
@@ -119,8 +120,8 @@ static inline void mms_copy_once(void *_Nonnull to, const void *_Nonnull from, s
 }
 
 /*
- * Set and never cleared: some described type contains a bool of a C union, which does not show in the
- * type's bit patterns.
+ * Set and never cleared. True if a described type contains a bool of a C union, which is not
+ * visible in the type's bit patterns.
  */
 extern bool mms_union_has_bool;
 

@@ -8,12 +8,12 @@
 
 #pragma clang assume_nonnull begin
 
-/* 1 if the path is on a BPF file system, 0 if it is on another. */
+/* Returns 1 if the path is on a BPF file system, 0 if it is on another. */
 int mms_is_on_bpffs(const char *path);
 
 /*
- * Maps the descriptor from its start, shared, in the place of a mapping of the same size; zeroes that no
- * other process shares, if there is no descriptor.
+ * Maps the descriptor from offset 0, shared, over a mapping of the same size. Without a descriptor,
+ * maps private zeroes.
  */
 int mms_map_over(int fd, size_t size, void *address);
 

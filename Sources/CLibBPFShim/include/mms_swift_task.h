@@ -6,51 +6,53 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What storage of Swift tasks needs of the Swift runtime, the threads and the kernel. */
+/* The parts of Swift task storage that depend on the Swift runtime, threads and the kernel. */
 
 #pragma clang assume_nonnull begin
 
 #define MMS_HIDDEN __attribute__((visibility("hidden")))
 
-/* The runtime. */
+/* The Swift runtime. */
 
-/* The Swift task that the calling thread runs now. */
+/* Returns the Swift task that the calling thread currently runs. */
 MMS_HIDDEN void *_Nullable mms_swift_task_current(void);
 
 /*
- * What TaskLocal.withValue() calls. It binds a copy of its argument; these take the reference in the
- * argument, and so save a retain and a release. `type` is the type of the pair, a Swift structure.
+ * The runtime's functions for TaskLocal.withValue(), which binds a copy of its argument. These
+ * consume the argument's reference, which saves a retain and a release. `type` is the type of the
+ * pair, a Swift structure.
  */
 MMS_HIDDEN void mms_task_local_push(const void *key, uint64_t tag, void *_Nullable reference,
 				    const void *type);
 MMS_HIDDEN void mms_task_local_pop(void);
 
-/* The version of the layout that the runtime exports for debuggers; -1 if it exports none. */
+/* Returns the layout version that the runtime exports for debuggers; -1 if it exports none. */
 MMS_HIDDEN int64_t mms_swift_layout_version(void);
 
-/* The file that the runtime is in; always terminated. */
+/* Returns the path of the file that contains the runtime; always null-terminated. */
 MMS_HIDDEN void mms_swift_runtime_path(char *path, size_t size);
 
 /*
- * The words in the runtime's thread-local memory that equal the current Swift task, as offsets from
- * the thread pointer. Without a Swift task: the words that are 0. Returns their number, of which the
- * first `capacity` are stored, or -ENOENT if the runtime has no thread-local memory.
+ * Finds the words in the runtime's thread-local memory that equal the current Swift task, as
+ * offsets from the thread pointer. Without a Swift task, finds the words that are 0. Returns their
+ * number, of which the first `capacity` are stored, or -ENOENT if the runtime has no thread-local
+ * memory.
  */
 MMS_HIDDEN long mms_swift_find_task_words(int64_t *offsets, size_t capacity);
 
-/* Where a word in the current Swift task points to a binding with `key` and `tag`. */
+/* A word in the current Swift task that points to a binding with `key` and `tag`. */
 struct mms_swift_binding {
 	uint32_t bindings;	/* the word's offset in the Swift task */
 	uint32_t tag;		/* the tag's offset in the binding; the key is at 8 */
 };
 
-/* The same kind of result; -EAGAIN without a Swift task, or another error of pipe2(). */
+/* Returns a result of the same form; -EAGAIN without a Swift task, or another error of pipe2(). */
 MMS_HIDDEN long mms_swift_find_bindings(uint64_t key, uint64_t tag,
 					struct mms_swift_binding *found, size_t capacity);
 
 /*
- * The scopes of threads that run no Swift task. They look like the runtime's bindings, with the tag
- * in each word where the runtime may have it.
+ * The scopes of threads that run no Swift task. They have the layout of the runtime's bindings,
+ * with the tag in each word where the runtime may store it.
  */
 struct mms_thread_scope {
 	uint64_t link;
@@ -62,13 +64,13 @@ MMS_HIDDEN void mms_thread_scope_enter(struct mms_thread_scope *scope, uint64_t 
 				       uint64_t tag);
 MMS_HIDDEN void mms_thread_scope_leave(struct mms_thread_scope *scope);
 
-/* Where the head of the list is, from the thread pointer. */
+/* Returns the offset of the head of the list from the thread pointer. */
 MMS_HIDDEN int64_t mms_thread_scope_offset(void);
 
-/* Runs a program of type raw_tp in the calling thread; `words` are its arguments, at most 12. */
+/* Runs a program of type raw_tp on the calling thread. `words` are its arguments, at most 12. */
 MMS_HIDDEN int mms_raw_program_run(int fd, uint64_t *words, uint32_t count, uint32_t *result);
 
-/* Whether a program uses the map with this id: 1 or 0, or -errno; -EINVAL for no program. */
+/* Returns 1 if a program uses the map with this id, else 0, or -errno; -EINVAL for no program. */
 MMS_HIDDEN int mms_program_uses_map(int fd, uint32_t map);
 
 #pragma clang assume_nonnull end

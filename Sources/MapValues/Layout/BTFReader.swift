@@ -11,11 +11,11 @@ package struct BTFReader {
   let subject: String
 
   /// The number of types that may still be visited for one layout. Without a limit, a few empty
-  /// structures that each contain the next one twice would take forever.
+  /// structures that each contain the next one twice would take exponential time.
   private var budget = 1 << 16
   /// The enumerations that were read: many fields may be of the same one.
   private var enumerators: [UInt32: [Enumerator]] = [:]
-  /// Limits the recursion here and in all users of a description, for small stacks.
+  /// Limits the recursion, here and in all code that uses a description, for small stacks.
   private static let deepest = 256
   /// The types that enclose the current one.
   private var enclosing: Set<UInt32> = []
@@ -292,7 +292,7 @@ private let kernelOwnedStructures: [String: String] = [
   "bpf_dynptr": "only BPF programs can use it; keep it in another map",
 ]
 
-/// Kinds of pointers that a tag distinguishes, with advice.
+/// Kinds of pointers, by type tag, with advice.
 private let taggedPointers: [String: String] = {
   let kernel = "it points into the kernel; keep it in another map"
   return [

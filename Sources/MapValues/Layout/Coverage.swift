@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Which bytes of a structure are accounted for.
+/// Records which bytes of a structure belong to fields.
 struct Coverage {
   private var isCovered: [Bool]
   private let alignment: Int

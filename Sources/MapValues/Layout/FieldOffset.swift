@@ -5,9 +5,9 @@
 extension MemoryLayout {
   /// The offset in bytes of the field that `keyPath` names, from the start of `T`.
   ///
-  /// For a stored property the optimizer turns this into a constant. The members of an anonymous C
-  /// structure or union are imported as computed properties. Their offset is found at each call, by
-  /// storing the field into a scratch value and looking at the bytes that change.
+  /// For a stored property, the optimizer replaces this by a constant. The members of an anonymous
+  /// C structure or union are imported as computed properties. Their offset is found at each call,
+  /// by storing the field into a scratch value and comparing the bytes.
   ///
   /// - Precondition: The key path names a field: a stored property, or a member of an anonymous C
   ///   structure or union.
@@ -48,8 +48,8 @@ extension MemoryLayout {
       count: MemoryLayout<Field>.size
     )
     let valueBytes = unsafe UnsafeMutableRawBufferPointer(start: value, count: size)
-    // Several passes, because a byte that is stored as it was does not show as changed. The last one
-    // finds the bit-fields: they leave some bits of a byte as they were.
+    // Several passes, because a byte that is stored unchanged is not detected. The last pass finds
+    // bit-fields, which do not change all bits of a byte.
     var changed = Set<Int>()
     for (background, foreground) in [(UInt8(0x00), UInt8(0x01)), (0x01, 0x00), (0xff, 0x00)] {
       unsafe fieldBytes.copyBytes(from: repeatElement(foreground, count: fieldBytes.count))
@@ -63,7 +63,7 @@ extension MemoryLayout {
       }
     }
     guard let first = changed.min() else { return nil }
-    // A copy of a structure may leave its padding alone.
+    // A copy of a structure may not copy its padding.
     var needed = [0..<fieldBytes.count]
     if changed.count != fieldBytes.count, let type = try? describe(Field.self) {
       needed = scalarRanges(of: type)

@@ -57,8 +57,8 @@ extension FieldType {
 }
 
 extension FieldType {
-  /// What to call a type that a hand-written Swift type has no field for, and what to do instead; nil
-  /// for other types.
+  /// The name of a type for which a hand-written Swift type has no field, and advice; nil for other
+  /// types.
   package var unsupported: (name: String, advice: String)? {
     switch self {
     case .unsupported(let name, _, let advice):

@@ -32,7 +32,7 @@ package indirect enum FieldType: Sendable, Hashable {
 package struct Enumerator: Sendable, Hashable {
   /// The C name.
   package var name: String
-  /// The constant, extended to 64 bits as the enumeration's sign says.
+  /// The constant, extended to 64 bits according to the enumeration's signedness.
   package var bits: UInt64
 
   /// Creates a description.

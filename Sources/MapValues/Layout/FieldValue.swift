@@ -51,7 +51,7 @@ extension FieldValue: CustomStringConvertible {
     }
   }
 
-  /// Control characters would reach the terminal that it is printed on.
+  /// Escapes control characters for terminals.
   private func escaped(_ text: String) -> String {
     text.unicodeScalars.map { scalar in
       switch scalar {
@@ -98,7 +98,7 @@ extension FieldType {
     case .array(of: .character, let count):
       return .text(String(decoding: slice(bytes, offset, count).prefix { $0 != 0 }, as: UTF8.self))
     case .array(let element, let count):
-      // Elements of no size would not end.
+      // An array of zero-sized elements may have any count.
       guard element.size > 0 else { return .array([]) }
       return .array(
         (0..<count).map { element.value(in: bytes, at: offset + $0 * element.size) }

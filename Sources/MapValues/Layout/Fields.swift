@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
-/// The fields of a map's value, as a ``MapValue`` declares them.
+/// The fields of a map's value, as declared by a ``MapValue``.
 ///
 /// Written as a list in `static var fields: Fields<Self>`; see ``MapValue``.
 public struct Fields<Value: MapValue> {
@@ -56,7 +56,7 @@ public struct Fields<Value: MapValue> {
     /// Joins the declared fields.
     public static func buildBlock(_ fields: [Field]...) -> [Field] { fields.flatMap { $0 } }
 
-    /// Passes a complete list on.
+    /// Returns a complete list.
     public static func buildBlock(_ fields: Fields) -> Fields { fields }
 
     /// Creates the list.
@@ -64,7 +64,7 @@ public struct Fields<Value: MapValue> {
       Fields(source: .declaration(fields))
     }
 
-    /// Passes a complete list on.
+    /// Returns a complete list.
     public static func buildFinalResult(_ fields: Fields) -> Fields { fields }
   }
 }
@@ -78,7 +78,7 @@ extension Fields {
     }
 
     fileprivate var role: Role
-    /// What an error calls the property.
+    /// The property's name in errors.
     fileprivate var subject: String
     fileprivate var isWholeValue = false
     fileprivate var range: Range<Int>?
@@ -131,7 +131,7 @@ extension Fields {
       count: Int
     ) {
       let role = Role.field(name: name) { () throws(BPFError) in
-        // The whole property is loaded as an F, which has to be valid for all bytes.
+        // The whole property is loaded as an F, for which all bit patterns must be valid.
         _ = try booleansOfOpaque(F.self)
         let type = FieldType.array(of: try describe(element), count: max(0, count))
         guard type.size == MemoryLayout<F>.size, count > 0 else {
@@ -223,7 +223,7 @@ extension Fields {
     )
   }
 
-  /// Checks that every stored byte is declared. Properties that reflection shows are reported by
+  /// Checks that every stored byte is declared. Properties that reflection finds are reported by
   /// name. The other bytes must be holes that alignment explains.
   private func checkCompleteness(of declared: Coverage) throws(BPFError) {
     var parts = StoredParts()
@@ -238,7 +238,7 @@ extension Fields {
     }
     var coverage = declared
     for hole in parts.holes { coverage.addHole(hole) }
-    // Of a union one alternative is enough.
+    // One alternative of a union is sufficient.
     for union in parts.unions where union.contains(where: declared.covers) {
       coverage.addHole(union)
     }
@@ -254,7 +254,7 @@ extension Fields {
   }
 }
 
-/// The parts of a structure that reflection shows.
+/// The parts of a structure that reflection finds.
 private struct StoredParts {
   var scalars: [(path: String, range: Range<Int>)] = []
   var holes: [Range<Int>] = []

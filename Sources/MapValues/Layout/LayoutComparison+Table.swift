@@ -72,7 +72,7 @@ extension LayoutComparison: CustomStringConvertible {
 }
 
 private struct TableCell {
-  /// Has a character on each side for the mark, so that marks do not move the columns.
+  /// Contains a character on each side for the mark, so that marks do not move the columns.
   var text: String
 
   init(_ text: String, isMarked: Bool = false) {

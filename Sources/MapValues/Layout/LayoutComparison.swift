@@ -12,7 +12,7 @@ package import LibBPF
 ///   array of one element also matches the element itself, because Swift imports it so.
 /// - Nested structures match by member, not by tag. Members of anonymous ones belong to the parent,
 ///   as in C.
-/// - Of a C union, Swift needs one complete alternative.
+/// - For a C union, Swift needs one complete alternative.
 /// - Pointers, locks, timers, bit-fields and the like never match, unless Swift declares the bytes
 ///   as opaque. Opaque bytes match anything of the same size.
 package struct LayoutComparison: Sendable {
@@ -61,7 +61,7 @@ package struct LayoutComparison: Sendable {
     package var map: Side?
     /// The differences; empty if the sides match.
     package var differences: Set<Difference>
-    /// Which line to change, and how; empty if the sides match.
+    /// The advice on what to change; empty if the sides match.
     package var hint: String
   }
 

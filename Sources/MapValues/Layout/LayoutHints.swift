@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Says for each row whose sides differ which line to change, and how.
+/// Advice for each row whose sides differ: the line to change, and how.
 struct LayoutHints {
   typealias Match = LayoutMatcher.Match
 

@@ -5,14 +5,14 @@ struct LayoutMatcher {
   typealias Side = LayoutComparison.Side
   typealias Difference = LayoutComparison.Difference
 
-  /// A row with the fields that it is made of.
+  /// A row, and the fields that it was created from.
   struct Match {
     var swift: PlacedField?
     var map: PlacedField?
     var differences: Set<Difference>
     /// The Swift field before this one in the same structure, or before that structure.
     var before: PlacedField?
-    /// The path of the structure, in Swift or in the map, that offsets count from.
+    /// The path of the structure, in Swift or in the map, to which offsets are relative.
     var scope: String
   }
 
@@ -83,7 +83,8 @@ struct LayoutMatcher {
 
   /// Returns a row for the pair itself, unless it is a structure, and one for each member.
   ///
-  /// Offsets in array elements count from the element. There, `scope` is the path of the array.
+  /// Offsets in array elements are relative to the element. There, `scope` is the path of the
+  /// array.
   private func match(
     _ left: PlacedField,
     _ right: PlacedField,
@@ -212,8 +213,8 @@ struct LayoutMatcher {
     return before
   }
 
-  /// Returns the fields of the map that the Swift type lacks. Of a union one alternative is enough. If
-  /// the Swift type has none, the first one is returned.
+  /// Returns the fields of the map that the Swift type lacks. One alternative of a union is
+  /// sufficient. If the Swift type has none, the first one is returned.
   private func missing(
     _ fields: [PlacedField],
     chosen: Set<PlacedField.Branch>

@@ -11,7 +11,7 @@
 /// }
 /// ```
 ///
-/// A load sets the stored property to what the program stored, without a call of an initializer. A wrapper
+/// A load sets the stored property to the program's bytes, without a call of an initializer. A wrapper
 /// of a `Bool` takes a few nanoseconds more.
 ///
 /// A Swift `enum` cannot be a field: a program may store a number that is not a case, and

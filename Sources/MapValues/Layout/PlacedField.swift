@@ -22,7 +22,7 @@ struct PlacedField {
     return collector.fields
   }
 
-  /// Returns the first element of an array. The offsets of its members count from the element.
+  /// Returns the first element of an array. The offsets of its members are relative to the element.
   func element(_ element: FieldType) -> PlacedField {
     var field = self
     if case .array = type { field.path += "[]" }

@@ -156,7 +156,7 @@ func booleansOfOpaque(_ type: Any.Type) throws(BPFError) -> [Int] {
     }
     return offsets
   case .enumeration, .other:
-    // Builtin types, inside of the standard library's structures, are plain bytes.
+    // Builtin types inside of the standard library's structures are plain bytes.
     if isBuiltin(type) { return [] }
   }
   throw .undescribed(

@@ -3,7 +3,7 @@ internal import LibBPF
 
 /// Returns the bytes of every scalar in a value of type `type`, in order, array elements one by one.
 ///
-/// Leaves out padding and types that Swift has no field for. Opaque bytes are one range. The ranges
+/// Omits padding and types for which Swift has no field. Opaque bytes are one range. The ranges
 /// are disjoint: overlapping alternatives of a union are one range.
 package func scalarRanges(of type: FieldType) -> [Range<Int>] {
   var ranges: [Range<Int>] = []

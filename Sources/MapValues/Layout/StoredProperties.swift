@@ -3,8 +3,8 @@
 
 // Invariant: the runtime lends the name of a field for one call.
 
-// The standard library's Mirror would have to be given a value, and reading a property out of made-up
-// bytes is not safe if the type holds an unmanaged reference. The SPI reads the metadata only.
+// The standard library's Mirror needs a value, and reading a property from arbitrary bytes is not
+// safe if the type contains an unmanaged reference. The SPI reads only metadata.
 
 /// A stored property of a structure, or an element of a tuple.
 struct StoredProperty {
@@ -19,8 +19,8 @@ struct StoredProperty {
 
 /// Returns the stored properties of a structure, or the elements of a tuple, in order of declaration.
 ///
-/// Leaves out those without bytes. Returns an empty array for other types. The members of a C union,
-/// those of an anonymous C structure, and bit-fields are not shown.
+/// Omits zero-sized properties. Returns an empty array for other types. The members of a C union,
+/// the members of an anonymous C structure, and bit-fields are not included.
 func storedProperties(of type: Any.Type) -> [StoredProperty] {
   guard !(type is any InlineArrayType.Type) else { return [] }
   switch typeKind(of: type) {
@@ -54,7 +54,7 @@ enum TypeKind {
 }
 
 func typeKind(of type: Any.Type) -> TypeKind {
-  // The kind of a type is only given for a part of another one.
+  // The SPI returns the kind of a type only for a part of another type.
   func pairType<T>(_ type: T.Type) -> Any.Type { (T, T).self }
   var kind = TypeKind.other
   _ = unsafe _forEachField(of: _openExistential(type, do: pairType), options: []) { _, _, _, part in
@@ -77,7 +77,7 @@ func sizeAndAlignment(of type: Any.Type) -> (size: Int, alignment: Int) {
   return _openExistential(type, do: measure)
 }
 
-/// Whether values of the type hold no references that are counted.
+/// Whether values of the type contain no counted references.
 func isPlainBytes(_ type: Any.Type) -> Bool {
   func check<T>(_ type: T.Type) -> Bool { _isPOD(type) }
   return _openExistential(type, do: check)

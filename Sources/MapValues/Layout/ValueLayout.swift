@@ -7,8 +7,8 @@ public struct ValueLayout: Sendable, Hashable {
   package var type: FieldType
   /// Whether the map has a pointer (`__uptr`) to a page with the value, instead of the value itself.
   package var isInUserPage: Bool
-  /// The number that a map's value type has where the map has the values in user pages instead:
-  /// how a process that may not read a map's type information tells which one it was handed.
+  /// The id of the value type that the map has if its values are in user pages. A process that may
+  /// not read a map's type information uses it to determine where the values are.
   package var userPageTypeID: UInt32?
 
   /// Creates a layout.

@@ -17,9 +17,9 @@ struct BooleanBytes {
 
   /// Whether a described type may have `Bool` properties.
   ///
-  /// `Optional` takes no further byte if its value has a `Bool` property: it uses one of the byte's
-  /// other patterns. So the comparison is a constant in optimized code. It does not see a `Bool`
-  /// in a C union: describing such a type sets a flag of the process.
+  /// `Optional` takes no additional byte if its value contains a `Bool` property: it uses one of
+  /// the byte's invalid patterns. The comparison is therefore a constant in optimized code. It does
+  /// not detect a `Bool` in a C union: describing such a type sets a flag of the process.
   @inlinable
   @inline(__always)
   static func mayExist<Value>(in type: Value.Type) -> Bool {

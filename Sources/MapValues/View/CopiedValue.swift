@@ -2,19 +2,19 @@
 internal import Glibc
 public import LibBPF
 
-/// Where a ``CopiedValue`` is loaded from and stored to: the calling thread's own value.
+/// The source and destination of a ``CopiedValue``: the calling thread's own value.
 package protocol CopySource: AnyObject {
-  /// Bytes of the value.
+  /// The size of the value in bytes.
   var valueSize: Int { get }
 
   /// Copies the value into `bytes`, which are `valueSize` bytes.
   ///
   /// - Returns: False if there is no value; `bytes` are then unspecified.
-  /// - Throws: ``BPFError``; `bytes` are then untouched.
+  /// - Throws: ``BPFError``; `bytes` are then unchanged.
   func loadOwn(into bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Bool
 
-  /// Writes those byte ranges of `bytes` into the value and leaves its other bytes as they are.
-  /// Creates the value, zero elsewhere, if there is none.
+  /// Writes the byte ranges of `bytes` to the value and does not change its other bytes. Creates
+  /// the value, zero elsewhere, if there is none.
   func storeOwn(_ ranges: [Range<Int>], of bytes: UnsafeRawBufferPointer) throws(BPFError)
 }
 
@@ -27,7 +27,7 @@ package final class CopiedValue {
   /// Runs a closure so that neither a signal handler nor cancellation of the thread interferes.
   package typealias SlowPath = (() throws(BPFError) -> Void) throws(BPFError) -> Void
 
-  /// What the views of the thread read and write.
+  /// The copy that the thread's views read and write.
   private let bytes: UnsafeMutableRawPointer
   /// The value as it was in the map when it was last loaded.
   private let loaded: UnsafeMutableRawPointer
@@ -36,13 +36,14 @@ package final class CopiedValue {
   private let slowPath: SlowPath
   private let fields: [Range<Int>]
   private var depth = 0
-  /// Kept for its capacity. Only ``collectChanges()`` changes it, and calls nothing meanwhile.
+  /// Kept to reuse its capacity. Only ``collectChanges()`` changes it, and makes no calls
+  /// meanwhile.
   @exclusivity(unchecked) private var changes: [Range<Int>] = []
 
   /// - Parameters:
   ///   - source: Loads and stores the value.
   ///   - fields: The byte ranges of the value's scalar fields. Each is written back as a whole.
-  ///   - slowPath: Runs what loads and stores the value.
+  ///   - slowPath: Runs the code that loads and stores the value.
   package init(
     _ source: any CopySource,
     fields: [Range<Int>],
@@ -85,7 +86,7 @@ package final class CopiedValue {
     }
   }
 
-  /// Loads the value again and keeps what the views changed meanwhile.
+  /// Loads the value again and keeps the changes of the views.
   func reload() throws(BPFError) {
     try slowPath { () throws(BPFError) in try reloadInSlowPath() }
   }
@@ -96,7 +97,7 @@ package final class CopiedValue {
     do {
       try load()
     } catch {
-      // What was loaded must not be written back as a change at the end of the view.
+      // Loaded changes must not be written back at the end of the view.
       unsafe loaded.copyMemory(from: bytes, byteCount: size)
       unsafe put(before, into: loaded)
       throw error

@@ -2,7 +2,7 @@
 public import CLibBPFShim
 package import LibBPF
 
-/// The address of a field in a task's storage, with the accesses that the views are made of.
+/// The address of a field in a task's storage, with the accesses of the views.
 ///
 /// All unsafe code of the views is in this file. It relies on one invariant: `pointer` is the address
 /// of a value, or of a field in it, that stays mapped while the view exists which holds this address.
@@ -35,7 +35,7 @@ package struct FieldAddress {
 
 // MARK: Scalars
 
-// The width is a constant once the functions are specialized, so that one case of each is left.
+// The width is a constant in specialized functions, so only one case of each remains.
 extension FieldAddress {
   /// 1, 2, 4 or 8.
   @inlinable
@@ -63,8 +63,8 @@ extension FieldAddress {
 
   /// The scalar with these lower bits. A `Bool` is true for every byte but 0, as in C.
   ///
-  /// A type some of whose bit patterns are invalid has the size of its `Optional`. It wraps a `Bool`, or
-  /// it has no description and this traps.
+  /// A type with invalid bit patterns has the size of its `Optional`. It either wraps a `Bool`, or
+  /// has no description and this traps.
   @inlinable
   @inline(__always)
   static func scalar<Scalar: MapScalar>(_ bits: UInt64) -> Scalar {
@@ -382,12 +382,12 @@ extension MemoryMapping {
       offset >= 0 && offset + MemoryLayout<Field>.size <= bytes.count,
       "the field is outside of the mapped memory"
     )
-    // Memory that was mapped has an address.
+    // A mapping has a base address.
     return unsafe FieldAddress(bytes.baseAddress.unsafelyUnwrapped + offset)
   }
 }
 
-/// The fields of mapped memory, which it keeps.
+/// The fields of mapped memory. Keeps the mapping alive.
 @usableFromInline
 @safe
 package struct MappedFields: @unchecked Sendable {

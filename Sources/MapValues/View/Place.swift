@@ -135,7 +135,7 @@ public struct BitField<Field: MapScalar>: Sendable {
   @inlinable
   @inline(__always)
   var shift: UInt64 { UInt64(truncatingIfNeeded: bit % 8) }
-  /// How many of 64 bits the bit-field lacks.
+  /// The number of bits that the bit-field lacks to 64.
   @inlinable
   @inline(__always)
   var unusedBits: UInt64 { UInt64(truncatingIfNeeded: 64 - width) }

@@ -141,7 +141,7 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
     arrayOf element: Element.Type
   ) -> ArrayView<Element> {
     @inline(__always) @_lifetime(borrow self) _read {
-      // Swift leaves out the padding behind the last element of a tuple.
+      // Swift omits the padding after the last element of a tuple.
       let (whole, rest) = MemoryLayout<Tuple>.size.quotientAndRemainder(
         dividingBy: MemoryLayout<Element>.stride
       )
@@ -154,7 +154,7 @@ public struct StorageView<Value: MapField>: ~Copyable, ~Escapable {
         offset % MemoryLayout<Element>.alignment == 0,
         "the field is not aligned for these elements"
       )
-      // The value's description has the tuple's elements, which may be of another type.
+      // The value's description contains the tuple's elements, which may be of another type.
       if !isStandardScalar(element) { _ = BooleanBytes(of: element) }
       yield ArrayView<Element>(
         at: address.advanced(by: offset),

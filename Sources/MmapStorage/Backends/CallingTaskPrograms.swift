@@ -4,17 +4,16 @@ internal import Glibc
 internal import LibBPF
 internal import SystemPackage
 
-// Invariant: buffers have the sizes that calling-task.bpf.c declares, and ranges were compared with
-// the value.
+// Invariant: buffers have the sizes that calling-task.bpf.c declares, and ranges are checked
+// against the value.
 
-/// The programs of calling-task.bpf.c, loaded for one map: each reads or writes the value of the
-/// thread that runs it, or of another thread, with one system call and no descriptor of the thread.
+/// The programs of calling-task.bpf.c, loaded for one map. Each reads or writes the value of the
+/// thread that runs it, or of another thread, with one system call and without a pidfd.
 ///
-/// All backends of the process over the same map share them, also those that are created without the
-/// right to load programs. They take three descriptors, and three more after the first access to
-/// another thread, if the kernel has the
-/// functions to find another thread (`bpf_task_from_pid`, Linux 6.2). In the child of a `fork` they
-/// are there as well.
+/// All backends of the process over the same map share them, including backends that are created
+/// without the right to load programs. They take three descriptors, and three more after the first
+/// access to another thread if the kernel has the functions to find another thread
+/// (`bpf_task_from_pid`, Linux 6.2). The child of a `fork` can use them.
 final class CallingTaskPrograms: Sendable {
   private struct Programs {
     var load: BPFProgram
@@ -38,8 +37,8 @@ final class CallingTaskPrograms: Sendable {
   private let own: Programs
   private let map: BPFMap
 
-  /// The programs for other threads. Loaded at first use, as finding the kernel's functions takes
-  /// libbpf about 100 ms.
+  /// The programs for other threads. Loaded at first use, because libbpf takes about 100 ms to find
+  /// the kernel's functions.
   private enum Others {
     case notLoaded, unavailable
     case loaded(Programs)
@@ -56,7 +55,7 @@ final class CallingTaskPrograms: Sendable {
     others = ForkSafeMutex(.notLoaded, sharing: Self.lock)
   }
 
-  /// Uses programs that a broker loaded. There are none for other threads then.
+  /// Uses programs that a broker loaded, which do not include those for other threads.
   private init(_ map: BPFMap, valueSize: Int, adopting programs: [BPFProgram]) {
     self.valueSize = valueSize
     self.map = map
@@ -64,7 +63,7 @@ final class CallingTaskPrograms: Sendable {
     others = ForkSafeMutex(.unavailable, sharing: Self.lock)
   }
 
-  /// The programs for the calling thread, to hand them to another process.
+  /// The programs for the calling thread, to pass to another process.
   var descriptorsForOthers: [BPFProgram] { [own.load, own.store, own.delete] }
 
   private func programsForOthers() -> Programs? {
@@ -101,7 +100,8 @@ final class CallingTaskPrograms: Sendable {
 
   // MARK: Loading, once for a map
 
-  // Counted by hand: a weak reference would make each call count references the slow way.
+  // Counted by hand: with a weak reference, each call would use the slow path of reference
+  // counting.
   private struct Loaded {
     var programs: CallingTaskPrograms
     var users: Int
@@ -124,8 +124,8 @@ final class CallingTaskPrograms: Sendable {
     }
   }
 
-  /// Has all storages over a map use these three programs, unless it has programs already. Balanced by one
-  /// call of ``release(map:)``.
+  /// Makes all storages over a map use these three programs, unless the map already has programs.
+  /// Balance each call with one call of ``release(map:)``.
   static func adopt(_ programs: [BPFProgram], for map: BPFMap, _ info: BPFMapInfo) {
     byMap.withLock { byMap in
       if byMap[info.id] != nil {
@@ -147,17 +147,17 @@ final class CallingTaskPrograms: Sendable {
 
   // MARK: Running them
 
-  /// What the programs answer where they cannot find a thread by its id, because this process is in
-  /// a pid namespace of its own.
+  /// The result of the programs if they cannot find a thread by its id, because this process is in
+  /// a child pid namespace.
   static let cannotFindThreads = Errno.notSupportedOnSocket
 
   /// As `struct piece`: offset, thread, four, two and one last bytes, words.
   private static let header = 16
   private static let pieceSize = 126 * 8
 
-  /// Copies the value of a thread out, each field whole; nil is the calling thread.
+  /// Copies the value of a thread without tearing a field. `nil` is the calling thread.
   ///
-  /// Returns `.noSuchFileOrDirectory` if the thread has none, and for another thread
+  /// Returns `.noSuchFileOrDirectory` if the thread has no value. For another thread, also returns
   /// ``cannotFindThreads`` and `.noSuchProcess`.
   func load(_ thread: ThreadID? = nil, into value: UnsafeMutableRawPointer) -> Errno? {
     guard let program = program(\.load, for: thread) else { return Self.cannotFindThreads }
@@ -168,7 +168,7 @@ final class CallingTaskPrograms: Sendable {
       alignment: 8
     ) { piece in
       guard let piece = piece.baseAddress else { return .noMemory }
-      // The kernel copies the rest in and out, and it is not used.
+      // The kernel copies the rest of the context in and out; it is not used.
       unsafe piece.initializeMemory(as: UInt8.self, repeating: 0, count: Self.header)
       unsafe piece.storeBytes(of: thread?.rawValue ?? 0, toByteOffset: 4, as: Int32.self)
       var offset = 0
@@ -195,14 +195,15 @@ final class CallingTaskPrograms: Sendable {
     var bits: UInt64
   }
 
-  /// How many changes a context has room for. The others follow it in memory.
+  /// The number of changes in a context. Further changes follow it in memory.
   private static let changesInContext = 4
 
-  /// Writes those ranges of `bytes` into the value of a thread, in place and each field whole; nil is
-  /// the calling thread. Creates the value if there is none.
+  /// Writes the ranges of `bytes` to the value of a thread, in place and without tearing a field.
+  /// `nil` is the calling thread. Creates the value if there is none.
   ///
-  /// Returns `.resourceTemporarilyUnavailable` if there is no memory for the value, or others create
-  /// and remove it all the time; and for another thread as ``load(_:into:)``.
+  /// Returns `.resourceTemporarilyUnavailable` if there is no memory for the value, or if other
+  /// threads continually create and remove it. For another thread, also returns the errors of
+  /// ``load(_:into:)``.
   func store(
     _ thread: ThreadID? = nil,
     _ ranges: [Range<Int>],
@@ -212,7 +213,7 @@ final class CallingTaskPrograms: Sendable {
     var most = Self.changesInContext
     for range in ranges { most += range.count }
     let stride = MemoryLayout<Change>.stride
-    // As `struct changes`, whose address and count take as much as a change.
+    // As `struct changes`. Its address and count have the size of one change.
     return unsafe withUnsafeTemporaryAllocation(byteCount: (1 + most) * stride, alignment: 8) {
       context in
       guard let context = context.baseAddress else { return .noMemory }
@@ -231,7 +232,7 @@ final class CallingTaskPrograms: Sendable {
         }
       }
       let others = unsafe context + (1 + Self.changesInContext) * stride
-      // The kernel copies the rest in and out, and it is not used.
+      // The kernel copies the rest of the context in and out; it is not used.
       unsafe context.storeBytes(of: UInt64(UInt(bitPattern: others)), as: UInt64.self)
       unsafe context.storeBytes(
         of: UInt32((next - context) / stride - 1),
@@ -243,8 +244,8 @@ final class CallingTaskPrograms: Sendable {
     }
   }
 
-  /// Deletes the value of a thread; nil is the calling thread. Returns `.noSuchFileOrDirectory` if
-  /// there is none; and for another thread as ``load(_:into:)``.
+  /// Deletes the value of a thread. `nil` is the calling thread. Returns `.noSuchFileOrDirectory`
+  /// if there is none. For another thread, also returns the errors of ``load(_:into:)``.
   func delete(_ thread: ThreadID? = nil) -> Errno? {
     guard let program = program(\.delete, for: thread) else { return Self.cannotFindThreads }
     guard var id = thread?.rawValue else { return unsafe run(program, nil, 0) }
@@ -262,8 +263,8 @@ final class CallingTaskPrograms: Sendable {
     _ size: Int
   ) -> Errno? {
     var result: Int32 = 0
-    // Each round lost a race against a thread that creates or removes a storage of this task, or one
-    // that was preempted on this processor while it did, and which may need it to sleep.
+    // Each round lost a race against a thread that creates or removes a storage of this task, or
+    // that was preempted on this processor while doing so, and may need this thread to sleep.
     for round in 0..<100 {
       switch unsafe program.run(context, size: size) {
       case .failure(let errno): return errno

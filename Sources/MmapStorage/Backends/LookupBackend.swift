@@ -3,15 +3,15 @@ package import LibBPF
 package import MapValues
 internal import SystemPackage
 
-// Invariant: buffers have at least the bytes of a value, and ranges lie in it; both are compared
+// Invariant: buffers have at least the bytes of a value, and ranges lie in it; both are checked
 // first.
 
 /// Copies values in and out with system calls: works on every kernel that has task storage.
 ///
-/// There are two access paths. The calling thread's own value is read and written by small BPF programs
-/// that run in that thread (``LookupAccessPath/program``): fields are written in place, so what the program
-/// writes to others meanwhile is kept. Other threads' values, and all of them where these programs
-/// cannot be loaded, go through pidfds (``LookupAccessPath/pidfd``).
+/// There are two access paths. Small BPF programs that run on the calling thread read and write
+/// that thread's own value (``LookupAccessPath/program``). They write fields in place, so
+/// concurrent writes of programs to other fields are kept. Other threads' values, and all values if
+/// these programs cannot be loaded, are accessed with pidfds (``LookupAccessPath/pidfd``).
 package final class LookupBackend: CopyingBackend {
   package let choice: BackendChoice
 
@@ -25,16 +25,16 @@ package final class LookupBackend: CopyingBackend {
 
   package let valueSize: Int
 
-  /// Creates a backend over a map of type `BPF_MAP_TYPE_TASK_STORAGE`, which it keeps open.
+  /// Creates a backend over a map of type `BPF_MAP_TYPE_TASK_STORAGE`, and keeps the map open.
   ///
   /// - Parameters:
   ///   - map: The map.
-  ///   - layout: The layout of the map's values; nil asks the map for it.
+  ///   - layout: The layout of the map's values; `nil` reads it from the map.
   ///   - accessPath: How the calling thread's own value is reached.
   ///   - rejected: The better backends, and why they are not used.
-  /// - Throws: ``BPFError/Kind/wrongType`` for a map of another type,
-  ///   ``BPFError/Kind/loadFailed`` or another error if the programs are asked for and cannot be
-  ///   loaded, what ``BPFMap/valueLayout()`` throws, and ``BPFError/Kind/wrongState`` for a closed map.
+  /// - Throws: ``BPFError/Kind/wrongType`` for a map of another type, ``BPFError/Kind/loadFailed`` or
+  ///   another error if the programs are requested and cannot be loaded, the errors of
+  ///   ``BPFMap/valueLayout()``, and ``BPFError/Kind/wrongState`` for a closed map.
   package init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
@@ -111,9 +111,9 @@ package final class LookupBackend: CopyingBackend {
     }
   }
 
-  /// By program, the changed ranges in place. Else `bpf_map_lookup_elem`, the changed ranges, and
-  /// `bpf_map_update_elem`, again if the value was created or removed in between; what a program
-  /// writes between the two calls is then lost.
+  /// With programs, writes the changed ranges in place. Otherwise calls `bpf_map_lookup_elem`,
+  /// overlays the changed ranges, and calls `bpf_map_update_elem`, and repeats this if the value
+  /// was created or removed in between. A program's write between the two calls is then lost.
   package func store(
     _ task: TaskReference,
     _ ranges: [Range<Int>],
@@ -131,7 +131,7 @@ package final class LookupBackend: CopyingBackend {
         }
       }
       guard errno == .resourceTemporarilyUnavailable, programs != nil else { break }
-      // The programs cannot tell why they did not create the value. The system call can.
+      // The programs do not return the reason why the value was not created. The system call does.
       let creation = try task.withPidfd(for: attempt, isKept: false) { createZero($0) }
       if let creation, creation != .fileExists, creation != .resourceTemporarilyUnavailable {
         errno = creation
@@ -167,7 +167,7 @@ package final class LookupBackend: CopyingBackend {
     }
   }
 
-  /// Reaches a task's value with the programs if they can find the task, else with a pidfd of it.
+  /// Accesses a task's value with the programs if they can find the task, else with a pidfd.
   private func reach(
     _ task: TaskReference,
     for attempt: String,
@@ -182,14 +182,14 @@ package final class LookupBackend: CopyingBackend {
         let errno = byProgram(programs, task.isCallingThread ? nil : id)
         if errno != CallingTaskPrograms.cannotFindThreads { return errno }
       case .pidfd:
-        // Its thread's id could be another thread's by the time that the program uses it.
+        // The thread's id may belong to another thread when the program uses it.
         break
       }
     }
     return try task.withPidfd(for: attempt, byPidfd)
   }
 
-  /// Creates a value of zeroes where there is none.
+  /// Creates a zeroed value if there is none.
   private func createZero(_ pidfd: Int32) -> Errno? {
     unsafe withUnsafeTemporaryAllocation(byteCount: valueSize, alignment: 16) { value in
       guard let address = value.baseAddress else { return .noMemory }
@@ -235,7 +235,7 @@ package final class LookupBackend: CopyingBackend {
   ) -> Errno? {
     guard let address = value.baseAddress else { return .invalidArgument }
     var errno: Errno?
-    // Each round lost a race against someone who created or removed this storage, or (EAGAIN) the
+    // Each round lost a race against a thread that created or removed this storage, or (EAGAIN) the
     // task's first or last storage in any map.
     for _ in 0..<1_000 {
       let found = unsafe map.lookup(key: pidfd, into: address)
@@ -264,7 +264,7 @@ package final class LookupBackend: CopyingBackend {
 }
 
 extension StorageBackend {
-  /// Where a buffer for a value begins.
+  /// The start of a buffer for a value.
   ///
   /// - Throws: ``BPFError/Kind/invalidArgument`` if it is too small.
   func address(

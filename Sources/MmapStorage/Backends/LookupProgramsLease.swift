@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package import LibBPF
 
-/// Keeps the programs for lookups of one map, to hand them to another process or to use those that another
-/// process loaded.
+/// Keeps the programs for lookups of one map, to pass them to another process or to use those that
+/// another process loaded.
 package final class LookupProgramsLease: Sendable {
   /// Load, store and delete.
   package let descriptors: [BPFProgram]
@@ -14,7 +14,7 @@ package final class LookupProgramsLease: Sendable {
     mapID = info.id
   }
 
-  /// Uses three programs from elsewhere in all storages over the map.
+  /// Uses three programs from another process in all storages over the map.
   package init(adopting programs: [BPFProgram], for map: BPFMap, _ info: BPFMapInfo) {
     descriptors = programs
     mapID = info.id

@@ -5,14 +5,14 @@ internal import SystemPackage
 
 // Invariant: an attached address stays mapped, for the bytes of a value, until `detach`.
 
-/// Each thread maps its own page of a map that was created with `BPF_F_MMAPABLE`: an access is a
-/// load or a store, and the first touch is one `mmap` (this project's kernel patch).
+/// Each thread maps its own page of a map that was created with `BPF_F_MMAPABLE` (this project's
+/// kernel patches). An access is one load or store, and the first touch is one `mmap`.
 ///
-/// Other threads' values come through `bpf_map_lookup_elem` and `bpf_map_update_elem`, which on such
-/// a map writes in place.
+/// Other threads' values are accessed with `bpf_map_lookup_elem` and `bpf_map_update_elem`, which
+/// writes in place on such a map.
 ///
-/// The child of a `fork` does not inherit the pages: a view that the forking thread has in use must
-/// not be touched in the child. Views that begin there are the child's own.
+/// The child of a `fork` does not inherit the pages: a view that the forking thread is using must
+/// not be accessed in the child. Views that begin in the child access the child's own value.
 package final class MappedBackend: DirectBackend {
   package let choice: BackendChoice
 
@@ -25,16 +25,16 @@ package final class MappedBackend: DirectBackend {
 
   package var valueSize: Int { elements.valueSize }
 
-  /// Creates a backend over a map, which it keeps open.
+  /// Creates a backend over a map, and keeps the map open.
   ///
   /// - Parameters:
   ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE` with ``BPFMapFlags/mmapable``, through a
-  ///     descriptor that may be written.
-  ///   - layout: The layout of the map's values; nil asks the map for it.
+  ///     writable descriptor.
+  ///   - layout: The layout of the map's values; `nil` reads it from the map.
   ///   - rejected: The better backends, and why they are not used.
   /// - Throws: ``BPFError/Kind/unsupported`` for a map without the flag,
-  ///   ``BPFError/Kind/permissionDenied`` for a read-only descriptor, and what
-  ///   ``LookupBackend/init(_:layout:accessPath:rejected:)`` throws.
+  ///   ``BPFError/Kind/permissionDenied`` for a read-only descriptor, and the errors of
+  ///   ``LookupBackend/init(_:layout:accessPath:rejected:)``.
   package init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
@@ -81,7 +81,7 @@ package final class MappedBackend: DirectBackend {
     }
   }
 
-  /// One `mmap`, and one `mremap` over the old mapping, which stays as it is if the first fails.
+  /// One `mmap`, and one `mremap` over the old mapping, which is unchanged if the `mmap` fails.
   package func renew(
     _ address: UnsafeMutableRawPointer,
     of thread: ThreadRecord
@@ -89,7 +89,7 @@ package final class MappedBackend: DirectBackend {
     if let errno = unsafe map.mapShared(size: valueSize, over: address) { throw error(errno) }
   }
 
-  /// One `bpf_map_lookup_elem`. What changes meanwhile is taken for equal.
+  /// One `bpf_map_lookup_elem`. Bytes that change during the comparison count as equal.
   package func mappingState(
     of address: UnsafeMutableRawPointer
   ) throws(BPFError) -> MappingState {

@@ -6,24 +6,24 @@ package import MapValues
 internal import SystemPackage
 
 // Invariant: a page stays mapped while its thread's pages are locked or the thread is attached.
-// Ranges were compared with the value, which fits into a page.
+// Ranges are checked against the value, which fits into a page.
 
-/// Each thread registers a page of its own with the kernel, which pins it: an access is a load or a
+/// Each thread registers its own page with the kernel, which pins it: an access is one load or
 /// store, on a stock kernel (Linux 6.13, `__uptr` in task storage).
 ///
-/// The first touch allocates the page and registers it with one `bpf_map_update_elem`; the memory is
-/// a page for each thread and storage. At the end the element is removed before the page is
-/// unmapped, so the kernel never writes to memory that is used for something else.
+/// The first touch allocates the page and registers it with one `bpf_map_update_elem`. The memory
+/// is one page for each thread and map. When the thread detaches, the element is removed before
+/// the page is unmapped, so the kernel never writes to reused memory.
 ///
-/// What differs from the other backends: a task has a value only once its own thread has attached;
-/// no program and no other thread can create it. Only threads of this process can be looked up and
-/// written by others, because the map does not contain the page's address; ``values()`` reads all. After
-/// `exec` programs see the page as it was, because the kernel keeps it until the task ends, and the new
-/// program cannot reach it. A value has no more bytes than a page.
+/// Differences from the other backends: a task has a value only after its own thread has attached;
+/// no program and no other thread can create it. Other threads can look up and write values only of
+/// threads of this process, because the map does not contain the page's address; ``values()`` reads
+/// all. After `exec`, programs see the page unchanged, because the kernel keeps it until the task
+/// ends, and the new program cannot access it. The maximum size of a value is one page.
 ///
-/// The child of a `fork` gets copies of the pages, which the kernel does not know. A view that the
-/// forking thread is using continues on such a copy; views that begin in the child are the child's
-/// own.
+/// The child of a `fork` gets copies of the pages, which are not registered with the kernel. A view
+/// that the forking thread is using continues on such a copy. Views that begin in the child access
+/// the child's own value.
 package final class UserPageBackend: DirectBackend {
   package let choice: BackendChoice
 
@@ -41,20 +41,20 @@ package final class UserPageBackend: DirectBackend {
   private let layout: ValueLayout
   private let initialBytes: [UInt8]
 
-  /// Creates a backend over a map, which it keeps open.
+  /// Creates a backend over a map, and keeps the map open.
   ///
   /// - Parameters:
-  ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE` whose element is one `__uptr`, as
-  ///     `TASK_STORAGE` of mmap_storage.bpf.h declares it, through a descriptor that may be written.
-  ///   - layout: The layout of the values, with ``ValueLayout/isInUserPage``; nil asks the map for
-  ///     it.
-  ///   - initialBytes: What the value of a thread begins with; zeroes follow.
+  ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE` whose element is one `__uptr`, as declared by
+  ///     `TASK_STORAGE` of mmap_storage.bpf.h, through a writable descriptor.
+  ///   - layout: The layout of the values, with ``ValueLayout/isInUserPage``; `nil` reads it from the
+  ///     map.
+  ///   - initialBytes: The first bytes of a new value; the others are zero.
   ///   - rejected: The better backends, and why they are not used.
-  /// - Throws: ``BPFError/Kind/wrongType`` for a map of another type or one whose elements are
-  ///   no such pointers, ``BPFError/Kind/unsupported`` on a kernel without them,
+  /// - Throws: ``BPFError/Kind/wrongType`` for a map of another type or one whose elements are not
+  ///   such pointers, ``BPFError/Kind/unsupported`` on a kernel without them,
   ///   ``BPFError/Kind/permissionDenied`` for a read-only descriptor,
-  ///   ``BPFError/Kind/invalidArgument`` for more bytes than a value has, what
-  ///   ``BPFMap/valueLayout()`` throws, and ``BPFError/Kind/wrongState`` for a closed map.
+  ///   ``BPFError/Kind/invalidArgument`` for more bytes than a value has, the errors of
+  ///   ``BPFMap/valueLayout()``, and ``BPFError/Kind/wrongState`` for a closed map.
   package init(
     _ map: BPFMap,
     layout: ValueLayout? = nil,
@@ -116,9 +116,9 @@ package final class UserPageBackend: DirectBackend {
 
   // MARK: Attaching
 
-  /// Allocates a page and registers it: `mmap`, `pidfd_open`, `bpf_map_update_elem` and `close`.
-  /// Another storage of the process over the same map uses the same page, after one
-  /// `bpf_map_lookup_elem`, as it may have been removed from the map.
+  /// Allocates a page and registers it: `mmap`, `pidfd_open`, `bpf_map_update_elem` and `close`. If
+  /// another storage of the process over the same map has a page, uses that page, after one
+  /// `bpf_map_lookup_elem`, because it may have been removed from the map.
   package func attach(_ thread: ThreadRecord) throws(BPFError) -> UnsafeMutableRawPointer {
     try unsafe registry.pages(of: thread).withLock { (pages) throws(BPFError) in
       if let existing = pages[mapID] { try revive(existing, of: thread.id) }
@@ -128,7 +128,7 @@ package final class UserPageBackend: DirectBackend {
     }
   }
 
-  /// Registers the page again, with the first value, if it was not registered any more.
+  /// Registers the page again, with the initial value, if it is no longer registered.
   package func renew(
     _ address: UnsafeMutableRawPointer,
     of thread: ThreadRecord
@@ -138,8 +138,8 @@ package final class UserPageBackend: DirectBackend {
     }
   }
 
-  /// Removes the element and then unmaps the page, when nothing uses it any more. If the kernel does
-  /// not remove the element, the page stays.
+  /// Removes the element and then unmaps the page, when its last use ends. If the kernel does not
+  /// remove the element, the page stays mapped.
   package func detach(
     _ address: UnsafeMutableRawPointer,
     of thread: ThreadRecord,
@@ -156,7 +156,7 @@ package final class UserPageBackend: DirectBackend {
     }
   }
 
-  /// Registers a page again, from the first value on, if it is not registered any more.
+  /// Registers a page again, with the initial value, if it is no longer registered.
   private func revive(_ page: UserPage, of thread: ThreadID) throws(BPFError) {
     guard try !exists(.thread(thread), for: "renew the thread's page") else { return }
     unsafe page.bytes.initializeMemory(as: UInt8.self, repeating: 0)
@@ -182,7 +182,7 @@ package final class UserPageBackend: DirectBackend {
     let errno = try thread.withPidfd(for: attempt, isKept: false) { pidfd in
       unsafe withUnsafeBytes(of: UInt(bitPattern: memory.address)) { pointer -> Errno? in
         guard let pointer = pointer.baseAddress else { return .invalidArgument }
-        // The task's first or last storage in any map may come or go just now.
+        // The task's first or last storage in any map may be created or removed concurrently.
         for _ in 0..<1_000 {
           let errno = unsafe map.update(key: pidfd, value: pointer, .always)
           if errno != .resourceTemporarilyUnavailable { return errno }
@@ -259,14 +259,14 @@ package final class UserPageBackend: DirectBackend {
     }
   }
 
-  /// Runs `body` with a task's page, which stays while it does; nil if the task has no value.
+  /// Runs `body` with a task's page, which stays mapped meanwhile; nil if the task has no value.
   private func withPage<R>(
     of task: TaskReference,
     for attempt: String,
     _ body: (UnsafeMutableRawPointer) -> R
   ) throws(BPFError) -> R? {
-    // Where the kernel has a page that the thread's record does not contain, the thread may be
-    // registering it just now. It does so under the lock of its pages.
+    // If the kernel has a page that the thread's record does not contain, the thread may be
+    // registering it. It does so with the lock of its pages held.
     for _ in 0..<2 {
       if let pages = task.threadID.flatMap(registry.existingPages) {
         let found = try pages.withLock { (pages) throws(BPFError) -> R?? in
@@ -290,7 +290,7 @@ package final class UserPageBackend: DirectBackend {
     _ task: TaskReference,
     for attempt: String
   ) throws(BPFError) -> Bool {
-    // The kernel shows zero in the pointer's place.
+    // The kernel returns zero in place of the pointer.
     var pointer: UInt = 0
     switch try task.withPidfd(
       for: attempt,

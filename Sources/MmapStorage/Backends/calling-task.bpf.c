@@ -4,8 +4,8 @@
 #include <bpf/bpf_helpers.h>
 
 /*
- * Read and write the value of the task that runs them, or of another one, in one system call
- * (BPF_PROG_TEST_RUN) and without a descriptor of the task.
+ * Programs that read and write the value of the task that runs them, or of another task, in one
+ * system call (BPF_PROG_TEST_RUN) and without a pidfd.
  */
 
 struct pid {
@@ -16,11 +16,11 @@ struct task_struct {
 	struct pid *thread_pid;
 } __attribute__((preserve_access_index));
 
-/* From Linux 6.2; without them only the programs whose names end with _of do not load. */
+/* From Linux 6.2. Without them, only the programs with the suffix _of do not load. */
 extern struct task_struct *bpf_task_from_pid(__s32 pid) __ksym __weak;
 extern void bpf_task_release(struct task_struct *task) __ksym __weak;
 
-/* Stands for the map that the library puts in its place before loading. */
+/* A placeholder. The library replaces it by its map before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -28,10 +28,10 @@ struct {
 	__type(value, __u64);
 } values SEC(".maps");
 
-/* The size of that map's values. */
+/* The size of the values in that map. */
 const volatile __u32 value_size = 1;
 
-/* No task has a value in this map. */
+/* An empty map. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -41,8 +41,8 @@ struct {
 
 /* Keep in step with CallingTaskPrograms in Swift. */
 struct piece {
-	__u32 offset;		/* where it begins */
-	__u32 task;		/* a thread id, for the programs whose names end with _of; the rest comes back */
+	__u32 offset;		/* offset in the value */
+	__u32 task;		/* a thread id, for the programs with the suffix _of; the rest is output */
 	__u32 last_four;	/* after the value's last word: */
 	__u16 last_two;
 	__u8 last_one;
@@ -58,7 +58,7 @@ struct change {
 #define IN_CONTEXT 4
 
 struct changes {
-	__u64 address;		/* of those that do not fit here, in the caller's memory */
+	__u64 address;		/* of the changes that do not fit here, in the caller's memory */
 	__u32 count;
 	__u32 task;		/* as above */
 	struct change first[IN_CONTEXT];
@@ -67,8 +67,9 @@ struct changes {
 #define PIECE sizeof(((struct piece *)0)->words)
 
 /*
- * Before Linux 6.2, bpf_task_storage_get() finds nothing either while some other task on this CPU
- * is in the middle of one: preempted, or waiting for memory. bpf_task_storage_delete() tells.
+ * Before Linux 6.2, bpf_task_storage_get() also returns NULL while another task on this CPU is
+ * inside of a call: preempted, or waiting for memory. bpf_task_storage_delete() returns an error
+ * that shows this.
  */
 static __always_inline void *find(struct task_struct *task, long *error)
 {
@@ -79,14 +80,14 @@ static __always_inline void *find(struct task_struct *task, long *error)
 	*error = bpf_task_storage_delete(&nothing, task);
 	if (*error == -EBUSY)
 		return 0;
-	/* That other task may have ended its call in between. */
+	/* The other task may have completed its call in between. */
 	*error = -ENOENT;
 	return bpf_task_storage_get(&values, task, 0, 0);
 }
 
 /*
- * The verifier knows the size, so what is left of the loop is a load and a store for each word.
- * No field is torn.
+ * The size is constant for the verifier, so each iteration is one load and one store of a word. No field is
+ * torn.
  */
 static __always_inline long load_from(struct task_struct *task, struct piece *piece)
 {
@@ -211,8 +212,8 @@ int delete_value(void *context)
 }
 
 /*
- * Any task. bpf_task_from_pid() takes an id of the initial pid namespace, so it may only be called
- * where the caller's ids are that.
+ * Any task. bpf_task_from_pid() takes an id of the initial pid namespace, so call it only in that
+ * namespace.
  */
 static __always_inline struct task_struct *acquire(__u32 id, long *error)
 {

@@ -4,24 +4,24 @@ internal import LibBPF
 internal import MapValues
 internal import SystemPackage
 
-/// A feature of the kernel that was tried, for `mmapstorage doctor`.
+/// The result of trying a feature of the kernel, for `mmapstorage doctor`.
 @_spi(Tools)
 public struct KernelProbe: Sendable {
-  /// What trying it showed.
+  /// The outcome of trying it.
   public enum State: String, Sendable {
     /// It works for this process.
     case available
-    /// The kernel does not have it.
+    /// The kernel does not support it.
     case missing
     /// This process may not use it.
     case denied
   }
 
-  /// What was tried.
+  /// The feature that was tried.
   public var name: String
   /// The outcome.
   public var state: State
-  /// What the kernel answered, and how to get the feature.
+  /// The kernel's error, and how to get the feature.
   public var detail: String
 
   /// Tries all features. Creates maps and loads programs, and closes them again.
@@ -34,7 +34,7 @@ public struct KernelProbe: Sendable {
       probe("backend .mapped", KernelFeature.mmapableTaskStorage(valueSize: 8)),
       probe("backend .userPage", KernelFeature.userPages),
       threadPidfds,
-      // Without CAP_PERFMON the verifier refuses the programs with EINVAL.
+      // Without CAP_PERFMON, the verifier rejects the programs with EINVAL.
       probe("lookups by program", needs: "Linux 5.17 and CAP_PERFMON") { () throws(BPFError) in
         let map = try map.get()
         let info = try map.info

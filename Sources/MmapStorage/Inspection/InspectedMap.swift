@@ -3,12 +3,12 @@ package import LibBPF
 package import MapValues
 internal import SystemPackage
 
-/// What backends use to read all values of their map, and to check a thread's page. Programs are loaded
-/// at first use.
+/// Reads all values of a backend's map, and checks a thread's page. Programs are loaded at first
+/// use.
 package final class InspectedMap: Sendable {
   fileprivate static let lock = ForkSafeLock(rank: .programs)
 
-  /// Programs from a broker, by map id, and how many leases there are of each.
+  /// Programs from a broker, by map id, and the number of leases of each.
   fileprivate static let adopted = ForkSafeMutex<[UInt32: (program: BPFProgram, leases: Int)]>(
     [:],
     sharing: lock
@@ -46,7 +46,7 @@ package final class InspectedMap: Sendable {
       loaded = new
       return new
     }
-    // Another thread may change both pages between two reads of one.
+    // Another thread may change both pages between the reads of the two.
     for _ in 0..<3 {
       switch program.run(UInt64(UInt(bitPattern: address))) {
       case .success(0): return .own
@@ -63,7 +63,7 @@ package final class InspectedMap: Sendable {
 }
 
 extension InspectedMap {
-  /// Loads the program that compares a thread's user page, to hand it to other processes.
+  /// Loads the program that compares a thread's user page, to pass it to other processes.
   package static func loadComparison(
     for map: BPFMap,
     _ layout: ValueLayout
@@ -77,7 +77,8 @@ extension InspectedMap {
   }
 }
 
-/// Has storages that are created over a map meanwhile use a program from a broker to compare a thread's user page.
+/// Makes storages that are created over a map meanwhile use a program from a broker to compare user
+/// pages.
 package final class ComparisonLease: Sendable {
   private let mapID: UInt32
 

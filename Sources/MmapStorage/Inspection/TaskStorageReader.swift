@@ -4,8 +4,8 @@ public import LibBPF
 public import MapValues
 internal import SystemPackage
 
-/// Reads the values of all tasks in a map, also of those in other processes, without the Swift type of
-/// the value.
+/// Reads the values of all tasks in a map, including those of other processes, without the Swift
+/// type of the value.
 ///
 /// A BPF task iterator copies the values in the kernel. It also reads user pages, which lookups do not.
 /// Needs CAP_BPF and CAP_PERFMON, and Linux 5.11. If the Swift type of the value is known, use
@@ -60,7 +60,7 @@ public final class TaskStorageReader: Sendable {
     self.map = map
   }
 
-  /// Makes errors that are about an object of this library's errors about a map of the caller's.
+  /// Turns errors about an object of this library into errors about the caller's map.
   static func withErrors<Result>(
     about map: BPFMap,
     _ attempt: String,
@@ -117,7 +117,7 @@ public final class TaskStorageReader: Sendable {
       let record = TaskRecord(bytes[offset..<offset + TaskRecord.size])
       offset += TaskRecord.size
       if record.valueSize == 0 {
-        // A lookup copies the pointer to a user page, and not the page.
+        // A lookup copies the pointer to a user page, not the page.
         guard !layout.isInUserPage else {
           throw BPFError(
             .unsupported,
@@ -176,7 +176,7 @@ public final class TaskStorageReader: Sendable {
 }
 
 extension ValueLayout {
-  /// The layout with the place where a map has its values, which an object file does not tell.
+  /// The layout with the place of the map's values, which an object file does not contain.
   fileprivate func placed(in map: BPFMap, _ info: BPFMapInfo) -> ValueLayout {
     var layout = self
     if let own = try? map.valueLayout() {

@@ -6,8 +6,8 @@
 #include <bpf/bpf_core_read.h>
 
 /*
- * Iterators over all tasks that write each task's value of one map to a file, with a record about the
- * task in front of it.
+ * Iterators over all tasks that write each task's value of one map to a file, after a record about
+ * the task.
  */
 
 struct upid {
@@ -49,7 +49,7 @@ struct bpf_iter__task {
 	struct task_struct *task;
 } __attribute__((preserve_access_index));
 
-/* Stands for the map that the library puts in its place before loading. */
+/* A placeholder. The library replaces it by its map before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -57,10 +57,10 @@ struct {
 	__type(value, __u64);
 } values SEC(".maps");
 
-/* The size of a value: of the map's elements, or of what is in the user pages. */
+/* The size of a value: of the map's elements, or of the contents of user pages. */
 const volatile __u32 value_size = 1;
 
-/* Larger values do not fit into the iterator's buffer of 32 KiB: their records stand alone. */
+/* Larger values do not fit into the iterator's buffer of 32 KiB. Only their records are written. */
 #define LARGEST (28 * 1024)
 #define CHUNK 256
 
@@ -105,7 +105,7 @@ static __always_inline void describe(struct task_struct *task, struct record *re
 }
 
 /*
- * The verifier knows the size. Each word is loaded whole, so no field is torn.
+ * The size is constant for the verifier. Each word is loaded at once, so no field is torn.
  */
 static __always_inline void write_value(struct seq_file *seq, const void *value)
 {
@@ -195,12 +195,13 @@ int write_pages(struct bpf_iter__task *context)
 	return 0;
 }
 
-/* Words that are compared at a time. */
+/* The number of words that are compared at a time. */
 #define STEP 16
 
 /*
- * Compares the calling task's page with the memory at an address of the process. Returns 0 if they are
- * equal, 1 if they are not, or an error. What changes meanwhile is taken for equal.
+ * Compares the calling task's page with the memory at an address of the process. Returns 0 if they
+ * are equal, 1 if they are not, or an error. Bytes that change during the comparison count as
+ * equal.
  */
 SEC("?syscall")
 int compare_page(__u64 *address)

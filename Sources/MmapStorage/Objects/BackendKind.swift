@@ -20,7 +20,7 @@ public struct BackendKind: RawRepresentable, Sendable, Hashable, Codable, CaseIt
   /// The name, such as "lookup".
   public let rawValue: String
 
-  /// Creates a kind with this name. ``allCases`` has the names.
+  /// Creates a kind with this name. See ``allCases`` for the names.
   public init(rawValue: String) { self.rawValue = rawValue }
 
   /// The name in Swift code, such as ".lookup".
@@ -52,7 +52,7 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
       Rejection(kind, reason: "the map's descriptor is read-only, or the map is frozen")
     }
 
-    /// Whether this says only that the kernel lacks `BPF_F_MMAPABLE` for task storage, as every
+    /// Whether the only reason is that the kernel lacks `BPF_F_MMAPABLE` for task storage, as every
     /// release does.
     fileprivate var isExpected: Bool { kind == .mapped && errno != nil }
 

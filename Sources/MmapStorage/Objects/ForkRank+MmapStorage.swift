@@ -8,9 +8,9 @@ extension ForkRank {
   static let programs = ForkRank(position: -1)
   /// Threads, storages and attachments.
   static let registry = ForkRank(position: 1)
-  /// The reserved descriptor for pidfds, and then the lock for opening one.
+  /// The reserved descriptor for pidfds, then the lock for opening a pidfd.
   static let pidfds = ForkRank(position: 2)
-  // MmapStorageTesting has 3.
+  // MmapStorageTesting uses 3.
   /// Memory that a child does not share. Has no lock.
   static let mappings = ForkRank(position: 4)
 }

@@ -6,9 +6,9 @@ internal import SystemPackage
 enum KernelFeature {
   enum Availability: Sendable, Hashable {
     case available
-    /// The kernel does not have it, as this error number shows.
+    /// The kernel does not support it, as this error number shows.
     case missing(Errno?)
-    /// This process may not try.
+    /// This process may not try it.
     case unknown(Errno?)
   }
 
@@ -37,8 +37,8 @@ enum KernelFeature {
     }
   }
 
-  /// `__uptr` in the values of task storage (Linux 6.13). A kernel that has it refuses one that
-  /// points to more than a page with E2BIG; others create such a map.
+  /// `__uptr` in the values of task storage (Linux 6.13). A kernel with the feature rejects a
+  /// `__uptr` to more than a page with E2BIG; other kernels create such a map.
   static let userPages: Availability = {
     do throws(BPFError) {
       try BPFMap(creatingTaskStorage: "uptr_probe", wordCount: 1 << 20, inUserPage: true).close()
@@ -89,7 +89,7 @@ extension BPFMap {
     let key = types.integer("int", size: 4, isSigned: true)
     let word = types.integer("unsigned long long", size: 8)
     let words = types.array(of: word, count: UInt32(wordCount), index: key)
-    // The kernel has a `struct page` of its own, and refuses another type of that name.
+    // The kernel has its own `struct page`, and rejects another type of that name.
     let structure = types.structure(
       inUserPage ? "mms_page" : "value",
       size: size,

@@ -3,7 +3,7 @@ internal import LibBPF
 
 /// How a map was declared with `mmap_storage.bpf.h`.
 ///
-/// The header gives each map's structure a type name of its own, which the object's type
+/// The header declares a structure type with its own name for each map, which the object's type
 /// information contains. A map that is declared in any other way has no declaration.
 enum StorageDeclaration {
   /// `TASK_STORAGE`: the value is in the map, or in a user page.
@@ -37,6 +37,6 @@ enum StorageDeclaration {
   /// The type of an element whose value is in a user page.
   static func elementType(of map: String) -> String { "__task_storage_element_" + map }
 
-  /// The read-only variable that tells the programs where a map's values are.
+  /// The read-only variable that selects where programs find a map's values.
   static func placementVariable(of map: String) -> String { "__task_storage_placement_" + map }
 }

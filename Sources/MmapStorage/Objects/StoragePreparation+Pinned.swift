@@ -2,14 +2,14 @@
 internal import LibBPF
 
 extension StoragePreparation {
-  /// Whether the elements of a pinned map point to user pages, as those of this object's map would.
+  /// Whether the elements of a pinned map point to user pages, as those of this object's map do.
   func isInUserPages(pinned map: BPFMap, of object: BPFObject) throws(BPFError) -> Bool {
     let info = try map.info
     guard info.type == .taskStorage, info.valueSize == MemoryLayout<UInt64>.size else {
       return false
     }
     if let layout = try? map.valueLayout() { return layout.isInUserPage }
-    // Without the right to read type information.
+    // The process may not read type information.
     if let place = outcome.withLock({ $0.pinnedPlaces[info.id] }) { return place }
     // The map has the ids of the object that created it.
     return object.mapNames.contains {
@@ -48,7 +48,7 @@ extension StoragePreparation {
     guard layout != nil || described != nil else {
       return isInUserPages ? nil : declared.difference(of: info)
     }
-    // Compared as values: only one of the two may have them in user pages.
+    // Compared as values, because only one of the two may have them in user pages.
     let expected = try object.layout(ofMap: declared.name)
     let isPlaceable: Bool =
       switch try StorageDeclaration.all(in: object)[declared.name] {
@@ -62,7 +62,7 @@ extension StoragePreparation {
     }
     guard let layout else {
       return isSameLayout
-        ? nil : "map '\(declared.name)': the layouts differ; with CAP_SYS_ADMIN this says where"
+        ? nil : "map '\(declared.name)': the layouts differ; details need CAP_SYS_ADMIN"
     }
     return layout.difference(
       from: expected,

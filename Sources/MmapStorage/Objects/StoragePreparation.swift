@@ -3,8 +3,9 @@ internal import LibBPF
 
 /// Chooses where the values of an object's task storage maps are, when the object is loaded.
 ///
-/// As compiled, each map has the values in its elements and no flag that a kernel could lack, so any
-/// loader can load the object on any kernel. This adds what the running kernel has.
+/// As compiled, each map has the values in its elements and no flag that a kernel could reject, so
+/// any loader can load the object on any kernel. The preparation selects the best features of the
+/// running kernel.
 final class StoragePreparation: BPFObjectPreparation {
   let allowedBackends: Set<BackendKind>
 
@@ -51,7 +52,7 @@ final class StoragePreparation: BPFObjectPreparation {
         reject(map, rejection)
         if declarations[map.name] == .any { try placeInUserPages(map, of: object) }
       case nil:
-        // The source asks for the flag; a kernel without it has another backend.
+        // The source sets the flag; a kernel without it uses another backend.
         if flags.contains(.mmapable), let rejection = rejectionOfMapping(map) {
           reject(map, rejection)
           try object.setMapFlags(flags.subtracting(.mmapable), of: map.name)
@@ -69,7 +70,7 @@ final class StoragePreparation: BPFObjectPreparation {
     return KernelFeature.mmapableTaskStorage(valueSize: map.valueSize).rejection(of: .mapped)
   }
 
-  /// Replaces the map by one whose elements point to user pages, and tells the programs.
+  /// Replaces the map by one whose elements point to user pages, and sets the programs' variable.
   private func placeInUserPages(_ map: DeclaredMap, of object: BPFObject) throws(BPFError) {
     guard allowedBackends.contains(.userPage) else {
       return reject(map, .notAllowed(.userPage))
@@ -86,7 +87,7 @@ final class StoragePreparation: BPFObjectPreparation {
     if let rejection = KernelFeature.userPages.rejection(of: .userPage) {
       return reject(map, rejection)
     }
-    // Without these no program accesses the map.
+    // Without the variable, no program accesses the map.
     guard let btf = object.btf,
       let element = btf.structure(named: StorageDeclaration.elementType(of: map.name))
     else {
@@ -104,7 +105,7 @@ final class StoragePreparation: BPFObjectPreparation {
     try tellPrograms(of: map.name, in: object)
   }
 
-  /// Tells the object's programs that the values of a map are in user pages.
+  /// Sets the variable that makes the object's programs use user pages for a map.
   private func tellPrograms(of map: String, in object: BPFObject) throws(BPFError) {
     try object.withGlobal(
       StorageDeclaration.placementVariable(of: map),

@@ -2,7 +2,8 @@
 internal import LibBPF
 internal import MapValues
 
-/// What is recorded about a pinned map: where its values are, and a digest of the layouts of keys and values.
+/// The description of a pinned map: the place of its values, and a digest of the layouts of keys
+/// and values.
 struct ValueDescription {
   var isInUserPage: Bool
   var digest: String
@@ -20,7 +21,7 @@ struct ValueDescription {
     isInUserPage = layout.isInUserPage
   }
 
-  /// `nil` if the text is something else.
+  /// `nil` if the text is not a description.
   init?(_ text: String) {
     isInUserPage = text.hasPrefix(Self.inUserPage)
     guard isInUserPage || text.hasPrefix(Self.inMap) else { return nil }
@@ -31,7 +32,7 @@ struct ValueDescription {
 }
 
 extension Digest {
-  /// Adds what the bytes of a value mean.
+  /// Adds the types of the value's fields.
   fileprivate mutating func add(_ type: FieldType) {
     add(type.size)
     switch type {

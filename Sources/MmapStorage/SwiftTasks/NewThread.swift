@@ -21,7 +21,7 @@ private func startThread(
   }
 }
 
-/// Runs `body` on a thread of its own and waits for it.
+/// Runs `body` on a new thread and waits for it.
 func onNewThread<Result: Sendable>(
   attempt: String,
   _ body: @escaping @Sendable () -> Result
@@ -34,7 +34,7 @@ func onNewThread<Result: Sendable>(
   return result.withLock { $0 }
 }
 
-/// Runs each job on a thread of its own.
+/// Runs each job on a new thread.
 final class NewThreadExecutor: TaskExecutor {
   func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)

@@ -25,7 +25,7 @@ public struct SwiftRuntime: Sendable, Hashable {
     details: String = ""
   ) -> BPFError {
     if let errno, [.tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory].contains(errno) {
-      // Nothing is known of the runtime.
+      // The error does not depend on the runtime.
       return BPFError(errno: errno, attempt: attempt, on: "step '\(step)'", details: details)
     }
     return BPFError(

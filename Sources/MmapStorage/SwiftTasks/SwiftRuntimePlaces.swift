@@ -3,18 +3,19 @@ internal import CLibBPFShim
 internal import LibBPF
 internal import SystemPackage
 
-// Invariant: buffers are lent for one call, with their sizes. Only what the call has written is read.
+// Invariant: buffers are lent for one call, with their sizes. Only elements that the call wrote are
+// read.
 
-/// Where the Swift runtime of this process keeps its current Swift task and that task's bindings.
+/// The offsets of the current Swift task and of its bindings in the Swift runtime of this process.
 ///
-/// Nothing here is assumed. Random values are bound, and searched for in the runtime's thread-local
-/// memory and in the Swift task; what is found in several Swift tasks alike is a place.
+/// No offset is assumed. Random values are bound, and searched for in the runtime's thread-local
+/// memory and in the Swift task. An offset that is found in several Swift tasks is used.
 struct SwiftRuntimePlaces: Sendable, Hashable {
-  /// From the thread pointer to the word with the current Swift task.
+  /// Offset from the thread pointer to the word with the current Swift task.
   var taskWord: Int64
-  /// From a Swift task to the word with its latest binding.
+  /// Offset in a Swift task of the word with its latest binding.
   var bindings: UInt32
-  /// From a binding to its value.
+  /// Offset in a binding of its value.
   var tag: UInt32
 
   private static var tries: Int { 3 }
@@ -29,7 +30,7 @@ struct SwiftRuntimePlaces: Sendable, Hashable {
       words = words?.intersection(newWords) ?? newWords
       bindings = bindings?.intersection(newBindings) ?? newBindings
     }
-    // The word is 0 where no Swift task runs.
+    // The word is 0 when no Swift task runs.
     let idle = try onNewThread(attempt: attempt) { taskWords() }
     guard case .success(let empty) = idle, let words, let bindings else {
       throw SwiftRuntime.unsupported(attempt, step: "reading the runtime's thread-local memory")
@@ -54,7 +55,7 @@ struct SwiftRuntimePlaces: Sendable, Hashable {
   private static func search() -> SearchResult {
     let local = TaskLocal<SwiftTaskBinding>(wrappedValue: .none)
     let key = unsafe UInt64(UInt(bitPattern: Unmanaged.passUnretained(local).toOpaque()))
-    // An odd number is no pointer.
+    // An odd number is not a pointer.
     let tag = UInt64.random(in: 1 << 62 ... .max) | 1
     return local.withValue(SwiftTaskBinding(tag: tag, lease: nil)) {
       let places = unsafe withUnsafeTemporaryAllocation(of: mms_swift_binding.self, capacity: 16) {
@@ -71,9 +72,9 @@ struct SwiftRuntimePlaces: Sendable, Hashable {
     }
   }
 
-  /// The words in the runtime's thread-local memory that may be the one that is searched.
+  /// The candidate words in the runtime's thread-local memory.
   private static func taskWords() -> Result<Set<Int64>, Errno> {
-    // Outside of a Swift task any word that is 0 will do, and there are many.
+    // Outside of a Swift task, the search accepts any word that is 0, so there are many candidates.
     unsafe withUnsafeTemporaryAllocation(of: Int64.self, capacity: 1 << 16) { words in
       guard let start = words.baseAddress else { return .success([]) }
       let count = unsafe mms_swift_find_task_words(start, words.count)

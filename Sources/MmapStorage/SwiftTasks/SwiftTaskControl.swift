@@ -4,8 +4,8 @@ internal import Glibc
 internal import LibBPF
 internal import SystemPackage
 
-/// The program that SWIFT_TASK_STORAGE() declares for processes to register themselves. It runs in
-/// the calling thread, and acts for the process that runs it and for no other.
+/// The program that SWIFT_TASK_STORAGE() declares for processes to register themselves. It runs on
+/// the calling thread, and registers only the process that runs it.
 final class SwiftTaskControl: Sendable {
   let program: BPFProgram
   private let object: String
@@ -22,10 +22,10 @@ final class SwiftTaskControl: Sendable {
     case check = 5
   }
 
-  /// Behind the storage's name, the name of its program.
+  /// The suffix of the program's name, after the storage's name.
   static let suffix = "_control"
 
-  /// The program of the same storage as a map of a loaded object.
+  /// The program of the storage that a loaded object's map belongs to.
   init(of object: BPFObject, _ map: BPFMap) throws(BPFError) {
     guard object.programNames.contains(map.name + Self.suffix) else {
       throw notDeclared(map.describedName)
@@ -39,7 +39,7 @@ final class SwiftTaskControl: Sendable {
     self.object = object
   }
 
-  /// Checks that it is a program, and one of the storage with the map.
+  /// Checks that the descriptor is a program that uses the storage's map.
   func check(uses map: UInt32) throws(BPFError) {
     let isProgram = descriptorTarget(program.descriptor).map { $0 == "anon_inode:bpf-prog" } ?? true
     let answer = isProgram ? mms_program_uses_map(program.descriptor, map) : 0
@@ -54,9 +54,9 @@ final class SwiftTaskControl: Sendable {
     )
   }
 
-  /// What stands in the slots of the calling process.
+  /// The owner word in the slots of the calling process.
   func owner() throws(BPFError) -> UInt64 {
-    let attempt = "ask the kernel which process this is"
+    let attempt = "identify this process"
     let high = try run(.ownerHigh, attempt: attempt)
     let low = try run(.ownerLow, attempt: attempt)
     let owner = UInt64(high) << 32 | UInt64(low)
@@ -64,11 +64,11 @@ final class SwiftTaskControl: Sendable {
     return owner
   }
 
-  /// Tells the program where the calling process's runtime keeps its current Swift task.
+  /// Registers the offsets of the current Swift task in the calling process's runtime.
   func register(_ places: SwiftRuntimePlaces, key: UInt64) throws(BPFError) {
     let attempt = "register the process"
-    // bpf_task_storage_get() creates nothing while memory is short, or while another task of this CPU was
-    // preempted in such a call.
+    // bpf_task_storage_get() creates nothing while memory is short, or while another task on this
+    // CPU is preempted inside of such a call.
     for round in 0..<100 {
       if round > 10 { usleep(10_000) } else if round > 0 { sched_yield() }
       let answer = try run(
@@ -95,9 +95,9 @@ final class SwiftTaskControl: Sendable {
     _ = try? run(.unregister, attempt: "unregister the process")
   }
 
-  /// What a program that runs in the calling thread finds now: a slot of the tag, another, or none.
+  /// The result of a program on the calling thread: a slot of the tag, another slot, or none.
   func check(_ tag: UInt64) throws(BPFError) -> Answer {
-    let attempt = "ask the program for the storage of the current Swift task"
+    let attempt = "query the storage of the current Swift task"
     switch try run(.check, tag, attempt: attempt) {
     case 1: return .none
     case 2: return .own
@@ -112,7 +112,7 @@ final class SwiftTaskControl: Sendable {
     attempt: String
   ) throws(BPFError) -> UInt32 {
     var words = [operation.rawValue] + arguments
-    // The program may read any of them, so the kernel wants all.
+    // The program may read any argument, so the kernel requires all.
     words += Array(repeating: 0, count: 6 - words.count)
     switch program.runRaw(words) {
     case .success(let result): return result

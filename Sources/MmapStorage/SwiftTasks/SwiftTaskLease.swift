@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 
-// Invariant: code that accesses a slot holds its lease, which keeps the slots and so their memory.
+// Invariant: code that accesses a slot holds its lease, which keeps the slots' memory alive.
 
-/// What a scope binds as a task-local. The BPF program reads the tag from the runtime's memory, so it
-/// is the first word.
+/// The value that a scope binds as a task-local. The BPF program reads the tag from the runtime's
+/// memory, so the tag is the first word.
 @usableFromInline
 struct SwiftTaskBinding: Sendable {
   /// The generation (upper 40 bits) and the index (lower 24 bits) of the slot; 0 for no slot.
@@ -21,7 +21,7 @@ struct SwiftTaskBinding: Sendable {
     self.lease = lease
   }
 
-  /// The binding of a scope; nil for one that found no slot.
+  /// The binding of a scope; nil if the scope has no slot.
   init(_ lease: Unmanaged<SwiftTaskLease>?) {
     let lease = unsafe lease?.takeUnretainedValue()
     self.init(tag: lease?.tag ?? 0, lease: lease)
@@ -29,11 +29,11 @@ struct SwiftTaskBinding: Sendable {
 }
 
 extension SwiftTaskSlots {
-  /// Binds a lease, as `TaskLocal.withValue` does. The same function has to call ``unbind()``.
+  /// Binds a lease, as `TaskLocal.withValue` does. The same function must call ``unbind()``.
   @usableFromInline
   func bind(_ lease: Unmanaged<SwiftTaskLease>?) {
-    // The type is this module's own, and a metatype is the address of the type's metadata, which the
-    // runtime takes. Nothing here comes from outside.
+    // The type is declared in this module, and a metatype is the address of the type's metadata,
+    // which the runtime expects. No outside data is involved.
     unsafe mms_task_local_push(
       Unmanaged.passUnretained(local).toOpaque(),
       lease?._withUnsafeGuaranteedRef { $0.tag } ?? 0,
@@ -46,11 +46,12 @@ extension SwiftTaskSlots {
   func unbind() { mms_task_local_pop() }
 }
 
-/// The right to use a slot. Everyone who may reach the slot holds it: the scope, and through their
-/// task-locals the Swift tasks that inherited the scope.
+/// The right to use a slot. It is held by the scope and, through their task-locals, by the Swift
+/// tasks that inherited the scope.
 ///
-/// Most scopes are alone when they end. They give the lease back, and it is used again. A scope that is
-/// not leaves it to the others, and the slot is free when the last one drops it.
+/// Most scopes are the only holder when they end. They park the lease in the slot for reuse.
+/// Otherwise the scope drops its reference, and the slot is freed when the last holder drops its
+/// own.
 @usableFromInline
 @safe
 final class SwiftTaskLease: Sendable {
@@ -65,7 +66,7 @@ final class SwiftTaskLease: Sendable {
   }
 
   deinit {
-    // The slot is in no scope while the lease waits for the next one.
+    // A parked lease is in no scope.
     guard unsafe state.pointee.tag != 0, let slots = unsafe state.pointee.slots else { return }
     unsafe state.pointee.slots = nil
     unsafe slots.release(state, address)
@@ -75,7 +76,8 @@ final class SwiftTaskLease: Sendable {
   var tag: UInt64 { unsafe state.pointee.tag }
 }
 
-/// What the process knows of a slot. It belongs to the owner of the slot, except the first word.
+/// The process's state of a slot. Only the holder of the slot accesses it, except for the first
+/// word.
 @usableFromInline
 @safe
 struct SwiftTaskSlotState {
@@ -85,16 +87,16 @@ struct SwiftTaskSlotState {
   var generation: UInt64 = 0
   /// 0 while the slot is free.
   var tag: UInt64 = 0
-  /// The lease of the scope before, for the next one.
+  /// The lease of the previous scope, for reuse.
   var parked: Unmanaged<SwiftTaskLease>?
   var onEnd: (@Sendable (UnsafeMutableRawPointer) -> Void)?
-  /// Set when the scope ends and others hold the lease: they keep the slots alive.
+  /// Set if there are other holders when the scope ends: they keep the slots alive.
   var slots: SwiftTaskSlots?
 }
 
 extension SwiftTaskSlots {
-  /// Takes a slot, whose value is zero; nil if there is none. Released with ``leave(_:)``.
-  /// `onEnd` gets the value when the last holder of the lease has given it up.
+  /// Takes a slot and zeroes its value; returns nil if there is none. Balanced by ``leave(_:)``.
+  /// `onEnd` is called with the value when the last holder drops the lease.
   @usableFromInline
   func enter(
     onEnd: (@Sendable (UnsafeMutableRawPointer) -> Void)?
@@ -112,7 +114,8 @@ extension SwiftTaskSlots {
   @usableFromInline
   func leave(_ lease: Unmanaged<SwiftTaskLease>?) {
     guard var lease = unsafe lease else { return }
-    // The same pointer, as the standard library wants it. A strong variable would count.
+    // The same pointer, in the form that the standard library takes. A strong variable would add a
+    // reference.
     let isAlone = unsafe withUnsafeMutablePointer(to: &lease) {
       unsafe isKnownUniquelyReferenced(
         &UnsafeMutableRawPointer($0).assumingMemoryBound(to: SwiftTaskLease.self).pointee
@@ -125,7 +128,7 @@ extension SwiftTaskSlots {
       unsafe lease.release()
       return
     }
-    // Pairs with the releases of the others.
+    // Pairs with the releases of the other holders.
     mms_fence_acquire()
     unsafe release(state, address, parking: lease)
   }

@@ -4,13 +4,13 @@ internal import LibBPF
 
 // Invariant: `base` is the address of `size` bytes from `init` to `deinit`.
 
-/// Slots in a map of the kernel's, mapped into the process, and the registration of the process.
+/// The slots of a kernel map, mapped into the process, and the registration of the process.
 @safe
 final class MappedSwiftTaskMemory: SwiftTaskMemory {
   nonisolated(unsafe) let base: UnsafeMutableRawPointer
   let control: SwiftTaskControl
   private let mapping: UnsharedMapping
-  /// Keeps the object, and so its programs attached.
+  /// Keeps the object alive, so that its programs stay attached.
   private let map: BPFMap
   private let registration: SwiftTaskRegistration
   private let owners: SwiftTaskOwners
@@ -25,7 +25,7 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
     attempt: String
   ) throws(BPFError) {
     mapping = try UnsharedMapping(map, size: size, attempt: attempt)
-    // Memory that was mapped has an address.
+    // A mapping has a base address.
     unsafe base = mapping.memory.bytes.baseAddress.unsafelyUnwrapped
     self.control = control
     self.map = map

@@ -3,27 +3,27 @@ internal import Glibc
 internal import LibBPF
 internal import SystemPackage
 
-/// Tells which processes that own slots have exited.
+/// Detects which processes that own slots have exited.
 ///
-/// An owner is what `__swift_task_owner()` of swift_task_storage.bpf.h returns: the process id, and the
-/// lower half of the process's start in nanoseconds of the monotonic clock.
+/// An owner is the result of `__swift_task_owner()` of swift_task_storage.bpf.h: the process id,
+/// and the lower half of the process's start time in nanoseconds of the monotonic clock.
 struct SwiftTaskOwners: Sendable {
   private let seesAllProcesses: Bool
   private let comparesStarts: Bool
 
-  /// - Parameter owner: What this process is.
+  /// - Parameter owner: The owner word of this process.
   init(own owner: UInt64) {
-    // The owner has the number that the process has in the first namespace of process ids. Elsewhere
-    // the numbers of other processes say nothing here.
+    // The owner contains the process id in the initial PID namespace. In other namespaces, ids of
+    // other processes cannot be compared with it.
     seesAllProcesses = owner >> 32 == UInt64(getpid())
-    // In a time namespace `/proc` may show other times.
+    // In a child time namespace, `/proc` may show other times.
     comparesStarts = seesAllProcesses && ProcessState(getpid())?.isStart(of: owner) == true
   }
 
-  /// Whether it is known that the process has exited: there is none, it is a zombie, or its id belongs
-  /// to a later process.
+  /// Whether the process is known to have exited: it does not exist, it is a zombie, or its id
+  /// belongs to a later process.
   ///
-  /// Costs a system call for a process that exists no more, and about ten microseconds otherwise.
+  /// Costs a system call for a process that no longer exists, and about ten microseconds otherwise.
   func hasExited(_ owner: UInt64) -> Bool {
     guard seesAllProcesses, let process = pid_t(exactly: owner >> 32), process > 0 else {
       return false
@@ -35,11 +35,11 @@ struct SwiftTaskOwners: Sendable {
   }
 }
 
-/// What `/proc/PID/stat` says about a process.
+/// The state of a process in `/proc/PID/stat`.
 private struct ProcessState {
   private let letter: Substring
   private let threadCount: Int
-  /// In ticks of the clock that goes on while the machine is suspended.
+  /// In ticks of the boot-time clock, which includes suspend.
   private let start: UInt64
 
   /// `nil` if it cannot be read.
@@ -51,7 +51,7 @@ private struct ProcessState {
     defer { try? file.close() }
     guard let bytes = try? file.readToEnd() else { return nil }
     let text = String(decoding: bytes, as: UTF8.self)
-    // The second field is the name of the program, in parentheses, which it may contain itself.
+    // The second field is the program's name in parentheses, and may itself contain parentheses.
     guard let end = text.lastIndex(of: ")") else { return nil }
     let fields = text[text.index(after: end)...].split(separator: " ")
     guard fields.count > 19, let threadCount = Int(fields[17]), let start = UInt64(fields[19])
@@ -66,18 +66,18 @@ private struct ProcessState {
   /// The first thread may exit before others.
   var hasExited: Bool { (letter == "Z" || letter == "X") && threadCount <= 1 }
 
-  /// Whether the process may have started when the owner did.
+  /// Whether the process may have started at the time of the owner.
   func isStart(of owner: UInt64) -> Bool {
     let tick = 1_000_000_000 / UInt64(max(sysconf(CInt(_SC_CLK_TCK)), 1))
     let shown = UInt32(truncatingIfNeeded: start &* tick)
     let difference = Int32(bitPattern: shown &- UInt32(truncatingIfNeeded: owner))
-    // The kernel reads the two clocks one after the other, and may be interrupted between them.
+    // The kernel reads the two clocks in succession, and may be interrupted between the reads.
     return difference > -Int32(tick) && difference < 1_000_000_000
   }
 }
 
-/// Whether the machine was never suspended. Otherwise the start of a process on one clock does not give
-/// that on the other.
+/// Whether the machine was never suspended. Otherwise a start time of one clock cannot be converted
+/// to the other.
 private func clocksAgree() -> Bool {
   let monotonic = nanoseconds(of: CLOCK_MONOTONIC)
   return nanoseconds(of: CLOCK_BOOTTIME) - monotonic < 100_000_000

@@ -2,7 +2,7 @@
 internal import Glibc
 internal import LibBPF
 
-/// A process's registrations: one for each map, shared by all storages over the map.
+/// The registrations of the process: one for each map, shared by all storages over the map.
 struct SwiftTaskRegistration: Sendable {
   private struct Key: Hashable {
     var process: pid_t
@@ -20,7 +20,8 @@ struct SwiftTaskRegistration: Sendable {
   }
 
   private static let state = ForkSafeMutex(State(), rank: .swiftTasks)
-  /// Servers keep storages until they exit. In a PID namespace nobody else sees that they have.
+  /// Servers keep storages until they exit. In a child PID namespace, other processes cannot detect
+  /// the exit.
   private static let releasesAtExit: Void = {
     atexit { SwiftTaskRegistration.releaseFreeSlots() }
   }()
@@ -28,8 +29,8 @@ struct SwiftTaskRegistration: Sendable {
   private let key: Key
   private let serial: Int
 
-  /// The slots of this process in the map. If there are none, they are made by `make` and registered by
-  /// `register`.
+  /// The slots of this process in the map. If there are none, `make` creates them and `register`
+  /// registers them.
   static func slots(
     ofMap id: UInt32,
     make: (SwiftTaskRegistration) throws(BPFError) -> SwiftTaskSlots,
@@ -37,7 +38,7 @@ struct SwiftTaskRegistration: Sendable {
   ) throws(BPFError) -> SwiftTaskSlots {
     let key = Key(process: getpid(), map: id)
     Self.releasesAtExit
-    // Released without the lock, as the end of slots acquires it.
+    // Released without the lock, because the deinitializer of the slots acquires it.
     var made: SwiftTaskSlots?
     defer { withExtendedLifetime(made) {} }
     return try state.withLock { (state) throws(BPFError) in
@@ -59,7 +60,7 @@ struct SwiftTaskRegistration: Sendable {
     for slots in all { slots.releaseFree() }
   }
 
-  /// Ends the registration, unless a later one took its place or this is the child of a fork.
+  /// Ends the registration, unless a later one has replaced it or this is the child of a fork.
   func end(_ control: SwiftTaskControl) {
     Self.state.withLock { state in
       let current = state.entries[key]?.serial ?? serial

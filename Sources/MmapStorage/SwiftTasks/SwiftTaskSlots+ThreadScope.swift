@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CLibBPFShim
 
-// Invariant: a scope is on the stack of the function that enters and leaves it, and keeps its lease.
+// Invariant: a scope is on the stack of the function that enters and leaves it, and holds its
+// lease.
 
 extension SwiftTaskSlots {
-  /// Binds synchronously. In a Swift task that is a task-local like any other. Elsewhere the runtime
-  /// keeps task-locals in another place, and the program finds the thread's own list.
+  /// Binds synchronously. In a Swift task, binds a task-local. Elsewhere the runtime stores
+  /// task-locals in another place, and the program uses the thread's own list.
   @inlinable
   func withThreadScope<Result>(
     _ lease: Unmanaged<SwiftTaskLease>?,
     _ operation: () throws -> Result
   ) rethrows -> Result {
-    // Outside of a Swift task as well, for what `Task {}` inherits and for withCurrent().
+    // Also bound outside of a Swift task, because `Task {}` inherits it and withCurrent() reads it.
     unsafe bind(lease)
     defer { unbind() }
     if Self.isInSwiftTask { return try operation() }
@@ -23,12 +24,12 @@ extension SwiftTaskSlots {
     }
   }
 
-  /// The same with the lease of a binding, which keeps it.
+  /// The same with the lease of a binding, which keeps the lease alive.
   func withThreadScope<Result>(_ binding: SwiftTaskBinding, _ operation: () -> Result) -> Result {
     unsafe withThreadScope(binding.lease.map { unsafe .passUnretained($0) }, operation)
   }
 
-  /// Runs `body` with a binding of a slot of its own; with one of no slot if all are in use.
+  /// Runs `body` with a binding of a new slot, or of no slot if all are in use.
   func withBinding<Result>(_ body: (SwiftTaskBinding) async -> Result) async -> Result {
     let lease = unsafe enter(onEnd: nil)
     defer { unsafe leave(lease) }

@@ -4,21 +4,23 @@ internal import Glibc
 internal import LibBPF
 internal import Synchronization
 
-// Invariant: `memory` has `count` slots of `stride` bytes, and there is a state for each. The tag in
-// a slot's state says who may use the slot.
+// Invariant: `memory` has `count` slots of `stride` bytes, and there is a state for each. The tag
+// in a slot's state identifies the lease that may use the slot.
 
-/// The slots of one map that this process uses, and the task-local that leads a program to them.
+/// The slots of one map that this process uses, and the task-local through which a program finds
+/// them.
 ///
-/// A slot is `{ owner, holder, task, binding, value }`. The owner is a process, and stays; the holder is
-/// the tag of the lease. A program reaches a slot only if it finds the tag in a binding of the current
-/// Swift task, the holder is the same tag, and the owner is the process. A tag is used once.
+/// A slot is `{ owner, holder, task, binding, value }`. The owner is a process, and does not change
+/// while the process keeps the slot. The holder is the tag of the lease. A program uses a slot only
+/// if it finds the tag in a binding of the current Swift task, the holder is the same tag, and the
+/// owner is the process. A tag is used once.
 ///
-/// The task is the Swift task that entered the scope, until it leaves. In that time its binding stays
-/// where it is. The program notes where it found the binding of that Swift task, and while the same
-/// Swift task has the same latest binding, it does not read the binding again.
+/// The task is the Swift task that entered the scope, until it leaves the scope. Its binding does
+/// not move in that time. The program stores the address of the binding in the slot. While the same
+/// Swift task has the same latest binding, the program does not read the binding again.
 ///
-/// Slots are acquired and released without a lock or a system call. A process claims slots in batches,
-/// from those that have no owner, or whose owner has exited.
+/// Slots are acquired and released without a lock or a system call. A process claims slots in
+/// batches, from slots without an owner or with an owner that has exited.
 @usableFromInline
 @safe
 final class SwiftTaskSlots: Sendable {
@@ -28,21 +30,21 @@ final class SwiftTaskSlots: Sendable {
 
   let count: Int
   private let stride: Int
-  /// Where a slot's value ends, in whole words.
+  /// The end of a slot's value, in whole words.
   private let valueEnd: Int
   private let owner: UInt64
   private let memory: any SwiftTaskMemory
   private nonisolated(unsafe) let base: UnsafeMutableRawPointer
 
-  /// The free slots that are the process's: index plus one of the first in the lower 32 bits, a number
-  /// that changes each time in the upper ones.
+  /// The list of free slots of the process: index plus one of the first in the lower 32 bits, a
+  /// counter that prevents ABA in the upper ones.
   private let free = Atomic<UInt64>(0)
   private nonisolated(unsafe) let states: UnsafeMutablePointer<SwiftTaskSlotState>
 
   private let claims = ForkSafeLock()
   private nonisolated(unsafe) var claimedUpTo = 0
   private let process = getpid()
-  /// How many scopes found no slot.
+  /// The number of scopes that found no slot.
   let overflows = Atomic<Int>(0)
 
   private static var ownerOffset: Int { 0 }
@@ -51,11 +53,11 @@ final class SwiftTaskSlots: Sendable {
   private static var bindingOffset: Int { 24 }
   static var valueOffset: Int { 32 }
   private static var indexBits: UInt64 { 24 }
-  /// In an owner: the process does not use the slot yet. Process ids have fewer bits.
+  /// Flag in an owner: the process does not use the slot yet. Process ids have fewer bits.
   private static var claiming: UInt64 { 1 << 63 }
-  /// How many slots a process claims at a time.
+  /// The number of slots that a process claims at a time.
   static var batch: Int { 64 }
-  /// After how many more scopes without a slot to look for unclaimed ones again.
+  /// The number of further scopes without a slot after which to look for unclaimed slots again.
   private static var patience: Int { 1024 }
 
   /// - Parameters:
@@ -63,7 +65,7 @@ final class SwiftTaskSlots: Sendable {
   ///   - stride: Bytes from one slot to the next.
   ///   - count: The number of slots, at most 2^24.
   ///   - valueSize: Bytes of a value.
-  ///   - owner: What stands in the process's slots; not 0.
+  ///   - owner: The owner word of the process's slots; not 0.
   init(
     _ memory: any SwiftTaskMemory,
     stride: Int,
@@ -79,9 +81,10 @@ final class SwiftTaskSlots: Sendable {
     self.owner = owner
     unsafe states = .allocate(capacity: count)
     unsafe states.initialize(repeating: SwiftTaskSlotState(), count: count)
-    // Not where each process begins.
+    // A random start, so that processes do not claim from the same index.
     unsafe claimedUpTo = Int.random(in: 0..<count)
-    // The program that the process executed before this one may have left its own.
+    // The program that the process executed before this one may have left its own Swift tasks in
+    // the slots.
     for index in 0..<count where word(index, Self.ownerOffset).load() == owner {
       unsafe mms_store64(base + index * stride + Self.taskOffset, 0)
     }
@@ -93,14 +96,14 @@ final class SwiftTaskSlots: Sendable {
     unsafe states.deinitialize(count: count).deallocate()
   }
 
-  /// What a binding of the task-local has behind its link.
+  /// The second word of a binding of the task-local, after the link.
   var key: UInt64 {
     unsafe UInt64(UInt(bitPattern: Unmanaged.passUnretained(local).toOpaque()))
   }
 
   // MARK: Acquire and release
 
-  /// Acquires a slot, and makes its value zero: what the process knows of it, and the value.
+  /// Acquires a slot and zeroes its value. Returns the process's state of the slot, and the value.
   @inline(__always)
   func acquire() -> (UnsafeMutablePointer<SwiftTaskSlotState>, UnsafeMutableRawPointer)? {
     guard let index = pop() ?? claim() else {
@@ -115,7 +118,7 @@ final class SwiftTaskSlots: Sendable {
     unsafe state.pointee.index = UInt64(index)
     unsafe state.pointee.generation = generation
     unsafe state.pointee.tag = tag
-    // Slots have whole words. Most values have few, for which memset() takes longer.
+    // Slots have whole words. Most values have few, for which memset() is slower.
     var word = Self.valueOffset
     while word < valueEnd {
       unsafe mms_store64(slot + word, 0)
@@ -127,12 +130,12 @@ final class SwiftTaskSlots: Sendable {
     return unsafe (state, slot + Self.valueOffset)
   }
 
-  /// The Swift task that entered the scope leaves it: its binding is gone.
+  /// Clears the Swift task of the scope, when it leaves the scope and its binding no longer exists.
   func forgetTask(_ address: UnsafeMutableRawPointer) {
     unsafe mms_store64(address - Self.valueOffset + Self.taskOffset, 0)
   }
 
-  /// Hands out the final value and frees the slot, with the lease for the next scope.
+  /// Passes the final value to `onEnd` and frees the slot, with the lease for the next scope.
   func release(
     _ state: UnsafeMutablePointer<SwiftTaskSlotState>,
     _ address: UnsafeMutableRawPointer,
@@ -154,7 +157,7 @@ final class SwiftTaskSlots: Sendable {
     while true {
       guard head & 0xffff_ffff != 0 else { return nil }
       let index = Int(head & 0xffff_ffff) - 1
-      // Another thread may take the slot and write this meanwhile; the exchange fails then.
+      // Another thread may take the slot and write this word concurrently; the exchange fails then.
       let rest = unsafe mms_load64(states + index)
       let (exchanged, current) = free.weakCompareExchange(
         expected: head,
@@ -185,7 +188,8 @@ final class SwiftTaskSlots: Sendable {
 
   // MARK: Claiming
 
-  /// Releases the slots that are in no scope, for other processes. Threads of this one may continue.
+  /// Releases the slots that are in no scope, for other processes. Other threads of this process
+  /// may continue.
   func releaseFree() {
     while let index = pop() { word(index, Self.ownerOffset).release(from: owner) }
   }
@@ -193,12 +197,12 @@ final class SwiftTaskSlots: Sendable {
   private func claim() -> Int? {
     let misses = overflows.load(ordering: .relaxed)
     guard misses % Self.patience == 0 else { return nil }
-    // In the child of a fork another thread may have had the lock, and is not there.
+    // In the child of a fork, the lock may be held by a thread that does not exist there.
     guard getpid() == process else { return nil }
     return claims.withLock { () -> Int? in
       if let index = pop() { return index }
       if let index = claim(where: { $0 == 0 }) { return index }
-      // A process has many slots in a row.
+      // The slots of a process are mostly adjacent.
       var last = (owner: owner, hasExited: false)
       return claim {
         let owner = $0 & ~Self.claiming
@@ -208,7 +212,7 @@ final class SwiftTaskSlots: Sendable {
     }
   }
 
-  /// Claims a batch of slots by their owner.
+  /// Claims a batch of slots whose owner satisfies a condition.
   private func claim(where isFree: (UInt64) -> Bool) -> Int? {
     var claimed: Int?
     var left = Self.batch
@@ -217,7 +221,7 @@ final class SwiftTaskSlots: Sendable {
       let place = word(index, Self.ownerOffset)
       let current = place.load()
       if isFree(current), place.claim(for: owner | Self.claiming, from: current) {
-        // Programs must not take what the owner before left there for this process's.
+        // Programs must not use the previous owner's values for this process.
         for offset in [Self.holderOffset, Self.taskOffset, Self.bindingOffset] {
           unsafe mms_store64(base + index * stride + offset, 0)
         }
@@ -242,7 +246,7 @@ extension SwiftTaskSlots {
     word(in: mapping, offset).load()
   }
 
-  /// The owner without what says that it does not use the slot yet.
+  /// The owner without the flag for slots that are not used yet.
   static func process(of owner: UInt64) -> UInt64 { owner & ~claiming }
 
   /// Frees the slot unless its owner has changed.
@@ -251,14 +255,14 @@ extension SwiftTaskSlots {
   }
 
   private static func word(in mapping: UnsharedMapping, _ offset: Int) -> OwnerWord {
-    // Memory that was mapped has an address.
+    // A mapping has a base address.
     unsafe OwnerWord(
       address: mapping.memory.bytes.baseAddress.unsafelyUnwrapped + offset + ownerOffset
     )
   }
 }
 
-/// The owner of a slot, which other processes change as well.
+/// The owner word of a slot, which other processes also change.
 @safe
 private struct OwnerWord {
   let address: UnsafeMutableRawPointer
@@ -273,11 +277,11 @@ private struct OwnerWord {
   func release(from owner: UInt64) { _ = claim(for: 0, from: owner) }
 }
 
-/// Memory that slots are in.
+/// The memory that contains the slots.
 package protocol SwiftTaskMemory: Sendable {
   /// The first slot.
   var base: UnsafeMutableRawPointer { get }
 
-  /// Whether the process that `owner` stands for is known to have exited.
+  /// Whether the process of `owner` is known to have exited.
   func hasExited(_ owner: UInt64) -> Bool
 }

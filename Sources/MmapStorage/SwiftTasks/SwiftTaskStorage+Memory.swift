@@ -3,11 +3,11 @@ package import LibBPF
 package import MapValues
 
 extension SwiftTaskStorage {
-  /// A storage whose slots are in memory of the caller's, and not in a map.
+  /// A storage whose slots are in the caller's memory instead of a map.
   ///
   /// - Parameters:
   ///   - count: The number of slots, at most 2^24.
-  ///   - allocate: Returns memory of this size, in bytes, which is zero and aligned to 64 bytes.
+  ///   - allocate: Returns zeroed memory of this size in bytes, aligned to 64 bytes.
   package convenience init(slots count: Int, in allocate: (_ size: Int) -> any SwiftTaskMemory) {
     let stride = (SwiftTaskSlots.valueOffset + MemoryLayout<Value>.size + 63) / 64 * 64
     self.init(
@@ -21,7 +21,7 @@ extension SwiftTaskStorage {
     )
   }
 
-  /// Compares `Value` with what an object declares; the object need not be loaded.
+  /// Compares `Value` with the declaration in an object, which need not be loaded.
   package static func checkLayout(
     of object: BPFObject,
     _ name: String,

@@ -109,7 +109,7 @@ func notDeclared(_ map: String) -> BPFError {
 }
 
 extension SwiftTaskStorage {
-  /// With places that are shifted, for tests of the verification.
+  /// With shifted offsets, for tests of the verification.
   package convenience init(
     _ object: BPFObject,
     _ name: String,

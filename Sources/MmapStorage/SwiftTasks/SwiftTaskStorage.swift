@@ -2,7 +2,7 @@
 public import MapValues
 internal import Synchronization
 
-// Invariant: a scope holds its lease, and so the slot, until `leave`.
+// Invariant: a scope holds its lease, and so keeps the slot, until `leave`.
 
 /// Storage of a Swift task, shared with BPF programs.
 ///
@@ -123,7 +123,7 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
     return unsafe try body(StorageView(at: FieldAddress(lease.address), copy: nil))
   }
 
-  // MARK: Parts of the above
+  // MARK: Implementation
 
   @inlinable
   @inline(__always)
@@ -163,7 +163,7 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
     return unsafe lease
   }
 
-  /// `prepare` runs in any case: it may do more than to write fields.
+  /// `prepare` runs in any case, because it may have other effects than writing fields.
   @usableFromInline
   func prepareNothing(_ prepare: (borrowing StorageView<Value>) -> Void) {
     unsafe withUnsafeTemporaryAllocation(

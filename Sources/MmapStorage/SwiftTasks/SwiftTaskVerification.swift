@@ -3,7 +3,7 @@ internal import CLibBPFShim
 internal import Glibc
 internal import LibBPF
 
-/// Checks that the program finds what Swift says in each situation that differs in the runtime.
+/// Checks that the program and Swift agree in each situation that the runtime handles differently.
 struct SwiftTaskVerification: Sendable {
   let slots: SwiftTaskSlots
   let control: SwiftTaskControl
@@ -11,7 +11,7 @@ struct SwiftTaskVerification: Sendable {
 
   /// - Throws: ``BPFError/Kind/unsupported`` with the first step that differs.
   func run() async throws(BPFError) {
-    // A scope of the caller's would be seen in what follows.
+    // A scope of the caller would affect the following steps.
     let outcome = await Task.detached { await verify() }.value
     try outcome.get()
   }
@@ -20,7 +20,8 @@ struct SwiftTaskVerification: Sendable {
     let outside = check(0, "in a Swift task outside of any scope")
     guard case .success = outside else { return outside }
     return await slots.withBinding { outer in
-      // Without a second slot the inner scope has none, and the program must not see the outer.
+      // Without a second slot, the inner scope has none, and the program must not find the outer
+      // one.
       await slots.withBinding { inner in await verify(outer, inner) }
     }
   }
@@ -109,11 +110,11 @@ struct SwiftTaskVerification: Sendable {
     Result { () throws(BPFError) in try expect(tag, step) }
   }
 
-  /// Compares what the program finds in the calling thread with what Swift says and with `tag`.
+  /// Compares the slot that the program finds on the calling thread with Swift's and with `tag`.
   private func expect(_ tag: UInt64, _ step: String) throws(BPFError) {
     let swift = slots.local.get().tag
     var answer = try control.check(tag)
-    // A program cannot read a page that the kernel is copying, such as after a fork, or moving.
+    // A program cannot read a page that the kernel is copying, such as after a fork, or migrating.
     for _ in 0..<100 where answer == .none && tag != 0 {
       sched_yield()
       answer = try control.check(tag)
@@ -122,7 +123,7 @@ struct SwiftTaskVerification: Sendable {
       throw SwiftRuntime.unsupported(
         attempt,
         step: "verifying what the program finds \(step)",
-        details: "Swift says slot \(swift & 0xff_ffff) (tag \(swift)), expected was tag \(tag), "
+        details: "Swift has slot \(swift & 0xff_ffff) (tag \(swift)), expected was tag \(tag), "
           + "and the program found \(answer) of it"
       )
     }

@@ -2,7 +2,7 @@
 internal import LibBPF
 internal import SystemPackage
 
-/// The mapped values of a map. A child of `fork` has zeroes of its own in their place.
+/// The mapped values of a map. In a child of `fork`, private zeroes replace them.
 final class UnsharedMapping: Sendable {
   private let child: Child
   var memory: MemoryMapping { child.memory }
@@ -35,7 +35,7 @@ final class UnsharedMapping: Sendable {
   deinit { ForkParticipants.remove(child, rank: .mappings) }
 }
 
-/// What a child of `fork` does to the mapping. It keeps the memory while a `fork` uses it.
+/// Replaces the mapping in a child of `fork`. Keeps the memory alive while a `fork` uses it.
 private final class Child: ForkParticipant {
   let memory: MemoryMapping
 

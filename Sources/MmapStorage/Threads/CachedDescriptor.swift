@@ -7,7 +7,8 @@ struct CachedDescriptor: ~Copyable {
   /// -1 for none; otherwise twice the descriptor, plus one while it is in use.
   private let state = Atomic<Int64>(-1)
 
-  /// Runs `body` with the descriptor, or returns nil if there is none. Only for its own thread.
+  /// Runs `body` with the descriptor, or returns nil if there is none. Call only on the owning
+  /// thread.
   func withDescriptor<R>(_ body: (Int32) -> R) -> R? {
     let idle = state.load(ordering: .relaxed)
     guard idle >= 0,
@@ -18,12 +19,12 @@ struct CachedDescriptor: ~Copyable {
     return body(Int32(idle >> 1))
   }
 
-  /// Stores a descriptor. Only for its own thread, and only while there is none.
+  /// Stores a descriptor. Call only on the owning thread, and only while there is none.
   func fill(_ descriptor: Int32) {
     state.store(Int64(descriptor) << 1, ordering: .releasing)
   }
 
-  /// Closes the descriptor unless it is in use; returns whether there was one to close.
+  /// Closes the descriptor unless it is in use. Returns whether it was closed.
   func closeIfIdle() -> Bool {
     let idle = state.load(ordering: .relaxed)
     guard idle >= 0, idle & 1 == 0,
@@ -33,7 +34,7 @@ struct CachedDescriptor: ~Copyable {
     return true
   }
 
-  /// Closes the descriptor, in use or not. In the child of a `fork` its user does not exist.
+  /// Closes the descriptor, in use or not. In the child of a `fork`, its user does not exist.
   func closeInChild() {
     let descriptor = state.exchange(-1, ordering: .acquiringAndReleasing)
     if descriptor >= 0 { close(Int32(descriptor >> 1)) }

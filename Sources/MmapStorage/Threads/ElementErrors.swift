@@ -2,7 +2,7 @@
 internal import LibBPF
 internal import SystemPackage
 
-/// What a system call on a task's element failed with.
+/// The error of a system call on a task's element.
 func elementError(
   _ errno: Errno,
   attempt: String,
@@ -42,7 +42,7 @@ func elementError(
 }
 
 extension BPFMap {
-  /// What the kernel says about the map, if it is of task storage.
+  /// The kernel's information about the map, if it is of task storage.
   func taskStorageInfo() throws(BPFError) -> BPFMapInfo {
     let info = try info
     guard info.type == .taskStorage else {

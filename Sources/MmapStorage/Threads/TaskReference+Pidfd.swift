@@ -7,16 +7,16 @@ internal import SystemPackage
 extension TaskReference {
   /// Runs `body` with a pidfd of the task.
   ///
-  /// The calling thread's pidfd is opened once and shared by all storages, if it is to be kept. When
-  /// the process is out of descriptors, another thread's is closed, or the reserve is closed during the
+  /// The calling thread's pidfd is opened once and shared by all storages if it is to be kept. At
+  /// the descriptor limit, another thread's pidfd is closed, or the reserve is closed during the
   /// call. This is slower, and no descriptor is kept.
   ///
   /// - Parameters:
-  ///   - attempt: What the pidfd is for, for errors.
+  ///   - attempt: The purpose of the pidfd, for errors.
   ///   - isKept: Whether the pidfd of the calling thread is kept for the next call.
   ///   - body: Uses the pidfd, and does not close it.
   /// - Returns: The result of `body`.
-  /// - Throws: ``BPFError`` if there is no such thread, or no pidfd for it on this kernel.
+  /// - Throws: ``BPFError`` if the thread does not exist, or the kernel has no pidfd for it.
   func withPidfd<R>(
     for attempt: String,
     isKept: Bool = true,
@@ -61,8 +61,8 @@ extension TaskReference {
     return result
   }
 
-  /// Tries again after a pidfd could not be opened, if no descriptor was free: closes an idle pidfd, or uses
-  /// the reserve.
+  /// Tries again after a pidfd could not be opened because no descriptor was free: closes an idle
+  /// pidfd, or uses the reserve.
   private func withScarcePidfd<R>(
     of id: ThreadID,
     failure: Int32,

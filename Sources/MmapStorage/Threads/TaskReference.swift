@@ -11,7 +11,7 @@ public enum TaskReference: Sendable, Hashable, CustomStringConvertible {
   /// the call.
   case pidfd(FileDescriptor)
 
-  /// The thread's id; nil for a pidfd whose task has ended or is out of sight.
+  /// The thread's id; nil for a pidfd whose task has ended or is not in this pid namespace.
   var threadID: ThreadID? {
     switch self {
     case .callingThread: .current
@@ -20,7 +20,8 @@ public enum TaskReference: Sendable, Hashable, CustomStringConvertible {
     }
   }
 
-  /// Whether it is the calling thread, as far as can be told without a descriptor's help.
+  /// Whether it is the calling thread, as far as this is known without a system call on the
+  /// descriptor.
   var isCallingThread: Bool {
     switch self {
     case .callingThread: true

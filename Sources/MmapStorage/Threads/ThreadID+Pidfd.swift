@@ -3,8 +3,8 @@ internal import LibBPF
 package import SystemPackage
 
 extension ThreadID {
-  /// The task that a pidfd stands for, from `/proc/self/fdinfo`; nil if it is no pidfd, its task
-  /// has ended, or it lies outside of this pid namespace.
+  /// The task of a pidfd, from `/proc/self/fdinfo`; nil if the descriptor is not a pidfd, or its
+  /// task has ended or is not in this pid namespace.
   package init?(ofPidfd descriptor: FileDescriptor) {
     let path = FilePath("/proc/self/fdinfo/\(descriptor.rawValue)")
     guard let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) else {

@@ -2,18 +2,18 @@
 internal import CLibBPFShim
 internal import Glibc
 
-// Invariant: the tables are this record's until `deinit`. The block exists as long as the thread.
+// Invariant: the record owns the tables until `deinit`. The block exists as long as the thread.
 
-/// What the library keeps about one thread, from its first touch of any storage to its end.
+/// The library's state of one thread, from its first touch of any storage to its end.
 @safe
 package final class ThreadRecord: Sendable {
   /// The thread's id.
   package let id: ThreadID
 
-  /// The thread's own pidfd, shared by all its storages.
+  /// The pidfd of the thread, shared by all its storages.
   let pidfd = CachedDescriptor()
 
-  /// The registry that the record is in.
+  /// The registry that contains the record.
   unowned let registry: ThreadRegistry
 
   /// The block in the thread's thread-local storage.
@@ -21,19 +21,20 @@ package final class ThreadRecord: Sendable {
 
   // MARK: Guarded by the registry's lock
 
-  /// The thread's slots, as many as the registry's capacity.
+  /// The thread's table of slots. Its size is the registry's capacity.
   nonisolated(unsafe) var slots: UnsafeMutablePointer<mms_slot>
 
-  /// Whether the thread runs its destructors, and its block is not this record's any more.
+  /// Whether the thread runs its destructors, and its block no longer refers to this record.
   nonisolated(unsafe) var hasLeftItsBlock = false
 
-  /// How many other threads are detaching this one. It does not end before they have.
+  /// The number of other threads that are detaching this one. The thread does not end before it is
+  /// 0.
   nonisolated(unsafe) var pendingDetaches = 0
 
-  /// The tables that `slots` replaced. The thread may be reading one.
+  /// The tables that `slots` replaced. The thread may still read one.
   private nonisolated(unsafe) var retiredSlots: [UnsafeMutablePointer<mms_slot>] = unsafe []
 
-  /// The pages that the thread shares with the kernel; nil until there is the first.
+  /// The pages that the thread shares with the kernel; nil before the first one.
   nonisolated(unsafe) var pages: UserPages?
 
   /// Takes ownership of `slots`.
@@ -54,12 +55,13 @@ package final class ThreadRecord: Sendable {
     unsafe retiredSlots.forEach { unsafe free($0) }
   }
 
-  /// Replaces the table. If the thread still exists and uses the record, it uses the new one from here on.
+  /// Replaces the table. If the thread still exists and uses the record, it uses the new table from
+  /// now on.
   func replaceSlots(with table: UnsafeMutablePointer<mms_slot>) {
     unsafe retiredSlots.append(slots)
     unsafe slots = table
-    // A thread that ended with the exit system call ran no destructors, and its thread-local
-    // storage may be unmapped or another thread's by now.
+    // A thread that ended with the exit system call ran no destructors. Its thread-local storage
+    // may be unmapped, or belong to another thread.
     if unsafe !hasLeftItsBlock, mms_thread_exists(id.rawValue) {
       unsafe mms_thread_publish_slots(block, table)
     }

@@ -8,25 +8,27 @@ internal import SystemPackage
 // Invariant: `state`, and tables and attachments of records, are accessed with the lock held. Each
 // table has `state.capacity` slots, and each index of a storage is smaller.
 
-/// Which thread is attached to which storage.
+/// The attachments of threads to storages.
 ///
-/// An attachment ends with its thread or with its storage, whichever is first. The registry also
-/// fills the threads' slots, through which an attached thread reaches its value without a call.
+/// An attachment ends with its thread or its storage, whichever ends first. The registry also fills
+/// the threads' slots, through which an attached thread reads the address of its value without a
+/// call.
 ///
-/// One lock guards all of it. A thread acquires it at its first touch of a storage and at the end of
-/// either, never when it is attached. The only system calls under it are `close` of an idle pidfd
-/// and, where the tables of slots grow, one `tgkill` for each thread.
+/// One lock guards all state. A thread acquires it at its first touch of a storage and at the end
+/// of the thread or the storage, never while it is attached. The only system calls with the lock
+/// held are `close` of an idle pidfd and, when the tables of slots grow, one `tgkill` for each
+/// thread.
 ///
 /// A process with several copies of the library has a registry for each copy. A storage uses the one
 /// that it was added to.
 package final class ThreadRegistry: Sendable {
   package static let shared = ThreadRegistry()
 
-  /// Where the calling thread's block is; see mms_slots.h.
+  /// The offset of the calling thread's block; see mms_slots.h.
   let threadOffset = mms_thread_offset()
 
-  /// What a slow path throws where it was interrupted by a signal handler that enters one. Made in
-  /// advance, because the interrupted code may hold the allocator's lock.
+  /// The error of a slow path in a signal handler that interrupted a slow path. Created in advance,
+  /// because the interrupted code may hold the allocator's lock.
   private let reentered = BPFError(
     .wrongState,
     attempt: "use task-local storage in a signal handler",
@@ -37,16 +39,16 @@ package final class ThreadRegistry: Sendable {
 
   private struct Storage {
     let access: ValueAccess
-    /// How often a thread's value was removed.
+    /// The number of removals of values.
     var removals = 0
   }
 
   private struct State {
     /// By index.
     var storages: [Storage?] = []
-    /// The indices of `storages` that are free.
+    /// The free indices in `storages`.
     var freeIndices: [Int] = []
-    /// How many slots the table of each thread has.
+    /// The number of slots in the table of each thread.
     var capacity = 4
     var records: [ThreadID: ThreadRecord] = [:]
     /// The key whose destructor runs when a thread ends.
@@ -68,10 +70,10 @@ package final class ThreadRegistry: Sendable {
 
   // MARK: Slow paths
 
-  /// Runs `body` as a slow path: the thread cannot be cancelled meanwhile, and a signal handler
-  /// that enters one as well gets an error.
+  /// Runs `body` as a slow path: disables cancellation of the thread, and throws in a signal handler
+  /// that interrupted a slow path.
   ///
-  /// - Throws: ``BPFError/Kind/wrongState`` in such a handler, and what `body` throws.
+  /// - Throws: ``BPFError/Kind/wrongState`` in such a handler, and the errors of `body`.
   func withSlowPath<R: ~Copyable>(_ body: () throws(BPFError) -> R) throws(BPFError) -> R {
     let thread = unsafe mms_thread_at(threadOffset)
     var cancelState: Int32 = 0
@@ -80,8 +82,8 @@ package final class ThreadRegistry: Sendable {
     return try body()
   }
 
-  /// The same where nothing can be thrown: in a handler that interrupts a slow path, `body` runs all the
-  /// same, and may wait for itself.
+  /// The same for callers that cannot throw: in a handler that interrupted a slow path, `body` runs
+  /// as well, and may deadlock.
   private func uninterrupted(_ body: () -> Void) {
     let thread = unsafe mms_thread_at(threadOffset)
     var cancelState: Int32 = 0
@@ -140,7 +142,7 @@ package final class ThreadRegistry: Sendable {
           unsafe attached.append((record, attachment))
         }
         unsafe state.storages[index] = nil
-        // No thread has anything in this slot any more.
+        // No thread has an attachment in this slot now.
         unsafe state.freeIndices.append(index)
         return unsafe (storage.access, attached)
       }
@@ -153,7 +155,8 @@ package final class ThreadRegistry: Sendable {
     }
   }
 
-  /// Doubles the tables of all threads; false if there is no memory. Only with the lock held.
+  /// Doubles the tables of all threads. Returns false if there is no memory. The caller holds the
+  /// lock.
   private func grow() -> Bool {
     let capacity = unsafe min(2 * state.capacity, Int(MMS_SLOT_COUNT))
     var tables: [UnsafeMutablePointer<mms_slot>] = unsafe []
@@ -199,8 +202,8 @@ package final class ThreadRegistry: Sendable {
       )
     }
     let id = ThreadID.current
-    // A thread that had this id and ended without running its destructors, such as by the exit
-    // system call.
+    // A record of an earlier thread with this id that ended without running its destructors, such
+    // as by the exit system call.
     if let old = record(of: id) { threadEnds(old) }
     return try lock.withLock { () throws(BPFError) in
       guard let slots = unsafe mms_slots_create(state.capacity) else {
@@ -226,13 +229,13 @@ package final class ThreadRegistry: Sendable {
     }
   }
 
-  /// The record of a thread that has one.
+  /// The record of a thread, if it has one.
   func record(of thread: ThreadID) -> ThreadRecord? {
     lock.withLock { unsafe state.records[thread] }
   }
 
-  /// Has ``threadEnds(_:)`` called when the calling thread ends. Returns 0 or an error number. Only
-  /// with the lock held.
+  /// Registers ``threadEnds(_:)`` to run when the calling thread ends. Returns 0 or an error
+  /// number. The caller holds the lock.
   private func notifyThreadEnd(with record: UnsafeMutableRawPointer) -> Int32 {
     if unsafe state.threadEndKey == nil {
       var key = pthread_key_t()
@@ -247,12 +250,12 @@ package final class ThreadRegistry: Sendable {
     return unsafe state.threadEndKey.map { unsafe pthread_setspecific($0, record) } ?? EAGAIN
   }
 
-  /// Runs as a destructor of the thread's own data.
+  /// The destructor of the thread-specific data.
   private func currentThreadEnds(_ record: ThreadRecord) {
     let block = unsafe mms_thread_at(threadOffset)
     unsafe block.pointee.destructor_rounds += 1
     uninterrupted {
-      // First, so that a later destructor of the program's own that touches a storage attaches again.
+      // First, so that a later destructor of the program that touches a storage attaches again.
       lock.withLock {
         unsafe record.hasLeftItsBlock = true
         unsafe forget(block)
@@ -261,7 +264,7 @@ package final class ThreadRegistry: Sendable {
     }
   }
 
-  /// Ends all attachments of a thread. Runs on that thread, or on one that has its id.
+  /// Ends all attachments of a thread. Runs on that thread, or on a later thread with its id.
   private func threadEnds(_ record: ThreadRecord) {
     let attached: [(ValueAccess, UnsafeMutableRawPointer)] = unsafe lock.withLock {
       unsafe state.storages.indices.compactMap { index in
@@ -276,13 +279,13 @@ package final class ThreadRegistry: Sendable {
     }
     _ = record.pidfd.closeIfIdle()
     lock.withLock {
-      // The thread's id must stay its own until others have detached it.
+      // The thread's id must not be reused before other threads have detached it.
       while unsafe record.pendingDetaches > 0 { lock.wait(for: isDetached) }
       if unsafe state.records[record.id] === record { unsafe state.records[record.id] = nil }
     }
   }
 
-  /// Makes the calling thread unattached without ending anything.
+  /// Makes the calling thread unattached without ending its attachments.
   private func forget(_ block: UnsafeMutablePointer<mms_thread>) {
     unsafe mms_thread_publish_slots(block, mms_empty_slots())
     unsafe block.pointee.record = nil
@@ -291,7 +294,7 @@ package final class ThreadRegistry: Sendable {
 
   // MARK: Attachments
 
-  /// Clears a slot, and returns what was attached through it. Only with the lock held.
+  /// Clears a slot, and returns its attachment. The caller holds the lock.
   private func clearAttachment(of record: ThreadRecord, at index: Int) -> UnsafeMutableRawPointer? {
     let slot = unsafe record.slots + index
     guard let attachment = unsafe mms_slot_attachment(slot) else { return nil }
@@ -300,8 +303,8 @@ package final class ThreadRegistry: Sendable {
     return unsafe attachment
   }
 
-  /// The calling thread's address of its value, which it attaches at its first touch, or again after
-  /// a removal. From then on its slot contains the address.
+  /// Returns the address of the calling thread's value. Attaches the thread at its first touch, and
+  /// again after a removal. Sets the slot to the address.
   ///
   /// Only in a slow path, and while the storage exists.
   func attach(
@@ -339,7 +342,7 @@ package final class ThreadRegistry: Sendable {
     }
     lock.withLock {
       let slot = unsafe record.slots + index
-      // A removal meanwhile may have been of what was attached just now.
+      // A concurrent removal may have removed the value of this attachment.
       let isStale = unsafe state.storages[index]?.removals != removals
       unsafe mms_slot_set_attachment(slot, Attachment(address: address, isStale: isStale).word)
       unsafe mms_slot_set_direct(slot, isStale ? nil : address)
@@ -347,7 +350,7 @@ package final class ThreadRegistry: Sendable {
     return unsafe address
   }
 
-  /// The calling thread's copy of its value, which it allocates at its first touch.
+  /// Returns the calling thread's copy of its value. Allocates it at the first touch.
   ///
   /// Only in a slow path, and while the storage exists.
   func copy(
@@ -371,14 +374,14 @@ package final class ThreadRegistry: Sendable {
     return unsafe value
   }
 
-  /// Has a thread attach again at its next touch of each storage over a map, because its value there was
-  /// removed; all threads, if nil, where it is not known which: attaching again changes nothing where
-  /// nothing was removed.
+  /// Makes a thread attach again at its next touch of each storage over a map, because its value in
+  /// the map was removed. Applies to all threads if the thread is nil (unknown). Attaching again
+  /// changes nothing if nothing was removed.
   func invalidateStorages(ofMap map: UInt32, of thread: ThreadID?) {
     invalidate(of: thread) { $0.mapID == map }
   }
 
-  /// Has all threads attach again to the storages whose backend has this observer.
+  /// Makes all threads attach again to the storages whose backend has this observer.
   package func invalidateStorages(observedBy observer: any AttachmentObserver) {
     invalidate(of: nil) { $0.observer === observer }
   }
@@ -398,7 +401,7 @@ package final class ThreadRegistry: Sendable {
     }
   }
 
-  /// Only with the lock held, and for a direct backend.
+  /// The caller holds the lock. For a direct backend only.
   private func invalidate(at index: Int, of record: ThreadRecord) {
     let slot = unsafe record.slots + index
     guard let attachment = unsafe Attachment(word: mms_slot_attachment(slot)) else { return }
@@ -411,7 +414,7 @@ package final class ThreadRegistry: Sendable {
 
   // MARK: User pages
 
-  /// The pages that a thread shares with the kernel, which are created if there are none.
+  /// The pages that a thread shares with the kernel. Creates the object if there is none.
   func pages(of record: ThreadRecord) -> UserPages {
     lock.withLock {
       if let pages = unsafe record.pages { return pages }
@@ -428,7 +431,7 @@ package final class ThreadRegistry: Sendable {
 
   // MARK: Descriptors
 
-  /// Closes the cached pidfd of a thread that is not using it; returns whether there was one.
+  /// Closes the cached pidfd of a thread that is not using it. Returns whether one was closed.
   func closeOneIdlePidfd() -> Bool {
     lock.withLock { unsafe state.records.values.contains { $0.pidfd.closeIfIdle() } }
   }
@@ -443,9 +446,9 @@ extension ThreadRegistry: ForkParticipant {
 
   package func resumeInParent() { lock.unlock() }
 
-  /// The child has one thread, which is unattached. What the parent's threads had attached is not
-  /// released: pages may not be mapped here, and the forking thread may be using a view. The
-  /// threads, which do not end here, keep their records.
+  /// The child has one thread, which starts unattached. The attachments of the parent's threads are
+  /// not ended: pages may not be mapped in the child, and the forking thread may be using a view.
+  /// The records of the parent's threads are kept, because these threads do not end in the child.
   package func resumeInChild() {
     unsafe forgetParent(&state)
     unsafe forget(mms_thread_at(threadOffset))
@@ -458,15 +461,16 @@ extension ThreadRegistry: ForkParticipant {
     state.records = [:]
   }
 
-  /// Does what the child of a `fork` does, so that the Swift runtime has created all metadata before.
+  /// Runs the child's steps once, so that the Swift runtime has created all metadata before a
+  /// `fork`.
   private func rehearseFork() {
     var nothing = State()
     forgetParent(&nothing)
   }
 }
 
-/// What a slot says about an attachment to a direct backend: the value's address, whose lowest bit
-/// is set if the value was removed and the thread has to attach again.
+/// The content of a slot for an attachment to a direct backend: the value's address, with the
+/// lowest bit set if the value was removed and the thread has to attach again.
 @safe
 private struct Attachment {
   var address: UnsafeMutableRawPointer
@@ -494,7 +498,7 @@ extension ValueAccess {
     }
   }
 
-  /// Ends an attachment that a slot contained.
+  /// Ends the attachment of a slot.
   fileprivate func detach(
     _ word: UnsafeMutableRawPointer,
     of record: ThreadRecord,

@@ -5,11 +5,11 @@ internal import SystemPackage
 
 // Invariant: the page is mapped from `init` to `unmap()`, which is called once.
 
-/// A page of memory that a thread shares with the kernel. It contains nothing else.
+/// A page of memory that a thread shares with the kernel. It contains only the value.
 ///
-/// The kernel pins the page when it is registered, for writing and for long. `fork` copies pinned pages
-/// instead of sharing them (Linux 5.12), so the parent keeps the page that the kernel knows, and the
-/// child gets a copy that nothing refers to but views in use at the `fork`.
+/// The kernel pins the page for writing, long-term, when it is registered. `fork` copies pinned
+/// pages instead of sharing them (Linux 5.12), so the parent keeps the registered page. Only views
+/// that were in use at the `fork` refer to the child's copy.
 @safe
 struct UserPage: @unchecked Sendable {
   /// Bytes of a page on this machine.
@@ -17,8 +17,8 @@ struct UserPage: @unchecked Sendable {
 
   let address: UnsafeMutableRawPointer
 
-  /// - Throws: ``BPFError/Kind/outOfResources`` if there is no memory, or the process has as many
-  ///   mappings as it may.
+  /// - Throws: ``BPFError/Kind/outOfResources`` if there is no memory, or the process has reached its
+  ///   limit of mappings.
   init(for object: @autoclosure () -> String) throws(BPFError) {
     let address = unsafe mmap(
       nil,
@@ -42,6 +42,6 @@ struct UserPage: @unchecked Sendable {
 
   var bytes: UnsafeMutableRawBufferPointer { unsafe .init(start: address, count: Self.size) }
 
-  /// Unmaps the memory. The kernel must not know the page any more.
+  /// Unmaps the memory. The page must no longer be registered with the kernel.
   func unmap() { _ = unsafe munmap(address, Self.size) }
 }

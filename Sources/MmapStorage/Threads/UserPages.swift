@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LibBPF
 
-/// The pages that one thread shares with the kernel: one for each map, however many storages of the
-/// process use it.
+/// The pages that one thread shares with the kernel: one for each map, shared by all storages of
+/// the process over the map.
 ///
-/// Registering, removing and copying are done under the lock, so that a page which another thread is
-/// reading stays mapped, and an element is never removed after its thread has registered a new page.
+/// The lock is held while a page is registered, removed or copied. So a page that another thread is
+/// reading stays mapped, and an element is never removed after its thread has registered a new
+/// page.
 final class UserPages: @unchecked Sendable {
   private struct Page {
     let map: UInt32
-    /// How many attachments use it.
+    /// The number of attachments that use it.
     var uses: UInt32
     let memory: UserPage
   }
@@ -17,7 +18,7 @@ final class UserPages: @unchecked Sendable {
   private let lock = ForkSafeLock()
   private var pages: [Page] = []
 
-  /// Runs `body` with the pages. They do not change meanwhile, except by `body`.
+  /// Runs `body` with the pages. Only `body` changes them meanwhile.
   func withLock<R, E: Error>(_ body: (UserPages) throws(E) -> R) throws(E) -> R {
     try lock.withLock { () throws(E) in try body(self) }
   }
@@ -27,7 +28,7 @@ final class UserPages: @unchecked Sendable {
   /// The page in a map, by the map's id.
   subscript(map: UInt32) -> UserPage? { pages.first { $0.map == map }?.memory }
 
-  /// The page in a map, for one use more. `make` creates it if there is none.
+  /// Adds a use of the page in a map. `make` creates the page if there is none.
   func acquire<E: Error>(_ map: UInt32, make: () throws(E) -> UserPage) throws(E) -> UserPage {
     if let index = pages.firstIndex(where: { $0.map == map }) {
       pages[index].uses += 1
