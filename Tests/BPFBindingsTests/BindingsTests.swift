@@ -4,8 +4,8 @@ import Foundation
 import LibBPF
 import Testing
 
-/// The generated text for objects that clang compiles here. What it means is checked by
-/// scripts/check-generated.
+/// The generated text for objects that clang compiles here. scripts/check-generated checks the
+/// behaviour of the generated code.
 struct BindingsTests {
   @Test func fieldsOfAStructureAreStoredInOrder() throws {
     let text = try text(

@@ -2,7 +2,7 @@
 import Foundation
 import Testing
 
-/// `bpf-embed` as the plugin runs it.
+/// Runs `bpf-embed` as the plugin does.
 final class EmbedTests {
   private let directory = FileManager.default.temporaryDirectory
     .appending(path: "embed \(UUID().uuidString)")
@@ -48,7 +48,7 @@ final class EmbedTests {
     return (process.terminationStatus, String(decoding: messages, as: UTF8.self))
   }
 
-  /// The program beside the tests. SwiftPM builds that of the plugin with another name.
+  /// The program in the tests' folder. SwiftPM builds the plugin's copy with another name.
   private func tool() throws -> URL {
     let products = URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent()
     return try #require(
@@ -69,7 +69,8 @@ final class EmbedTests {
     return try #require(attributes[.modificationDate] as? Date)
   }
 
-  /// What Swift cannot have is where it is declared, in the source or in a header.
+  /// The error for a name that is invalid in Swift has the place of its declaration, in the source
+  /// or a header.
   @Test(arguments: [
     ("struct s {\n\tint a_b;\n\tint aB;\n} s;\n", "", "tags.bpf.c:3:6"),
     ("/* a_b, aB; */\nint x, a_b; // aB;\nint\taB = 1;\n", "", "tags.bpf.c:3:5"),
@@ -122,7 +123,7 @@ final class EmbedTests {
     #expect(run.status == 1 && run.messages.contains("needs \(option)"), "\(run)")
   }
 
-  /// A file with a date in the same second is unchanged to the Swift compiler.
+  /// The Swift compiler treats a file with a date in the same second as unchanged.
   @Test func datesOfFiles() throws {
     #expect(try embed("int number;\n").status == 0)
     let (image, bindings) = (try date("image.swift"), try date("tags.swift"))
@@ -133,7 +134,7 @@ final class EmbedTests {
     #expect(try String(contentsOf: file("tags.swift"), encoding: .utf8).contains("var other"))
   }
 
-  /// The build runs the step again if a header came or went.
+  /// The build runs the step again if a header was added or removed.
   @Test func thePlan() throws {
     let first = Date(timeIntervalSince1970: 1_000_000)
     func run(_ text: String, plan: Data?) throws -> Date {
@@ -159,7 +160,7 @@ final class EmbedTests {
     let text = try String(contentsOf: file("image.swift"), encoding: .utf8)
     #expect(text.contains("static var tags: BPFObjectImage {\n"))
     #expect(text.contains("BPFObjectImage(name: \"tags\", hex: \"\(digits)\")"))
-    // Debuggers' information is taken out, and that of the kernel stays.
+    // The debuggers' information is removed, and the kernel's stays.
     #expect(object.range(of: Data(".BTF".utf8)) != nil)
     #expect(object.range(of: Data(".debug_info".utf8)) == nil)
     #expect(!FileManager.default.fileExists(atPath: file("tags.o.tmp").path))

@@ -3,7 +3,7 @@ import BPFBindings
 import LibBPF
 import Testing
 
-/// What the generated text has for a source, and what it does not have.
+/// What the generated text contains for a source, and what it does not contain.
 struct GeneratedTextTests {
   struct Case: Sendable {
     var source: String
@@ -88,7 +88,7 @@ struct GeneratedTextTests {
         """,
       lines: ["var raw: BPFRingBuffer {"]
     ),
-    // Names of Swift's own
+    // Names of Swift's standard library
     Case(
       source: "MAP(in, 2, int, int); int _1st; enum _2nd { SIZE_1, SIZE_2 } second;",
       lines: [
@@ -142,13 +142,13 @@ struct GeneratedTextTests {
       lines: ["typealias TestValue = Int32"],
       absent: ["typealias Reference", "typealias None"]
     ),
-    // The lock has no alias, which could have the name of another type
+    // The lock has no alias, because the alias could have the name of another type
     Case(
       source: "typedef struct bpf_spin_lock a_b; struct aB { a_b lock; int x; }; struct aB v;",
       lines: ["struct AB: MapValue"],
       absent: ["typealias"]
     ),
-    // A member of a union that has no other member's bytes
+    // A member of a union that shares no bytes with other members
     Case(
       source: "struct s { union { struct { int a; _Bool b; }; int c; }; int d; } s;",
       lines: ["var b: Place<Bool> { Place(4) }", "var d: Int32\n"],

@@ -4,7 +4,7 @@ import Foundation
 import LibBPF
 import Testing
 
-/// The bytes of the object that clang makes of a source.
+/// The bytes of the object that clang compiles from a source.
 func object(_ source: String) throws -> [UInt8] {
   let directory = FileManager.default.temporaryDirectory
     .appending(path: "bindings-\(UUID().uuidString)")
@@ -49,7 +49,7 @@ func text(
   try text(of: object(source), typeName: typeName, isPublic: isPublic)
 }
 
-/// Why nothing can be generated for a source.
+/// The error of the generator for a source.
 func error(_ source: String) throws -> BindingError {
   try #require(throws: BindingError.self) { try text(source) }
 }

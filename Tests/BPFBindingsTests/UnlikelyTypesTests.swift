@@ -3,7 +3,7 @@ import BPFBindings
 import LibBPF
 import Testing
 
-/// Types that no program has, or that are damaged.
+/// Types that no program uses, or that are damaged.
 struct UnlikelyTypesTests {
   @Test func structuresThatAreNestedDeeply() throws {
     func nested(_ depth: Int) -> String {
@@ -15,7 +15,7 @@ struct UnlikelyTypesTests {
     #expect(try error(nested(128)).description.contains("nested too deeply"))
   }
 
-  /// The structure is in a section whose structures are searched for locks of the kernel.
+  /// The structure is in a section that is searched for the kernel's locks.
   @Test func aStructureThatContainsItself() throws {
     let object = try object(
       "struct inner { long x; }; struct outer { char bytes[77]; struct inner inner; } value;"

@@ -3,7 +3,8 @@ import Dispatch
 import Synchronization
 import TestSupport
 
-/// Runs the jobs of Swift tasks on two threads in turn, two jobs each, as `Task.yield` takes two.
+/// Runs the jobs of Swift tasks on two threads in turn, two jobs each, because `Task.yield` takes
+/// two.
 final class AlternatingExecutor: TaskExecutor {
   private final class Worker: Sendable {
     let jobs = Mutex<[UnownedJob?]>([])
@@ -14,7 +15,7 @@ final class AlternatingExecutor: TaskExecutor {
       arrivals.signal()
     }
 
-    /// Waits for the next job; nil is the end.
+    /// Waits for the next job; nil after the last one.
     func take() -> UnownedJob? {
       arrivals.wait()
       return jobs.withLock { $0.removeFirst() }

@@ -3,8 +3,8 @@ import MmapStorage
 import TestSupport
 import Testing
 
-/// Says which backends the other suites leave out, and why: a case of a parameterised test that is
-/// left out is not reported.
+/// Reports which backends the other suites omit, and why: omitted cases of a parameterised test are
+/// not reported.
 @Suite struct AvailabilityTests {
   @Test(.liveKernel) func lookupCasesRun() throws {
     #expect(try BackendUnderTest.lookup.fixture(Tag.self, map: "tags").backend is LookupBackend)

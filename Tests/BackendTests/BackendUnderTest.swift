@@ -10,19 +10,19 @@ enum BackendUnderTest: CustomTestStringConvertible {
 
   var testDescription: String { "\(self)" }
 
-  /// Those to test here. The fakes do not depend on the kernel, so the emulated machine leaves them
-  /// to the tests on the host.
+  /// The backends to test here. The fakes do not depend on the kernel, so they are tested only on
+  /// the host, not on the emulated machine.
   static let allCases: [BackendUnderTest] =
     (LiveKernel.isEmulated ? [] : [.fakeDirect, .fakeCopying])
     + [.lookup, .lookupByPidfd, .userPage, .mapped]
 
-  /// Those where a program, or another thread, can create a thread's storage.
+  /// The backends with which a program, or another thread, can create a thread's storage.
   static let whereAnyoneCreates = allCases.filter { $0 != .userPage }
 
-  /// Those where a view works on a copy.
+  /// The backends with which a view works on a copy.
   static let copying = allCases.filter { !$0.isDirect }
 
-  /// Those where a view sees and makes changes at once.
+  /// The backends with which a view accesses the value directly.
   static let direct = allCases.filter(\.isDirect)
 
   var isDirect: Bool { [.fakeDirect, .userPage, .mapped].contains(self) }
@@ -36,7 +36,7 @@ enum BackendUnderTest: CustomTestStringConvertible {
     }
   }
 
-  /// A storage of its own, in the map of that name in values.bpf.c.
+  /// A new storage over the map of that name in values.bpf.c.
   func fixture<Value: MapField>(
     _ type: Value.Type,
     map: String,
@@ -78,13 +78,13 @@ enum BackendUnderTest: CustomTestStringConvertible {
   }
 }
 
-/// A storage, and functions that do what a BPF program would do with it.
+/// A storage, and functions that act as a BPF program.
 struct BackendFixture<Value: MapField>: Sendable {
   let storage: TaskLocalStorage<Value>
   let backend: any StorageBackend
   let fake: FakeBackend?
 
-  /// Changes a thread's storage from the other side; nil if there is none and none is created.
+  /// Changes a thread's storage as a program; nil if there is none and none is created.
   @discardableResult
   func program<Result>(
     on thread: ThreadID = .current,

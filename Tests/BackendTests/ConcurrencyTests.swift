@@ -7,7 +7,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Threads and storages that end, and values of other threads, at the same time.
+/// Threads and storages end while other threads access values.
 @Suite struct ConcurrencyTests {
   @Test func aThreadDoesNotEndWhileItIsDetached() throws {
     let intercepting = InterceptingBackend(try FakeBackend(layoutOf: Tag.self).storageBackend)
@@ -28,7 +28,7 @@ import Testing
       var gate = waits()
       while gate == nil { gate = waits() }
       mayEnd.open()
-      // It ends, or waits for something else.
+      // It ends, or waits for another object.
       while test_thread_exists(thread.rawValue) != 0, [nil, gate].contains(waits()) {}
       existed.set(test_thread_exists(thread.rawValue) != 0)
     }
@@ -41,7 +41,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.userPage.fixture(Tag.self, map: "tags").storage
       let id = Box(ThreadID.current), isOver = Box(false)
-      // They also meet threads that are registering their page.
+      // Some calls find threads that are registering their page.
       let others = try [false, true].map { isWriting in
         try TestThread {
           while !isOver.get() {
@@ -71,7 +71,7 @@ import Testing
   @Test(.liveKernel, .threadPidfds) func manyThreadsShareOneReservedDescriptor() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookupByPidfd.fixture(Tag.self, map: "tags").storage
-      // From here on the library has its reserved descriptor.
+      // From here on, the library has its reserved descriptor.
       try storage.withCurrent { $0.requestID = 1 }
       let start = Gate()
       let threads = try (0..<8).map { number in
@@ -105,7 +105,7 @@ import Testing
     let storage = try TaskLocalStorage<Tag>(backend: backend)
     let here = ThreadID.current
     let isOver = Box(false)
-    // Writes its own field in place, as a program in the kernel would.
+    // Writes its own field in place, as a program in the kernel does.
     let other = try TestThread {
       let flags = MemoryLayout<Tag>.offset(of: \.flags) ?? 0
       let bytes = [UInt8](repeating: 1, count: MemoryLayout<Tag>.size)
@@ -164,7 +164,7 @@ import Testing
       let map = try object.map("tags")
       let backend = try UserPageBackend(map)
       let page = try backend.attach()
-      // Without its descriptor the element cannot be removed.
+      // Without its descriptor, the element cannot be removed.
       try #require(try map.withDescriptor { close($0.rawValue) } == 0)
       backend.detach(page, because: .storageEnds)
       #expect(test_is_mapped(page) == 1)

@@ -29,7 +29,7 @@ private final class Recorder: ForkParticipant {
       for (position, recorder) in zip(positions, recorders) {
         ForkParticipants.add(recorder, rank: ForkRank(position: position))
       }
-      // Removed ones are not called.
+      // Removed participants are not called.
       ForkParticipants.remove(recorders[2], rank: ForkRank(position: 3))
       calls.change { $0 = [] }
 

@@ -8,8 +8,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Threads end, processes fork, descriptors run out. Each test has a process of its own, because it
-/// counts what belongs to the whole process.
+/// Ends of threads, forks of processes, and descriptor limits. Each test runs in a separate
+/// process, because it counts resources of the whole process.
 @Suite struct LifecycleTests {
   // MARK: Many threads, many storages
 
@@ -112,7 +112,7 @@ import Testing
       let fake = try FakeBackend(layoutOf: Tag.self)
       let storage = try TaskLocalStorage<Tag>(backend: fake)
       lastTouch.set(storage)
-      // The library's key comes first, so that its destructor is called before this one's.
+      // The library creates its key first, so that its destructor is called before this one.
       try storage.withCurrent { $0.hits = 1 }
       var key = pthread_key_t()
       pthread_key_create(&key) { value in
@@ -137,11 +137,11 @@ import Testing
       let backend = InterceptingBackend(try FakeBackend(layoutOf: Tag.self).storageBackend)
       let storage = try TaskLocalStorage<Tag>(backend: backend)
       lastTouch.set(storage)
-      // The library's key comes first, so that its destructor is called before this one's.
+      // The library creates its key first, so that its destructor is called before this one.
       try storage.withCurrent { $0.hits = 1 }
       var key = pthread_key_t()
       pthread_key_create(&key) { _ in
-        // What the library has freed is used again.
+        // The memory that the library has freed is reused.
         for _ in 0..<200 { memset(malloc(1024), 0x41, 1024) }
         do { try lastTouch.get()?.withCurrent { $0.hits += 1 } } catch { lastErrors.set(1) }
       }
@@ -220,8 +220,8 @@ import Testing
         try BackendUnderTest.mapped.fixture(Tag.self, map: "tags").storage
       }
 
-      // Each processor caches some memory of the cgroup, and memory that the kernel frees late is
-      // added to that. Other threads use it up, until none is left for this one.
+      // Each processor caches some memory of the cgroup, and the kernel frees memory late. Other
+      // threads use this memory, until none is left for this thread.
       try #require(test_stay_on_first_processor() == 0)
       let result = try storage.withCurrent { tag in
         Result {
@@ -268,7 +268,7 @@ import Testing
       }
       try storage.withCurrent { $0.hits = 1 }
       try cgroup.allowNoMore()
-      // Each processor has cached some elements.
+      // Each processor caches some elements.
       let isOver = Gate()
       var threads: [TestThread] = []
       let failure = Box<BPFError?>(nil)
@@ -308,7 +308,7 @@ import Testing
   @Test(.liveKernel, .threadPidfds) func aThreadAttachesWithoutFreeDescriptors() async {
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookupByPidfd.fixture(Tag.self, map: "tags").storage
-      // From here on the library has its reserved descriptor.
+      // From here on, the library has its reserved descriptor.
       try storage.withCurrent { $0.requestID = 1 }
       let mine = try takeAllDescriptors()
       try TestThread {
@@ -347,7 +347,7 @@ import Testing
     await #expect(processExitsWith: .success) { try forkWithOneView(.lookupByPidfd) }
   }
 
-  /// What they have attached may not be in the child's memory.
+  /// The attachments of other threads may not be mapped in the child.
   @Test func theChildOfAForkDetachesNoThreadOfItsParent() async {
     await #expect(processExitsWith: .success) {
       let intercepting = InterceptingBackend(try FakeBackend(layoutOf: Tag.self).storageBackend)
@@ -398,14 +398,14 @@ import Testing
         try TestThread { try storage.withCurrent { $0.requestID = 2 } }.join()
         try check(try storage.withCurrent { $0.requestID } == 1)
       }
-      // The Swift runtime creates a type's metadata at its first use, under a lock that stays held in a
-      // child. So everything is used once before the first fork.
+      // The Swift runtime creates a type's metadata at its first use, with a lock held that stays
+      // held in a child. So everything is used once before the first fork.
       try useStorage()
       let stop = Box(false)
       let threads = try (0..<4).map { _ in
         try TestThread {
           while !stop.get() {
-            // Threads come and go, so that the registry's lock is held much of the time.
+            // Threads start and end, so that the registry's lock is held much of the time.
             try TestThread { try storage.withCurrent { $0.hits += 1 } }.join()
           }
         }
@@ -417,7 +417,7 @@ import Testing
   }
 }
 
-// MARK: What the tests do
+// MARK: Helpers
 
 private func threadsInSequence(_ backend: BackendUnderTest, count: Int) throws {
   let fixture = try backend.fixture(Tag.self, map: "tags")
@@ -431,7 +431,7 @@ private func threadsInSequence(_ backend: BackendUnderTest, count: Int) throws {
   try run(count)
   let after = try (libraryDescriptors(), heapBytes(), mappings())
   #expect(after.0 == before.0)
-  // One page a thread would be 40 MB, or a mapping each.
+  // One page for each thread would be 40 MB; so would one mapping for each.
   #expect(after.1 - before.1 < 256 * 1024, "\(after.1 - before.1) bytes")
   #expect(after.2 - before.2 < 50)
   if let fake = fixture.fake {
@@ -522,7 +522,7 @@ private func forkWithOneView(_ backend: BackendUnderTest) throws {
   #expect(try storage.withCurrent { $0.priority } == 1)
 }
 
-/// Two descriptors are left for a hundred threads at once.
+/// Two descriptors are left for a hundred threads.
 private func moreThreadsThanDescriptors(_ backend: BackendUnderTest) throws {
   let storage = try backend.fixture(Tag.self, map: "tags").storage
   try limitDescriptors(leaving: 2)
@@ -554,12 +554,12 @@ private struct ChildFailed: Error { var status: Int32 }
 
 private struct CheckFailed: Error { var line: Int }
 
-/// In place of `#expect`, whose result the child of a fork cannot report.
+/// Replaces `#expect`, whose result the child of a fork cannot report.
 private func check(_ condition: Bool, line: Int = #line) throws {
   if !condition { throw CheckFailed(line: line) }
 }
 
-/// Runs `body` in the child of a fork, and throws if it did.
+/// Runs `body` in the child of a fork, and throws if the child reports an error.
 private func inChild(_ body: () throws -> Void) throws {
   let child = test_fork()
   guard child >= 0 else { throw Errno(rawValue: -child) }
@@ -578,11 +578,11 @@ private func inChild(_ body: () throws -> Void) throws {
   guard status == 0 else { throw ChildFailed(status: status) }
 }
 
-/// How many descriptors the process has.
+/// The number of descriptors of the process.
 private func openDescriptors() throws -> Int { try descriptorLinks().count }
 
-/// How many of them are maps, programs, type information and pidfds: the runtime and Dispatch open
-/// others when they like.
+/// The number of descriptors of maps, programs, type information and pidfds. The runtime and
+/// Dispatch open others at any time.
 func libraryDescriptors() throws -> Int {
   try descriptorLinks().count { link in
     ["anon_inode:bpf", "anon_inode:btf", "anon_inode:[pidfd]", "pidfd:"].contains {
@@ -633,8 +633,8 @@ private func limitDescriptors(leaving more: Int) throws {
   }
 }
 
-/// Dispatch opens some when it first waits for something, which may be at any time, and ends the
-/// process if it cannot.
+/// Dispatch opens some at its first wait, which may be at any time, and ends the process if it
+/// cannot.
 private func letDispatchOpenItsDescriptors() {
   let fired = DispatchSemaphore(value: 0)
   let timer = DispatchSource.makeTimerSource()

@@ -15,12 +15,12 @@ import Testing
       LiveKernel.mayOpenThreadPidfds ? try LookupBackend(map, accessPath: .pidfd) : program
     #expect(try bytes(program) == nil)
 
-    // No two words of it are alike.
+    // All words differ.
     var expected = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ $0 / 251 &+ 1) }
     try expected.withUnsafeBytes { try pidfd.store(.callingThread, [0..<size], of: $0) }
     #expect(try bytes(program) == expected)
 
-    // Single bytes, and then all that begins and ends at odd places.
+    // Single bytes, and then all ranges with odd bounds.
     let inverted = expected.map { ~$0 }
     for ranges in [
       stride(from: 0, to: size, by: 3).map { $0..<$0 + 1 }, [min(1, size - 1)..<max(1, size - 1)],
@@ -69,7 +69,7 @@ import Testing
   @Test func accessByProgramUsesNoDescriptorPerThread() async {
     await #expect(processExitsWith: .success) {
       let map = try loadedMap("tags", of: .values)
-      // Whatever is opened once for the process.
+      // Opens everything that is opened once for the process.
       _ = try LookupBackend(map, accessPath: .program)
       let before = try libraryDescriptors()
       do {
@@ -146,8 +146,8 @@ import Testing
   }
 
   @Test func threadsThatInterruptEachOtherFindTheirValues() throws {
-    // A kernel with preemption, before 6.2, finds no value while another thread on the same processor
-    // was interrupted within the very same function.
+    // A kernel with preemption, before 6.2, finds no value if another thread on the same processor
+    // was interrupted inside of the same function.
     let backend = try LookupBackend(loadedMap("tags", of: .values), accessPath: .program)
     let storage = try TaskLocalStorage<Tag>(backend: backend)
     let threads = try (0..<4).map { _ in

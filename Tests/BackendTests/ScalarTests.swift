@@ -5,7 +5,7 @@ import MmapStorageTesting
 import TestSupport
 import Testing
 
-/// Its initializer is not called with what a program stored.
+/// Its initializer is not called with the value that a program stored.
 private struct Limit: RawRepresentable, MapScalar, Equatable {
   var rawValue: UInt16
 
@@ -120,7 +120,7 @@ private struct Choices: PlacedMapValue {
     #expect(try storage.withCurrent { $0.isOn.isOn })
   }
 
-  /// A type that is valid for some bytes only cannot be read out of others.
+  /// A type with invalid bit patterns cannot be read from other bytes.
   @Test func anEnumerationTraps() async {
     await #expect(processExitsWith: .signal(SIGILL)) {
       let fake = try FakeBackend(layoutOf: Choices.self)

@@ -9,11 +9,11 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Slots of threads: how many there may be, and what a signal handler finds in them.
+/// Slots of threads: their maximum number, and their contents as read by a signal handler.
 @Suite struct SlotTests {
   @Test func threadsAttachedBeforeTheirTablesGrow() async {
     await #expect(processExitsWith: .success) {
-      // In a process of its own, whose tables are still small.
+      // Runs in a separate process, whose tables are still small.
       let created = Gate(), attached = Gate(), ready = Box(0)
       let first = try fakeStorage()
       let storages = Box([first])
@@ -41,7 +41,7 @@ import Testing
     }
   }
 
-  /// A signal handler, or the thread itself, may have loaded the old table's address just before.
+  /// A signal handler, or the thread itself, may have loaded the old table's address before.
   @Test func theOldTableStaysAndTheNewOneHasItsSlots() async {
     await #expect(processExitsWith: .success) {
       let first = try fakeStorage()
@@ -89,7 +89,7 @@ import Testing
     }
     attached.wait()
     current.set(nil)
-    // The free index is used first.
+    // The free index is reused first.
     current.set(try fakeStorage())
     next.open()
     isOver.wait()
@@ -179,11 +179,11 @@ import Testing
         while !isOver.get() {
           let before = handled.count.load(ordering: .relaxed)
           pthread_kill(target.value, SIGUSR1)
-          // One at a time, so that the thread makes progress.
+          // One signal at a time, so that the thread makes progress.
           while handled.count.load(ordering: .relaxed) == before, !isOver.get() { sched_yield() }
         }
       }
-      // Each index is used again, and the tables grow.
+      // Each index is reused, and the tables grow.
       var round = 0
       while round < 200 || handled.count.load(ordering: .relaxed) < 10 {
         let others = try (0..<(round % 40)).map { _ in try fakeStorage() }
@@ -254,15 +254,15 @@ import Testing
   }
 }
 
-/// What is written to it is the last thread id that the kernel gave.
+/// Written to ns_last_pid: the last thread id that the kernel assigned.
 private let lastThreadID = "/proc/sys/kernel/ns_last_pid"
 
-/// What a signal handler uses.
+/// The data of a signal handler.
 private enum handled {
   static let body = Box<@Sendable () -> Void>({})
   static let right = Atomic(0)
   static let wrong = Atomic(0)
-  /// How often a handler ran.
+  /// The number of runs of a handler.
   static let count = Atomic(0)
 }
 
@@ -320,7 +320,7 @@ private func interruptAFirstTouch(_ access: FakeBackend.Access) throws {
   try storage.withCurrent { $0.hits = 1 }
   raises.set(false)
   #expect(errors.get() == Array(repeating: .wrongState, count: 5))
-  // Outside of it the handler may attach, and an attached one is reached within it, too.
+  // Outside of a slow path, the handler may attach. Inside, it may use an existing attachment.
   errors.set([])
   raise(SIGUSR1)
   #expect(errors.get() == Array(repeating: nil, count: 5))

@@ -32,7 +32,7 @@ private struct Everything: MapValue {
   let fixed: UInt32
 }
 
-/// Swift leaves out the padding behind the second element.
+/// Swift omits the padding after the second element.
 private struct Tuples: MapValue {
   struct In3: MapValue {
     var x: UInt32
@@ -52,7 +52,7 @@ private struct Switches: MapValue {
   var rest: InlineArray<3, Bool>
 }
 
-/// 44 bytes: what a copy in the largest pieces, the last one overlapping, would tear.
+/// 44 bytes: a copy in the largest pieces, with an overlapping last one, would tear a field.
 private struct Odd: MapValue {
   var words: InlineArray<5, UInt64>
   var last: UInt32
@@ -64,7 +64,7 @@ private struct Pair: MapValue {
   var rest: InlineArray<6, UInt64>
 }
 
-/// What a view does is the same for all backends.
+/// The behaviour of a view is the same with all backends.
 @Suite struct StorageViewTests {
   @Test(arguments: BackendUnderTest.allCases)
   func readsZeroFirst(_ backend: BackendUnderTest) throws {
@@ -182,7 +182,7 @@ private struct Pair: MapValue {
     #expect(try storage.withCurrent { $0[\.p, arrayOf: Tuples.In3.self][1].load().y } == 7)
   }
 
-  /// A type that is valid for some bytes only cannot be read out of others.
+  /// A type with invalid bit patterns cannot be read from other bytes.
   @Test func anElementThatIsNotValidForAllBytesTraps() async {
     await #expect(processExitsWith: .signal(SIGILL)) {
       let fake = try FakeBackend(layoutOf: Bytes.self)
@@ -306,7 +306,7 @@ private struct Pair: MapValue {
       #expect(last == 3)
       let phase = view.atomic.phase.exchange(.running)
       #expect(phase == RunPhase(rawValue: 0))
-      // The neighbours of a narrow field stay as they are.
+      // The neighbours of a narrow field do not change.
       view.atomic.u8.wrappingAdd(255)
       view.atomic.u8.wrappingAdd(1)
       view.atomic.i16.wrappingAdd(-1)

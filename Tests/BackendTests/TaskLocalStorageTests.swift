@@ -7,7 +7,7 @@ import Testing
 
 typealias Tag = Values.Tag
 
-/// What a storage does is the same for all backends.
+/// The behaviour of a storage is the same with all backends.
 @Suite struct TaskLocalStorageTests {
   // MARK: Nesting and throwing
 
@@ -54,7 +54,7 @@ typealias Tag = Values.Tag
       }
     }
     #expect(try storage.value(of: .current)?.requestID == 9)
-    // The view was left properly: the next one sees what was written since.
+    // The view was ended correctly: the next one reads the bytes written since.
     try storage.setValue(Tag(requestID: 10), of: .current)
     #expect(try storage.withCurrent { $0.requestID } == 10)
   }
@@ -72,12 +72,12 @@ typealias Tag = Values.Tag
     let found = try bytes.withUnsafeMutableBytes {
       try implementation.load(.callingThread, into: $0)
     }
-    // A page goes with the last storage that uses it; other values stay in the map.
+    // A page is released with the last storage that uses it; other values stay in the map.
     #expect(found == (backend != .userPage))
     if found { #expect(bytes[0] == 2) }
   }
 
-  // MARK: The other side
+  // MARK: BPF programs
 
   @Test(arguments: BackendUnderTest.allCases)
   func aViewLeavesOtherFieldsToTheProgram(_ backend: BackendUnderTest) throws {
@@ -103,7 +103,7 @@ typealias Tag = Values.Tag
       tag.hits = 0x0002
       try fixture.program { $0.hits = 0x0101 }
     }
-    // Merged byte by byte it would be 0x0102, which neither side wrote.
+    // A merge by bytes would give 0x0102, which neither side wrote.
     #expect(try fixture.storage.value(of: .current)?.hits == 2)
   }
 
@@ -235,7 +235,8 @@ typealias Tag = Values.Tag
 
   @Test(.threadPidfds, arguments: BackendUnderTest.whereAnyoneCreates)
   func twoThreadsSetAndRemoveTheSameTasksValues(_ backend: BackendUnderTest) throws {
-    // On two maps: the kernel answers EAGAIN where the task's last storage of any map goes just then.
+    // On two maps: the kernel returns EAGAIN while the task's last storage of any map is being
+    // removed.
     let one = try backend.fixture(Tag.self, map: "tags").storage
     let two = try backend.fixture(Tag.self, map: "tags").storage
     let here = ThreadID.current
@@ -299,7 +300,7 @@ typealias Tag = Values.Tag
 
   @Test(arguments: BackendUnderTest.allCases)
   func manyStorages(_ backend: BackendUnderTest) throws {
-    // The usual limit is 1024 descriptors, for all backends at a time.
+    // The usual limit is 1024 descriptors, for all backends at the same time.
     let storages = try (0..<20).map { _ in try backend.fixture(Tag.self, map: "tags").storage }
     for (index, storage) in storages.enumerated() {
       try storage.withCurrent { $0.requestID = UInt64(index) }
@@ -358,8 +359,8 @@ extension [UInt8] {
   fileprivate func appending(_ other: [UInt8]) -> [UInt8] { self + other }
 }
 
-/// Writes the thread's id into its storage and reads it back on whatever thread it is then; counts
-/// how often the thread changed.
+/// Writes the thread's id to its storage and reads it back on the current thread. Counts the
+/// changes of the thread.
 private func hop(_ storage: TaskLocalStorage<Tag>, times: Int) async throws -> Int {
   var hops = 0
   var last = ThreadID.current

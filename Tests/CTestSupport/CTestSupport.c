@@ -31,7 +31,7 @@ int test_fork(void)
 	sigset_t none;
 
 	if (child == 0) {
-		/* Dispatch blocks signals on its threads, this one as well. */
+		/* Dispatch blocks signals on its threads, including this one. */
 		sigemptyset(&none);
 		pthread_sigmask(SIG_SETMASK, &none, NULL);
 		alarm(60);
@@ -61,7 +61,7 @@ int test_drop_rights(void)
 		return -errno;
 	if (syscall(SYS_capset, &header, none))
 		return -errno;
-	/* Leaving root makes the process undumpable, which closes its own /proc to it. */
+	/* Changing the user makes the process undumpable, so it cannot open its own /proc. */
 	return prctl(PR_SET_DUMPABLE, 1) ? -errno : 0;
 }
 

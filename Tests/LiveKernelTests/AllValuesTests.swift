@@ -28,7 +28,7 @@ import Testing
       #expect(own.task.startTime > 0)
     }
     try other.join()
-    // The other thread's value ended with it.
+    // The kernel freed the other thread's value with the thread.
     #expect(try storage.values().map(\.value.said) == [1])
   }
 
@@ -89,7 +89,7 @@ import Testing
     }
   }
 
-  /// Where the values are is known of the map, and not of an object that was not loaded.
+  /// The place of the values is known for a map, but not for an object that was not loaded.
   @Test(.userPages, arguments: [BackendKind.userPage, .lookup], [true, false])
   func theLayoutIsThatOfAnObjectFile(_ backend: BackendKind, isFromObject: Bool) throws {
     func reader(_ map: BPFMap, _ layout: ValueLayout) throws -> TaskStorageReader {
@@ -108,7 +108,7 @@ import Testing
     let said = try #require(echoes.layout.fields.first { $0.name == "said" })
     #expect(try echoes.values().map { said.value(in: $0.bytes) } == [.unsigned(9)])
 
-    // As large as the address of a page.
+    // The size of a page's address.
     let pages = try BPFObject(.pages, allowing: [backend])
     try pages.load()
     let counters = try TaskLocalStorage<Counter>(map: pages.map("by_header"))
@@ -212,7 +212,7 @@ import Testing
     _ = getppid()
     #expect(try storage.verifyMapping() == .own)
     if backend == .lookup { return }
-    // The library does not know of this removal.
+    // The library cannot detect this removal.
     let handle = try MapHandle(program.object.map("echoes"), for: "test")
     let pidfd = test_pidfd_open(ThreadID.current.rawValue)
     defer { close(pidfd) }

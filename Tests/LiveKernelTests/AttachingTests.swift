@@ -32,7 +32,7 @@ import Testing
     object.detach()
   }
 
-  /// In release mode an object is released after its last use. What was taken from it must keep
+  /// In release mode, an object is released after its last use. Everything taken from it must keep
   /// its programs attached.
   @Test func aMapKeepsTheProgramsAttached() async {
     await #expect(processExitsWith: .success) {
@@ -67,7 +67,7 @@ import Testing
   }
 
   @Test func closingDetaches() async {
-    // In a process of its own: other tests have programs, too.
+    // Runs in a separate process, because other tests also attach programs.
     await #expect(processExitsWith: .success) {
       let object = try loadedCounters()
       let map = try object.map(".bss")
@@ -79,13 +79,13 @@ import Testing
     }
   }
 
-  /// The child's calls must neither trap nor wait for threads that it does not have.
+  /// The child's calls must neither trap nor wait for threads that do not exist there.
   @Test func forkWhileOtherThreadsCallObjects() async {
     await #expect(processExitsWith: .success) {
       let object = try loadedCounters()
       try object.attach()
-      // The Swift runtime creates metadata when it is first needed, under a lock that it does not
-      // release in a child. So everything is used before the first fork.
+      // The Swift runtime creates metadata at first use, with a lock held that is not released in a
+      // child. So everything is used before the first fork.
       let useObject = {
         _ = try object.global("seen", as: UInt32.self)
         _ = try object.map("by_number").info
@@ -154,7 +154,7 @@ import Testing
     _ object: BPFObject,
     sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
-    // A process that another test starts has the link's descriptor, too, until it calls exec.
+    // A process that another test starts also has the link's descriptor until it calls exec.
     for _ in 0..<10_000 {
       let before = try object.global("seen", as: UInt32.self)
       for _ in 0..<10 { _ = getppid() }
@@ -167,11 +167,11 @@ import Testing
 
 /// This process' open descriptors, or those whose link in `/proc` contains the word.
 ///
-/// Without a word, pidfds and timerfds are left out: the library keeps a pidfd for a thread, other tests'
-/// threads may end meanwhile, and libdispatch opens a timerfd at any time.
+/// Without a word, omits pidfds and timerfds: the library keeps a pidfd for a thread, threads of
+/// other tests may end meanwhile, and libdispatch opens a timerfd at any time.
 func descriptors(_ word: String? = nil) throws -> [CInt] {
   try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap { name in
-    // The one that the directory was read through is gone, and its link with it.
+    // The descriptor that the directory was read with is closed, so it has no link.
     let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\(name)")
     let others = ["pidfd", "[timerfd]"]
     guard let target, word.map(target.contains) ?? !others.contains(where: target.contains) else {

@@ -26,7 +26,7 @@ import Testing
     }
   }
 
-  /// A program for lookups would write the values that the descriptor does not let the client write.
+  /// Programs for lookups would write values that the client must not write with the descriptor.
   @Test func aReadOnlyOfferSendsNoProgram() throws {
     let program = try EchoProgram(allowing: [.lookup])
     let broker = try RunningBroker([
@@ -55,7 +55,7 @@ import Testing
       let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
       var limit = rlimit()
       getrlimit(resource, &limit)
-      // Room for the client's end of the connection only.
+      // Only the client's end of the connection fits.
       let next = dup(2)
       close(next)
       var few = rlimit(rlim_cur: rlim_t(next) + 1, rlim_max: limit.rlim_max)
@@ -68,7 +68,7 @@ import Testing
     }
   }
 
-  /// The kernel limits the descriptors of a user that were sent and not received.
+  /// The kernel limits the descriptors that a user has sent and that were not received.
   @Test func aBrokerThatMaySendNoMoreDescriptorsSaysSo() async {
     await #expect(processExitsWith: .success) {
       alarm(60)
@@ -91,7 +91,7 @@ import Testing
         #expect(mms_send_message(connection, status, status.count, nil, 0, 1) == status.count)
         _ = answer(connection)
       }
-      // Capabilities exempt from the limit, which is also that of descriptors for poll(2).
+      // Capabilities exempt from this limit, which also limits the descriptors for poll(2).
       try #require(setuid(65534) == 0)
       let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
       var limit = rlimit()
@@ -109,7 +109,7 @@ import Testing
       #expect(answers[7].descriptors.isEmpty)
       #expect(answers[7].text.contains("too many clients open maps; try again"))
       #expect(broker.lines.get().contains { $0.contains("too many sent descriptors") })
-      // It goes on, and the client may try again.
+      // The broker continues, and the client may try again.
       #expect(mms_send_message(connections[7], open, open.count, nil, 0, 1) == open.count)
       #expect(answer(connections[7]).descriptors.count == 4)
     }
@@ -119,7 +119,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       alarm(60)
       let listener = Listener()
-      // Nobody accepts, until the queue is full.
+      // No process accepts, until the queue is full.
       var clients: [BrokerClient] = []
       let error = #expect(throws: BPFError.self) {
         while true { clients.append(try BrokerClient(connectingTo: listener.path, timeout: 50)) }
@@ -189,7 +189,7 @@ import Testing
   }
 }
 
-/// A socket on which the test answers as a broker would, or not at all.
+/// A socket on which the test replies in place of a broker, or does not reply.
 private final class Listener {
   let path = FilePath("/tmp/mmapstorage-listener-\(UUID().uuidString)")
   let descriptor: CInt

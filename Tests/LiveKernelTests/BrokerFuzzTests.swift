@@ -10,8 +10,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Sends damaged messages to a broker, and to clients of a broker. What a case does follows from its
-/// number, so that a failure can be repeated.
+/// Sends damaged messages to a broker, and to clients of a broker. The number of a case determines
+/// its messages, so a failure can be repeated.
 ///
 /// MMAPSTORAGE_BROKER_FUZZ_SECONDS sets the duration of each test, 3 s by default.
 /// MMAPSTORAGE_BROKER_FUZZ_FIRST is the number of the first case.
@@ -74,7 +74,7 @@ private func fuzzBroker() throws {
     if number % 32 == 0 { try checkBroker(number) }
   }
   for descriptor in hanging { close(descriptor) }
-  // By the time that it answers, it has looked at all that ended earlier.
+  // When it replies, it has handled all connections that ended earlier.
   for _ in 0..<1000 where try openFiles().count > before { try checkBroker(last) }
   let now = try openFiles()
   #expect(now.count <= before, "\(now)")
@@ -112,7 +112,7 @@ private func fuzzClient(_ backend: BackendKind) throws {
       try storage.removeValue(of: .current)
     } catch { refused += 1 }
   }
-  // What the first use keeps open is not a leak.
+  // Descriptors that stay open after the first use are not leaks.
   do {
     let (client, connection) = try connect()
     defer { close(connection) }
@@ -161,7 +161,7 @@ private func fuzzClient(_ backend: BackendKind) throws {
 
 // MARK: - Cases
 
-/// The open descriptors with what they refer to.
+/// The open descriptors with their files.
 private func openFiles() throws -> [String] {
   try descriptors().map { descriptor in
     let link = "/proc/self/fd/\(descriptor)"
@@ -170,13 +170,13 @@ private func openFiles() throws -> [String] {
   }
 }
 
-/// Calls the body with one case after the other, until the time is over.
+/// Calls the body with one case after the other, until the time has passed.
 private func forEachCase(_ body: (UInt64, inout SeededRandom) throws -> Void) throws -> UInt64 {
   func environment(_ name: String) -> UInt64? {
     getenv(name).flatMap { UInt64(String(cString: $0)) }
   }
   let seconds = environment("MMAPSTORAGE_BROKER_FUZZ_SECONDS") ?? 3
-  alarm(UInt32(seconds * 3 + 60))  // A case that does not end is a failure as well.
+  alarm(UInt32(seconds * 3 + 60))  // A case that does not end is also a failure.
   let end = ContinuousClock.now + .seconds(Int(seconds))
   var number = environment("MMAPSTORAGE_BROKER_FUZZ_FIRST") ?? 1
   repeat {
@@ -222,7 +222,7 @@ private enum Bytes {
   }
 }
 
-/// The answers of a real broker.
+/// The replies of a real broker.
 private struct Answers {
   var map: [UInt8]
   var descriptors: [CInt]
@@ -246,7 +246,7 @@ private struct Answers {
   }
 }
 
-/// Descriptors that nobody asked for.
+/// Descriptors that were not requested.
 private struct Baits {
   private var descriptors: [CInt]
   private let programs: [BPFProgram]

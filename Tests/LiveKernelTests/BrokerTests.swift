@@ -82,7 +82,7 @@ import Testing
       #expect(setgroups(1, [65533]) == 0 && test_drop_rights() == 0)
       _ = try BrokerClient(connectingTo: FilePath(path)).open("echoes")
     }
-    // Root is not special.
+    // Root has no exemption.
     let client = try BrokerClient(connectingTo: FilePath(group.path))
     #expect(throws: BPFError.self) { try client.open("echoes") }
   }
@@ -118,16 +118,16 @@ import Testing
         if round % 3 == 0, bytes.count >= 8 {
           bytes.replaceSubrange(0..<6, with: [0x4D, 0x4D, 0x53, 0x42, 1, 1])
         }
-        // Descriptors that nobody asked for, as well.
+        // Descriptors that were not requested.
         _ = mms_send_message(descriptor, bytes, bytes.count, [descriptor, 0], 2, 1)
         if round % 2 == 0 {
           var reply = [UInt8](repeating: 0, count: 8192)
           var count = 0
           _ = mms_receive_message(descriptor, &reply, reply.count, nil, &count, 1)
         }
-        close(descriptor)  // half of them without taking the answer
+        close(descriptor)  // half of them before the reply is received
       }
-      // A client that asks and never reads does not stop the others.
+      // A client that sends requests and never reads does not block the others.
       let deaf = mms_unix_connect(broker.path, 100)
       let request: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 1, 6, 0] + Array("echoes".utf8)
       for _ in 0..<2000 {
@@ -138,7 +138,8 @@ import Testing
       for descriptor in hanging + [deaf] { close(descriptor) }
       let last = try BrokerClient(connectingTo: FilePath(broker.path))
       #expect(try last.attachedPrograms() == ["repeat"])
-      // Its descriptors of the others are closed by the time it answers the last one's second request.
+      // The broker closes its descriptors of the others before it answers the last one's second
+      // request.
       for _ in 0..<10 { _ = try last.attachedPrograms() }
       #expect(try descriptors().count <= before + 4)
     }
@@ -190,13 +191,13 @@ import Testing
       [path = broker.path as String, isServed = isServed as Bool, limit = limit as Int] in
       alarm(60)
       var clients: [BrokerClient] = []
-      // The kernel tells the broker the effective user at the time of connect(2).
+      // The broker gets the effective user at the time of connect(2) from the kernel.
       for user in 1...17 {
         try #require(seteuid(uid_t(user)) == 0)
         for _ in 0..<32 { clients.append(try BrokerClient(connectingTo: FilePath(path))) }
         try #require(seteuid(0) == 0)
       }
-      // The broker closes those above the limit before it is asked, and those below it afterwards.
+      // The broker closes those above the limit before the request, and those below it after it.
       while clients.dropFirst(limit).contains(where: \.isConnected) { sched_yield() }
       let reasons = clients.map { client in
         do throws(BPFError) {
@@ -243,7 +244,7 @@ import Testing
     #expect(error?.kind == .wrongState && error?.advice.contains("has ended") == true)
     let next = #expect(throws: BPFError.self) { try client.attachedPrograms() }
     #expect(next?.description == error?.description)
-    try storage.withCurrent { $0.said = 1 }  // the map is still there
+    try storage.withCurrent { $0.said = 1 }  // the map is still open
     let again = #expect(throws: BPFError.self) {
       try BrokerClient(connectingTo: FilePath(broker.path))
     }
@@ -316,7 +317,7 @@ import Testing
         close(connection)
       }
       #expect(try descriptors().count == before)
-      // One that does not answer.
+      // A broker that does not reply.
       let path = "/tmp/mmapstorage-liar-\(UUID().uuidString)"
       let listener = mms_unix_listen(path, 0o600)
       defer {
@@ -367,7 +368,7 @@ import Testing
     for _ in 0..<1_000 {
       let connection = mms_unix_connect(broker.path, 2000)
       #expect(mms_send_message(connection, [0], 1, nil, 0, 1) == 1)
-      // Returns when the broker has refused it.
+      // Returns when the broker has rejected it.
       var byte: UInt8 = 0
       #expect(recv(connection, &byte, 1, 0) == 1)
       close(connection)
@@ -448,7 +449,7 @@ import Testing
   }
 }
 
-/// A broker that runs on a thread of its own.
+/// A broker on a separate thread.
 final class RunningBroker {
   let path: String
   let lines = Box<[String]>([])

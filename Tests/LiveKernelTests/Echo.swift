@@ -22,7 +22,7 @@ struct EchoProgram {
     loaded = try opened.load()
   }
 
-  /// A storage of its own, with records of its own for each thread.
+  /// A new storage, to which threads attach separately.
   func storage() throws -> TaskLocalStorage<Echo> {
     try TaskLocalStorage(map: object.map("echoes"))
   }

@@ -7,12 +7,12 @@ import Testing
 
 private typealias Value = SystemCalls.Value
 
-/// The system calls of a thread's first view and of later ones, as ARCHITECTURE.md and the README
-/// give them.
+/// The system calls of a thread's first view and of later ones, as documented in ARCHITECTURE.md
+/// and the README.
 @Suite struct FirstTouchTests {
   @Test(.userPages) func systemCallsWithUserPages() throws {
     let calls = try record(.userPage)
-    // The page, the element in the map, and the descriptor that the kernel knows the thread by.
+    // The page, the element in the map, and the pidfd of the thread.
     #expect(calls.first == ["gettid", "mmap", "pidfd_open", "bpf", "close"])
     #expect(calls.later == [])
   }
@@ -25,7 +25,7 @@ private typealias Value = SystemCalls.Value
 
   @Test(.liveKernel) func systemCallsWithLookups() throws {
     let calls = try record(.lookup)
-    // Loads the value, and writes back what changed.
+    // Loads the value, and writes back the changes.
     #expect(calls.first == ["gettid", "bpf", "bpf"])
     #expect(calls.later == ["bpf", "bpf"])
   }
@@ -48,14 +48,14 @@ private func record(_ backend: BackendKind) throws -> (first: [String], later: [
     return (0..<Int(object.globals.count)).map { name(of: numbers[$0]) }
   }
   let touch = { @Sendable in try storage.withCurrent { $0.words[0] &+= 1 } }
-  // Memory for the library and for the runtime was acquired already.
+  // The memory for the library and the runtime is already allocated.
   try TestThread { try touch() }.join()
   let first = Box<[String]>([]), later = Box<[String]>([])
   try TestThread {
     // The allocator maps memory for a new thread.
     free(malloc(64))
     first.set(try calls(of: touch))
-    // In debug builds the Swift runtime asks for the thread's id the first time that it is needed.
+    // In debug builds, the Swift runtime reads the thread's id at first use.
     try touch()
     later.set(try calls(of: touch))
   }.join()

@@ -52,7 +52,7 @@ import Testing
       try PinCounts.open { $0.globals.targetTGID = getpid() }.load().globals
     }
     let globals = try load()
-    // A link whose last descriptor is closed is detached at once.
+    // A link whose last descriptor is closed is detached immediately.
     for _ in 0..<3 {
       let before = globals.calls
       for _ in 0..<100 { _ = getppid() }
@@ -290,7 +290,7 @@ import Testing
       try await waitForRecords()
       let before = (try descriptors("socket").count, try mappings())
       for _ in 0..<50 { try await waitForRecords() }
-      // The threads that have waited end by themselves, and release what they have.
+      // The waiting threads end by themselves, and release their resources.
       while try (descriptors("socket").count, mappings()) > before { sched_yield() }
     }
   }
@@ -335,7 +335,7 @@ import Testing
     do throws(BPFError) {
       object = try opened.load()
     } catch {
-      // Linux 6.1 refuses it, and test runs of other types need packets.
+      // Linux 6.1 rejects it, and test runs of other types need packets.
       guard "\(error)".contains("sleepable progs cannot use bpf_spin_lock") else { throw error }
       try Test.cancel("programs of type syscall may not use spin locks here")
     }

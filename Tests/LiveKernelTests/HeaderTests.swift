@@ -5,14 +5,14 @@ import MmapStorage
 import TestSupport
 import Testing
 
-/// What mmap_storage.bpf.h promises about objects that are compiled with it.
+/// Guarantees of mmap_storage.bpf.h about objects that are compiled with it.
 @Suite(.liveKernel) struct HeaderTests {
   private typealias Stat = Header.Stat
 
-  /// The constants that a program compares with are the same with each backend.
+  /// The constants in the comparisons of a program are the same with each backend.
   @Test(arguments: LiveKernel.backends)
   func theProgramsOwnComparisonsStay(backend: BackendKind) throws {
-    // Without the generated class, which would open the other map with this backend as well.
+    // Without the generated class, which would also open the other map with this backend.
     let object = try BPFObject(.header, allowing: [backend])
     try object.setGlobal("target_tgid", to: getpid())
     try object.load()

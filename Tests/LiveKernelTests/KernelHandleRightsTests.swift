@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// In processes of their own, because they give up their rights or their descriptors for good.
+/// In separate processes, because they permanently drop rights or descriptors.
 @Suite(.liveKernel) struct KernelHandleRightsTests {
   @Test func aProcessWithoutRights() async {
     await #expect(processExitsWith: .success) {
@@ -51,7 +51,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       // libbpf probes the kernel once and caches the results.
       try KernelHandleRightsTests.run()
-      // What the process inherited may have gaps, which would be spare descriptors below any limit.
+      // The inherited descriptors may have gaps, which are free descriptors below any limit.
       let highest = try #require(try descriptors().max())
       while true {
         let copy = dup(0)
@@ -84,7 +84,7 @@ import Testing
     }
   }
 
-  /// Everything that takes a descriptor.
+  /// All operations that need a descriptor.
   private static func run() throws(BPFError) {
     let object = try BPFObject(.taskCounters)
     try object.setGlobal("target_tgid", to: getpid())

@@ -10,7 +10,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       try withBPFFileSystem { directory in
         let cut = Array(BPFObjectImage.taskCounters.bytes.prefix(2000))
-        // One of each first, for whatever is kept once for the process.
+        // One of each first, to exclude resources that are kept once for the process.
         for step in Step.allCases { try run(step, in: directory, cut: cut) }
         let before = try descriptors()
         let mappings = try mappingCount()
@@ -19,7 +19,8 @@ import Testing
           try run(Step.allCases[round % Step.allCases.count], in: directory, cut: cut)
         }
         #expect(try descriptors() == before)
-        // The allocator may take some more; one mapping or one verifier log a round is far more.
+        // The allocator may allocate some more; one mapping or one verifier log in each round is
+        // far more.
         #expect(try mappingCount() < mappings + 50)
         #expect(try mappedMegabytes() < megabytes + 64)
       }

@@ -135,7 +135,7 @@ import Testing
     #expect(attach.advice.contains("'tracepoint/syscalls/sys_entr_getppid'"), "\(attach)")
   }
 
-  /// At whichever descriptor the limit is reached.
+  /// The descriptor limit may be reached at any descriptor.
   @Test func outOfDescriptors() async {
     await #expect(processExitsWith: .success) {
       var limit = rlimit()
@@ -164,7 +164,8 @@ import Testing
     }
   }
 
-  /// libbpf guesses at RLIMIT_MEMLOCK and the kernel's configuration where only rights are missing.
+  /// libbpf suggests RLIMIT_MEMLOCK and the kernel's configuration although only rights are
+  /// missing.
   @Test func withoutRights() async {
     await #expect(processExitsWith: .success) {
       let object = try BPFObject(.taskCounters)
@@ -188,7 +189,7 @@ import Testing
     }
   }
 
-  /// Runs the body with standard error in a file, and returns what is in the file then.
+  /// Runs the body with standard error redirected to a file, and returns the contents of the file.
   private static func standardErrorOf(_ body: () throws -> Void) throws -> String {
     var text = ""
     try withTemporaryDirectory { directory in
@@ -213,7 +214,7 @@ import Testing
   }
 }
 
-/// An object that counts this process' system calls once it is attached.
+/// An object that counts this process' system calls while it is attached.
 func loadedCounters() throws -> BPFObject {
   let object = try BPFObject(.taskCounters)
   try object.setGlobal("target_tgid", to: getpid())

@@ -3,7 +3,7 @@ import MmapStorage
 import TestSupport
 import Testing
 
-/// Which maps and types the typed maps take.
+/// The maps and types that the typed maps accept.
 @Suite(.liveKernel) struct MapElementsTests {
   private typealias Place = MapsOfAllKinds.Place
   private typealias Tally = MapsOfAllKinds.Tally
@@ -35,7 +35,7 @@ import Testing
     for map in [hash, array, perCPUHash] {
       expect(.wrongType) { () throws(BPFError) in _ = try BPFPerCPUArrayMap<UInt32>(map) }
     }
-    // It is no map that can be mapped.
+    // This map cannot be mapped.
     expect(.wrongType) { () throws(BPFError) in _ = try BPFMappedArray<Tally>(array) }
     expect(.wrongType) { () throws(BPFError) in _ = try RingBuffer<UInt32>(hash) }
   }

@@ -15,7 +15,7 @@ import Testing
     #expect(info.flags == .noPrealloc && "\(info.flags)" == "BPF_F_NO_PREALLOC")
     #expect(info.id != 0 && info.btfID != 0 && info.btfKeyTypeID != 0 && info.btfValueTypeID != 0)
     #expect(info.isWritable)
-    #expect(try #require(info.memory) >= 0)  // Linux 6.1 says 0
+    #expect(try #require(info.memory) >= 0)  // Linux 6.1 reports 0
   }
 
   @Test func aFrozenMapIsNotWritable() throws {

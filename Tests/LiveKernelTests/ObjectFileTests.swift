@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Opening objects and setting them up: these need neither rights nor a kernel with BPF.
+/// Opening and configuring objects: needs neither rights nor a kernel with BPF.
 @Suite struct ObjectFileTests {
   @Test func opensAFileAndNamesWhatIsInIt() throws {
     try withTemporaryDirectory { directory in

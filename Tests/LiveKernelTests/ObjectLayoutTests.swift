@@ -2,7 +2,7 @@
 import MmapStorage
 import Testing
 
-/// Layouts read from an object file: these need neither rights nor a kernel with BPF.
+/// Layouts read from an object file: needs neither rights nor a kernel with BPF.
 @Suite struct ObjectLayoutTests {
   @Test func scalarsOfEveryKind() throws {
     let layout = try BPFObject(.layouts).layout(ofMap: "scalars")

@@ -5,16 +5,16 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Objects that differ from what is pinned although the kernel's tags are the same.
+/// Objects that differ from the pinned ones although the kernel's tags are the same.
 @Suite(.liveKernel) struct PinDifferencesTests {
-  /// A variant of pin-counts.h, under the name that all have in common.
+  /// A variant of pin-counts.h, under the common name.
   private func counts(_ image: BPFObjectImage) throws -> BPFObject {
     let object = try BPFObject(bytes: image.bytes, name: "counts")
     try object.setGlobal("target_tgid", to: getpid())
     return object
   }
 
-  /// Loads a variant where another one is pinned.
+  /// Loads a variant while another one is pinned.
   private func expectMismatch(
     _ image: BPFObjectImage,
     _ differences: [String],
@@ -54,7 +54,7 @@ import Testing
 
   private func expectCounts(_ object: BPFObject) throws {
     for _ in 0..<10 { _ = getppid() }
-    // Other threads of this process make system calls, too, so the two are not equal.
+    // Other threads of this process also make system calls, so the two are not equal.
     let calls = try object.global("calls", as: UInt64.self)
     let bytes = try object.global("bytes", as: UInt64.self)
     #expect(bytes > 0 && bytes % 1000 == 0 && calls < bytes, "\(calls) calls, \(bytes) bytes")
@@ -102,7 +102,7 @@ import Testing
     )
   }
 
-  /// The kernel tells of a section's variables and types nothing but the size.
+  /// The kernel reports only the size of a section, not its variables and types.
   @Test(arguments: [
     TypeChange("a member's name", Array("inner_number".utf8), Array("inner_numbeR".utf8)),
     TypeChange("a member's offset in bits", word: 3 << 24 | 64, 3 << 24 | 65),
@@ -221,7 +221,7 @@ import Testing
         BPFLink(pinnedAt: pins.link("repeat")).info.programID,
         BPFMap(pinnedAt: pins.map("echoes")).info.id,
       ]
-      // A directory in the place of the link that is to be pinned.
+      // A directory at the path of the link that is to be pinned.
       #expect(mkdir(directory.appending("links").appending("~repeat").string, 0o700) == 0)
       let other = try echo(tgid: 1)
       #expect(throws: BPFError.self) {
@@ -261,7 +261,7 @@ import Testing
     }
   }
 
-  /// The names of pins that were not given their final names.
+  /// The pins with temporary names.
   private func temporaryPins(in directory: FilePath) throws -> [String] {
     try ["maps", "programs", "links", "descriptions"].flatMap { name in
       try FileManager.default.contentsOfDirectory(atPath: directory.appending(name).string)

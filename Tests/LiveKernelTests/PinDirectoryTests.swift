@@ -7,7 +7,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Who may do what in directories with pins.
+/// Permissions in directories with pins.
 @Suite(.liveKernel) struct PinDirectoryTests {
   @Test func theOwnerOfTheMapsOwnsNoDirectory() async throws {
     try await withBPFFileSystem { root in
@@ -34,7 +34,7 @@ import Testing
         #expect(rename(path + "/maps", path + "/moved") == -1)
         #expect(unlink(pins.link("repeat").string) == -1)
         #expect(unlink(pins.map("echoes").string) == -1)
-        // Nor may it take the lock.
+        // It must not acquire the lock either.
         #expect(open(path, O_RDONLY) == -1)
       }
       #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)

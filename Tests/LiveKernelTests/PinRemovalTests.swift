@@ -6,7 +6,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What ``BPFPinDirectory/remove()`` removes, and what it leaves.
+/// The files that ``BPFPinDirectory/remove()`` removes, and those that it does not remove.
 @Suite(.liveKernel) struct PinRemovalTests {
   private func pin(_ directory: FilePath) throws {
     let object = try BPFObject(.pinCounts)
@@ -39,7 +39,7 @@ import Testing
       #expect(try (0..<10_000).contains { _ in try !isCounting() })
       let error = try #require(throws: BPFError.self) { try pins.remove() }
       #expect(error.kind == .notFound, "\(error)")
-      // The directory may be used again.
+      // The directory can be used again.
       try pin(directory)
       #expect(try pins.attachedPrograms() == ["count_bytes", "count_calls"])
       try pins.remove()
@@ -69,7 +69,7 @@ import Testing
       try pin(directory)
       let other = try echo()
       try other.load()
-      // A map of another object in the place of one that was pinned, and beside it.
+      // A map of another object at the path of a pinned one, and beside it.
       #expect(unlink(pins.map("right").string) == 0)
       for path in [pins.map("right"), pins.map("more"), pins.program("map")] {
         try other.map("echoes").pin(at: path)
@@ -102,7 +102,7 @@ import Testing
         for path in [path, moved] { #expect(unlink(path.string) == 0) }
         try pin(directory)
       }
-      // Of a whole directory.
+      // Removal of a whole directory.
       for name in ["", "maps", "programs", "links", "descriptions"] {
         let path = name.isEmpty ? directory : directory.appending(name)
         #expect(rename(path.string, moved.string) == 0 && symlink(moved.string, path.string) == 0)

@@ -83,11 +83,11 @@ import Testing
       _ = getppid()
       #expect(try storage.withCurrent { $0.heard } == 11)
 
-      // A client notices that the programs are gone.
+      // A client detects that the programs are no longer attached.
       #expect(try pins.attachedPrograms() == ["repeat"])
       try BPFLink(pinnedAt: pins.link("repeat")).unpin(at: pins.link("repeat"))
       #expect(try pins.attachedPrograms() == [])
-      // The kernel frees a raw tracepoint's link after a grace period, and detaches it before. A process
+      // The kernel detaches a raw tracepoint's link, and frees it after a grace period. A process
       // that another test starts may have the link's descriptor until it calls exec.
       let isDetached = try (0..<10_000).contains { _ in
         let calls = try storage.withCurrent { $0.calls }
@@ -176,7 +176,7 @@ import Testing
     }
   }
 
-  /// As a broker that has only the rights to load.
+  /// As a broker with only the rights to load programs.
   @Test(arguments: LiveKernel.backends)
   func anotherLayoutIsRefusedWithoutTheRightToReadTypes(_ backend: BackendKind) async throws {
     try await withBPFFileSystem { root in
@@ -220,7 +220,7 @@ import Testing
         #expect(try BPFMap(pinnedAt: pins.map("echoes")).info.id == map)
         #expect(try pins.attachedPrograms() == ["repeat"])
       }
-      // The program that is attached uses a map that is not pinned any more.
+      // The attached program uses a map that is no longer pinned.
       unlink(pins.map("echoes").string)
       let error = #expect(throws: BPFError.self) { try echo().loadAndAttach(pinnedIn: directory) }
       #expect(error?.kind == .pinMismatch, "\(String(describing: error))")
@@ -240,7 +240,7 @@ import Testing
       try echo().loadAndAttach(pinnedIn: directory)
       let path = directory.appending("descriptions").appending("program_repeat").string
       #expect(unlink(path) == 0)
-      // One of another program, whose id no later one has.
+      // The pin of another program, whose id is not reused.
       if !description.isEmpty { #expect(symlink(description, path) == 0) }
       #expect(try echo().loadAndAttach(pinnedIn: directory) == .replaced)
       #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)
@@ -332,7 +332,7 @@ import Testing
       try old.loadAndAttach(pinnedIn: directory)
       try old.map("left").pin(at: pins.map("other"))
       old.close()
-      // Those of global variables have the name of the object's file.
+      // The maps of global variables have the name of the object's file.
       let before = try pinnedMaps()
       #expect(before == ["left", "old_bss", "old_rodata", "other", "right"])
       #expect(throws: BPFError.self) { try counts("new").loadAndAttach(pinnedIn: directory) }
@@ -400,7 +400,7 @@ import Testing
         #expect(throws: BPFError.self) { try BPFProgram(pinnedAt: pins.program("repeat")) }
         #expect(try pins.attachedPrograms() == ["repeat"])
       }
-      // The caller's attributes also hold for pins that are there.
+      // The caller's attributes also apply to existing pins.
       try echo().loadAndAttach(pinnedIn: directory)
       #expect(try mode(pins.map("echoes")) == [0o600, 0, group])
       #expect(try mode(directory) == [0o700, 0, group])

@@ -157,7 +157,7 @@ import Testing
   }
 }
 
-/// Runs the body with a BPF file system of its own.
+/// Runs the body with a new BPF file system.
 func withBPFFileSystem(_ body: (FilePath) throws -> Void) throws {
   try withTemporaryDirectory { directory in
     guard mount("bpf", directory.string, "bpf", 0, "mode=0755") == 0 else {

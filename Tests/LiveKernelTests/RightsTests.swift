@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What a process without capabilities may do that is not root.
+/// The permitted operations of a process without capabilities that is not root.
 @Suite(.liveKernel) struct RightsTests {
   @Test func loadingNeedsRights() async {
     await #expect(processExitsWith: .success) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A generator of numbers (xorshift) that repeats what its seed gives, for fuzzers. The seed is not 0.
+/// A random number generator (xorshift) with a seed, which is not 0, for fuzzers.
 struct SeededRandom {
   var state: UInt64
 

@@ -79,7 +79,7 @@ import Testing
     try storage.withCurrent { echo in
       echo.reserved = 3
       for _ in 0..<4 { _ = getppid() }
-      // A copy does not show them yet.
+      // The changes are not in the copy yet.
       #expect(echo.calls == (storage.backend.kind == .lookup ? 0 : 4))
     }
     try storage.withCurrent { echo in
@@ -89,7 +89,7 @@ import Testing
   }
 
   @Test func writingBackByProgramLosesNothingThatTheProgramWritesMeanwhile() throws {
-    // The program writes on the way into each of the system calls that the views make.
+    // The program writes at the entry of each system call of the views.
     let program = try EchoProgram(
       creates: false,
       counting: SYS_bpf,
@@ -125,7 +125,7 @@ import Testing
       }
     }
     for thread in threads { try thread.join() }
-    // All calls are counted, but for those at which the kernel did not run the program.
+    // All calls are counted, except those for which the kernel did not run the program.
     let misses = try program.object.program("repeat").loaded().recursionMisses()
     #expect(missed.get() <= misses)
   }
@@ -150,7 +150,7 @@ import Testing
     try storage.setValue(Echo(said: 10), of: other)
     done.open()
     try thread.join()
-    // The kernel ended the storage with the thread.
+    // The kernel freed the storage with the thread.
     let error = #expect(throws: BPFError.self) { try storage.value(of: other) }
     #expect(error?.kind == .noSuchTask)
     #expect(error?.errno == .noSuchProcess)

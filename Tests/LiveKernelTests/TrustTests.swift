@@ -8,8 +8,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What a process of another user can do with a map's descriptor to a thread of this process: the rows of
-/// the table in the article "Trust".
+/// The effects that a process of another user can have, with a map's descriptor, on a thread of
+/// this process: the rows of the table in the article "Trust".
 @Suite(.liveKernel, .threadPidfds) struct TrustTests {
   @Test(arguments: LiveKernel.backends)
   func aReadableDescriptor(_ backend: BackendKind) async throws {
@@ -32,7 +32,7 @@ import Testing
         let map = try BPFMap(pinnedAt: FilePath(path), readOnly: true)
         let attacker = try Attacker(map, on: thread)
 
-        // Reads the value, unless it is in a user page: then it sees that there is one.
+        // Reads the value, unless it is in a user page: then it only detects that there is one.
         let bytes = try #require(attacker.read())
         #expect(name == "userPage" ? bytes.allSatisfy { $0 == 0 } : bytes[8] == 41)
         #expect(attacker.write(bytes) == .notPermitted)
@@ -81,23 +81,25 @@ import Testing
         if name == "userPage" {
           #expect(bytes.allSatisfy { $0 == 0 })
           #expect(attacker.replacePage() == nil)
-          // The element of a thread that has none takes kernel memory, and a page of the attacker.
+          // The new element of a thread without one takes kernel memory, and a page of the
+          // attacker.
           #expect(try Attacker(map, on: other).replacePage() == nil)
         } else {
-          // Each field gets every bit pattern in turn, and the last one stays.
+          // Each field is set to every bit pattern in turn, and keeps the last one.
           for pattern in UInt8.min...UInt8.max {
             bytes = bytes.map { _ in pattern }
             #expect(attacker.write(bytes) == nil)
           }
-          // A value for a thread that has none takes memory that is charged to the map's creator.
+          // The new value of a thread without one takes memory that is charged to the map's
+          // creator.
           #expect(try Attacker(map, on: other).write(bytes) == nil)
         }
       }
-      // Nothing that the other side wrote crashes a client. It may be wrong.
+      // No value that the other process wrote crashes a client. The value may be wrong.
       try victim.run { () throws in
         switch backend {
         case .userPage:
-          // The page of a process that has ended is still the element's.
+          // The element keeps the page of a process that has ended.
           #expect(try storage.verifyMapping() == .foreign)
           #expect(try storage.withCurrent { $0.said } == 41)
           _ = getppid()
@@ -108,7 +110,7 @@ import Testing
           #expect(try storage.withCurrent { $0.reserved } == .max)
           #expect(try storage.values().count == 2)
         }
-        // The way back.
+        // Recovery.
         try storage.removeValue(of: .current)
         try storage.withCurrent { $0.said = 42 }
         _ = getppid()
@@ -156,7 +158,7 @@ import Testing
     }
     try victim.run { () throws in
       while !done.get() {
-        // An update may find that the value was removed; that is an error, and no crash.
+        // An update may fail because the value was removed. This is an error, and not a crash.
         _ = try? storage.withCurrent { ($0.said, $0.calls) }
         _ = try? storage.values()
         _ = try? storage.verifyMapping()
@@ -190,7 +192,7 @@ private func fillTheCreatorsCgroup() throws {
 
   let child = test_fork()
   if child == 0 {
-    // The attacker is in another cgroup, and has no rights but the descriptor.
+    // The attacker is in another cgroup, and has no rights except the descriptor.
     guard test_drop_rights() == 0 else { _exit(1) }
     for victim in victims {
       guard let attacker = try? Attacker(map, on: victim) else { _exit(2) }
@@ -207,7 +209,7 @@ private func fillTheCreatorsCgroup() throws {
   try #require(waitpid(child, &status, 0) == child)
   #expect(status >> 8 & 0xFF == 42, "status \(status)")
 
-  // Now the creator's threads get no values, once the memory that each processor has cached is used.
+  // The creator's threads get no values after the memory that each processor caches is used.
   let own = try Attacker(map, on: ThreadID.current.rawValue)
   let bytes = [UInt8](repeating: 2, count: 3200)
   #expect(
@@ -215,7 +217,7 @@ private func fillTheCreatorsCgroup() throws {
   )
   for victim in victims { _ = try Attacker(map, on: victim).remove() }
   try cgroup.allowAll()
-  // The kernel frees the values, and fills its reserve, some time later.
+  // The kernel frees the values and fills its reserve later.
   var tries = 0
   while own.createOwn() == .noMemory, tries < 100_000 {
     tries += 1
@@ -267,7 +269,7 @@ private final class Victim: @unchecked Sendable {
   }
 }
 
-/// What a process tries with a map and another process's thread.
+/// The attempts of a process with a map and another process's thread.
 private final class Attacker: Sendable {
   private let handle: MapHandle
   private let pidfd: Int32
@@ -298,7 +300,7 @@ private final class Attacker: Sendable {
 
   func remove() -> Errno? { handle.delete(key: pidfd) }
 
-  /// Puts a page of this process in the place of the other thread's.
+  /// Replaces the other thread's page by a page of this process.
   func replacePage() -> Errno? {
     guard size == 8 else { return write([UInt8](repeating: 0, count: size)) }
     let page = mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
@@ -316,7 +318,7 @@ private final class Attacker: Sendable {
     }
   }
 
-  /// Whether it could map its value.
+  /// Returns whether it could map its value.
   func mapShared(writable: Bool) -> Bool {
     guard case .success(let address) = handle.mapShared(size: size) else { return false }
     handle.unmap(address, size: size)

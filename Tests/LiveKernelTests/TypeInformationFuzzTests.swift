@@ -4,8 +4,8 @@ import LibBPF
 import MmapStorage
 import Testing
 
-/// Reads damaged BTF. Each case is the BTF of an object file with a few changes, which follow from the
-/// number of the case, so that a failure can be repeated.
+/// Reads damaged BTF. Each case is the BTF of an object file with a few changes. The number of the
+/// case determines the changes, so a failure can be repeated.
 ///
 /// MMAPSTORAGE_FUZZ_SECONDS sets the duration, 2 s by default. MMAPSTORAGE_FUZZ_FIRST is the number of
 /// the first case.
@@ -32,7 +32,7 @@ private func fuzz() throws {
   let originals = try [BPFObjectImage.layouts, .pages].map {
     try #require(section(".BTF", of: $0.bytes))
   }
-  alarm(UInt32(seconds * 3 + 30))  // A case that does not end is a failure as well.
+  alarm(UInt32(seconds * 3 + 30))  // A case that does not end is also a failure.
   let end = ContinuousClock.now + .seconds(seconds)
   var number = UInt64(environment("MMAPSTORAGE_FUZZ_FIRST") ?? "") ?? 1
   var refused = 0
@@ -47,7 +47,7 @@ private func fuzz() throws {
       for id in 0...UInt32(typeOffsets(original).count) {
         do {
           let type = try types.fieldType(id)
-          // The kernel allows no larger values; and the functions below look at each element.
+          // The kernel does not allow larger values, and the functions below visit each element.
           guard type.size <= 1 << 16 else { continue }
           _ = scalarRanges(of: type)
           _ = booleanOffsets(of: type)
@@ -89,7 +89,7 @@ private func damaged(_ original: [UInt8], _ number: UInt64) -> [UInt8] {
       let id = random.next(types.count) + 1
       put(UInt32(max(id + random.next(3) - 1, 0)), at: types[id - 1] + 8, into: &bytes)
     default:
-      // Last, as the changes above count on the whole length.
+      // Last, because the changes above need the full length.
       if random.next(8) == 0 { removed = random.next(bytes.count - 24) }
     }
   }
@@ -125,7 +125,7 @@ func put(_ value: UInt32, at offset: Int, into bytes: inout [UInt8]) {
   for index in 0..<4 { bytes[offset + index] = UInt8(truncatingIfNeeded: value >> (8 * index)) }
 }
 
-/// The case that is being run, in a file, for the process that waits.
+/// A file with the number of the running case, for the process that waits.
 private struct Progress {
   var number: UInt64 = 0
   var phase = "the library"

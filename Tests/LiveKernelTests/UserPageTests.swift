@@ -30,7 +30,7 @@ private struct PagesProgram {
   }
 }
 
-/// Pages that threads share with the kernel: what is special about them.
+/// Properties of pages that threads share with the kernel.
 @Suite(.userPages) struct UserPageTests {
   @Test func aValueOfOneByteAndOneOfAWholePage() throws {
     let program = try PagesProgram(allowing: [.userPage, .lookup])
@@ -92,7 +92,7 @@ private struct PagesProgram {
     let layout = try object.layout(ofMap: "pages")
     #expect(layout.isInUserPage && layout.name == "one_page" && layout.type.size == 4096)
     #expect(try BPFObject(.pages, allowing: []).layout(ofMap: "pages").type == layout.type)
-    // The type information that the kernel has says the same.
+    // The type information in the kernel is the same.
     let adopted = try BPFMap(adopting: object.map("pages").duplicateDescriptor())
     #expect(try adopted.valueLayout() == layout)
     #expect(try TaskLocalStorage<OnePage>(map: adopted).backend.kind == .userPage)
@@ -176,7 +176,8 @@ private struct PagesProgram {
   }
 
   @Test func aThreadTouchesWhileAnotherRemoves() throws {
-    // On two maps: the kernel answers EAGAIN where the task's last storage of any map goes just then.
+    // On two maps: the kernel returns EAGAIN while the task's last storage of any map is being
+    // removed.
     let program = try PagesProgram(allowing: [.userPage])
     let other = try PagesProgram(allowing: [.userPage])
     let storages = try [program, other].map { try $0.storage(Counter.self, "by_header") }
@@ -255,7 +256,7 @@ private struct PagesProgram {
       let program = try PagesProgram(allowing: [.userPage])
       let backend = try UserPageBackend(program.object.map("pages"))
       let storage = try TaskLocalStorage<OnePage>(backend: backend)
-      // From here on the library has its reserve of one descriptor, for all threads.
+      // From here on, the library has its reserve of one descriptor for all threads.
       try storage.withCurrent { $0.words[0] = 1 }
       let pidfds = try descriptors("pidfd").count
       let attached = Gate(), done = Gate(), pages = Box<[UInt]>([])
@@ -291,12 +292,12 @@ private struct PagesProgram {
         let address = Box(UInt(0))
         try TestThread {
           try storage.withCurrent { $0.words[0] = 1 }
-          // The same page, of which there is one for the map.
+          // The same page, because there is one for each map.
           let page = try backend.attach()
           address.set(UInt(bitPattern: page))
           backend.detach(page, because: .threadEnds)
         }.join()
-        // The thread's page is free; someone else takes the address.
+        // The thread's page is free; another mapping uses its address.
         let other = mmap(
           UnsafeMutableRawPointer(bitPattern: address.get()),
           size,
@@ -328,7 +329,7 @@ private struct PagesProgram {
       try storage.withCurrent { $0.said = 1 }
       let child = test_fork()
       if child == 0 {
-        // Unattached: the program does not write to the parent's page for this process.
+        // Not attached: the program does not write to the parent's page for this process.
         _ = getppid()
         _exit((try? storage.withCurrent { $0.said }) == 0 ? 0 : 1)
       }
@@ -367,7 +368,7 @@ private struct PagesProgram {
     }
   }
 
-  // MARK: The program's side
+  // MARK: Instructions of programs
 
   @Test func theHeaderCostsTwoInstructions() throws {
     let object = try BPFObject(.pages, allowing: [.lookup])

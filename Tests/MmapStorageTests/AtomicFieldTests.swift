@@ -5,7 +5,7 @@ import MmapStorage
 import MmapStorageTesting
 import Testing
 
-/// A processor may split an access that is not aligned, or refuse it.
+/// A processor may split an access that is not aligned, or trap.
 @Suite struct AtomicFieldTests {
   @Test func aMemberOfAPackedStructure() async {
     await #expect(processExitsWith: .signal(SIGILL)) {

@@ -12,7 +12,7 @@ private struct Tag: MapValue {
   var flags: UInt32 = 0
 }
 
-/// What only the fake backend can show: faults, attachments, and the record of calls.
+/// Functions of the fake backend only: faults, attachments, and the record of calls.
 @Suite struct FakeBackendTests {
   private func make(_ access: FakeBackend.Access, faults: FaultPlan = FaultPlan()) throws -> (
     TaskLocalStorage<Tag>, FakeBackend
@@ -170,7 +170,7 @@ private struct Tag: MapValue {
     #expect(fake.attachedThreads == 1)
     only = nil
     #expect(fake.attachedThreads == 0)
-    // The kernel ends the thread's storage in the map.
+    // The kernel frees the thread's storage in the map.
     #expect(fake.storageCount == 1)
     done.open()
     try thread.join()
@@ -191,7 +191,7 @@ private struct Tag: MapValue {
   }
 
   @Test func aStorageThatIsGoneIsNeverReachedThroughAStaleSlot() throws {
-    // Many more than there are slots, one after the other, each with its own value.
+    // Many more than there are slots, in succession, each with its own value.
     for round in 0..<200 {
       let (storage, _) = try make(.direct)
       try storage.withCurrent { tag in
@@ -219,7 +219,7 @@ private struct Tag: MapValue {
     }
     try storage.withCurrent { $0.requestID = 1 }
     intercepting.afterAttach.set {}
-    // What was written went to the removed storage, as with a view in use; from here on it is seen.
+    // Earlier writes went to the removed storage, as with a view in use; later writes are visible.
     try storage.withCurrent { $0.requestID = 2 }
     #expect(try storage.value(of: here)?.requestID == 2)
     #expect(fake.storageCount == 1)
@@ -364,7 +364,7 @@ private struct Tag: MapValue {
   @Test func readingWritesNothing() throws {
     let (storage, fake) = try make(.copying)
     _ = try storage.withCurrent { $0.requestID }
-    // Writing an equal value is no change.
+    // Writing an equal value is not a change.
     try storage.withCurrent { $0.requestID = 0 }
     #expect(!fake.calls.contains { $0.operation == .update })
     #expect(fake.storageCount == 0)

@@ -20,7 +20,7 @@ import Testing
   @Test func aBitFieldInNineBytes() throws {
     let number: UInt64 = 0x5A5A_5A5A_5A5A_5A5A
     var bytes = (0..<8).map { UInt8(truncatingIfNeeded: (number << 4) >> (8 * UInt64($0))) }
-    // The bits before and behind it are set.
+    // The bits before and after it are set.
     bytes[0] |= 0x0F
     bytes.append(UInt8(truncatingIfNeeded: number >> 60) | 0xF8)
     #expect(try value(.bitField(bit: 4, width: 63), bytes) == .unsigned(number))

@@ -2,8 +2,8 @@
 import MmapStorage
 import Testing
 
-/// Type information comes from files that anyone may have written. None of it may hang or crash
-/// the reader, and none of it may pass as a layout.
+/// Type information from untrusted files must not hang or crash the reader, and must not be
+/// accepted as a layout.
 @Suite struct HostileTypeInformationTests {
   @Test func validTypeInformationIsRead() throws {
     var types = RawTypes()
@@ -107,7 +107,7 @@ import Testing
     }
   }
 
-  /// Reading the name of the tagged type did not end.
+  /// Regression: an endless loop while reading the name of the tagged type.
   @Test func aTypeTagThatRefersToItself() {
     var types = RawTypes()
     let tag: UInt32 = 1

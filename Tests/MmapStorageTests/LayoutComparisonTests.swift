@@ -475,7 +475,7 @@ import Testing
     #expect(hasAHintForEachRow, "\(comparison.table)")
   }
 
-  /// A layout that differs from itself in each way in turn, also deep inside.
+  /// A layout with one difference of each kind in turn, also at depth.
   private static func variants(of type: FieldType) -> [FieldType] {
     switch type {
     case .structure(let layout):
@@ -566,8 +566,7 @@ import Testing
     try compare(Self.one(.u32), Self.one(.u32)).check()
   }
 
-  /// Some milliseconds. With a time that grows with the square of the fields this would take hours.
-  /// Takes seconds, and more than an hour if the time grows with the square.
+  /// Takes seconds. An algorithm that is quadratic in the number of fields takes more than an hour.
   @Test(.timeLimit(.minutes(1))) func manyFieldsAreCompared() {
     let count = 40_000
     let left = (0..<count).map { member("field\($0)", 4 * $0, .u32) }

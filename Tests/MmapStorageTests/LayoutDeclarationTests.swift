@@ -170,7 +170,8 @@ import Testing
     #expect("\(error)".contains(reason), "\(error)")
   }
 
-  /// The bit-fields stand where alignment would leave a hole; the map knows better.
+  /// The bit-fields are in bytes that look like alignment padding; the map's type information shows
+  /// them.
   @Test func comparesAStructureWithBitFields() throws {
     let bitField = FieldType.unsupported(name: "bit-field", size: 4, advice: "use whole bytes")
     let map = FieldType.structure(
@@ -227,7 +228,7 @@ import Testing
     #expect(error.advice.contains("whole value"))
   }
 
-  /// The advice in the error for padding that no property explains can be followed.
+  /// The advice in the error for unexplained padding is correct.
   @Test func paddingOfAnImportedStructureIsDeclaredByItsBytes() throws {
     let error = try #require(throws: BPFError.self) { try test_aligned_undeclared.fieldType() }
     #expect(error.advice.contains("Field.padding(bytes: 4..<16)"), "\(error)")
@@ -283,7 +284,7 @@ import Testing
     static var fields: Fields<Self> { Field("states", \.states, arrayOf: UInt8.self, count: 2) }
   }
 
-  /// A program may store bytes that are no valid value of these types.
+  /// A program may store bytes that are invalid values of these types.
   @Test(
     arguments: [
       OpaqueEnum.self, OpaqueReference.self, PlainReference.self, ArrayOfEnums.self,

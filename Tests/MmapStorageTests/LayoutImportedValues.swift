@@ -30,7 +30,7 @@ extension test_switch: MapValue {
 }
 
 extension test_bits: MapValue {
-  /// Without the bit-fields, which have no bytes of their own.
+  /// Without the bit-fields, which have no whole bytes.
   public static var fields: Fields<Self> {
     Field("head", \.head)
     Field("end", \.end)
@@ -38,13 +38,13 @@ extension test_bits: MapValue {
 }
 
 extension test_aligned_undeclared: MapValue {
-  /// Read by reflection, which shows too little.
+  /// Read by reflection, which finds too few fields.
   public static var fields: Fields<Self> { .reflected }
 }
 extension test_dimensions: MapValue {}
 
 extension test_aligned: MapValue {
-  /// With the padding that the alignment of `b` makes.
+  /// With the padding for the alignment of `b`.
   public static var fields: Fields<Self> {
     Field("a", \.a)
     Field.padding(bytes: 4..<16)

@@ -51,7 +51,7 @@ import Testing
       ]
     )
     #expect(scalarRanges(of: .u64) == [0..<8])
-    // Found by fuzzing: four billion elements without bytes took as many steps.
+    // Found by fuzzing: four billion zero-sized elements took as many steps.
     #expect(scalarRanges(of: .array(.structure("empty", 0, []), 1 << 32)) == [])
   }
 }

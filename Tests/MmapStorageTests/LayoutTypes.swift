@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 
-/// Short functions that make layouts, so that a test shows little more than what differs.
+/// Short functions that create layouts, so that a test contains mostly the differences.
 extension FieldType {
   static let u8 = integer(size: 1, signed: false)
   static let u16 = integer(size: 2, signed: false)
@@ -53,7 +53,7 @@ func compare(
   )
 }
 
-/// The differences by row, as "name: difference, difference"; a row is named after its Swift side.
+/// The differences by row, as "name: difference, difference". The name is that of the Swift side.
 func differences(
   _ swift: FieldType,
   _ map: FieldType,
@@ -66,7 +66,7 @@ func differences(
   }
 }
 
-/// Types that several of the tests describe.
+/// Types that several tests describe.
 enum LayoutExamples {
   struct RequestTag: MapValue {
     var requestID: UInt64

@@ -4,12 +4,12 @@ import Glibc
 import MmapStorage
 import TestSupport
 
-/// Forks while threads attach, use and leave storages: each child has values of its own and can use
-/// all that its parent could.
+/// Forks while threads attach, use and leave storages. Each child has its own values and can use
+/// all storages of its parent.
 func forks(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
   let storages = try backend.makeStorages()
-  // The Swift runtime makes a type's metadata when it is first needed, under a lock that it does not
-  // release in a child. So everything is used before the first fork.
+  // The Swift runtime creates a type's metadata at first use, with a lock held that is not released
+  // in a child. So everything is used once before the first fork.
   let use = {
     try storages.use(as: 2)
     try TestThread { try storages.use(as: 3) }.join()
@@ -32,7 +32,8 @@ func forks(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
   }
 }
 
-/// Starts programs while threads come and go: a new program has no descriptor of the library's.
+/// Starts programs while threads start and end: a new program has none of the library's
+/// descriptors.
 func execs(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
   let storages = try backend.makeStorages()
   try storages.use(as: 1)
@@ -91,7 +92,8 @@ private func inChild(_ body: () throws -> Void) throws {
   try expect(status == 0, "the child ends with status \(status)")
 }
 
-/// Runs a program, in a child of `posix_spawn`, or of the system call `clone` as no handler sees it.
+/// Runs a program, in a child of `posix_spawn`, or of the system call `clone`, which runs no fork
+/// handlers.
 private func run(_ program: String, _ argument: String, isRaw: Bool) throws -> Int32 {
   let arguments = [strdup(program), strdup(argument)]
   defer { for argument in arguments { free(argument) } }

@@ -4,9 +4,9 @@ import MmapStorage
 import Synchronization
 import TestSupport
 
-/// Signals interrupt a thread wherever it is, also in the library. With a direct backend the handler
-/// finds the thread's own value each time; with others it only counts, and system calls that it
-/// interrupts are not taken for failures.
+/// Signals interrupt a thread anywhere, also in the library. With a direct backend, the handler
+/// finds the thread's own value each time. With others it only counts, and interrupted system calls
+/// are not failures.
 func signals(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
   let storages = try backend.makeStorages()
   interrupted = nil
@@ -21,7 +21,7 @@ func signals(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
   let target = Box<PThread?>(nil)
   let thread = try TestThread {
     try storages.use(as: handlersOwner)
-    // A handler must not attach a thread, so there are no signals before.
+    // A handler must not attach a thread, so no signals are sent before.
     if backend == .fakeDirect || backend == .userPage || backend == .mapped {
       interrupted = storages.first
     }
@@ -34,7 +34,7 @@ func signals(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
       try storages.third.removeValue(of: .current)
       _ = try storages.second.value(of: .current)
     }
-    // A signal that was sent already comes while the thread is attached still.
+    // A signal that was already sent is handled while the thread is still attached.
     target.set(nil)
   }
   let sender = try TestThread {
@@ -42,7 +42,7 @@ func signals(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
     while !clock.isOver {
       let before = signalCount.load(ordering: .acquiring)
       target.get()?.interrupt(with: SIGUSR1)
-      // One at a time, so that the thread makes progress between them.
+      // One signal at a time, so that the thread makes progress between them.
       while signalCount.load(ordering: .acquiring) == before, !clock.isOver { sched_yield() }
     }
     isOver.set(true)
@@ -56,7 +56,7 @@ func signals(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
 }
 
 private let handlersOwner: UInt64 = 0x5167
-/// Written while no signal is sent.
+/// Written only while no signal is sent.
 private nonisolated(unsafe) var interrupted: TaskLocalStorage<Small>?
 private let signalCount = Atomic(0)
 private let wrongCount = Atomic(0)
@@ -71,7 +71,7 @@ private func handleSignal() {
   errno = error
 }
 
-/// A thread that runs.
+/// A running thread.
 struct PThread: @unchecked Sendable {
   private let thread: pthread_t
 

@@ -4,8 +4,8 @@ import Glibc
 import MmapStorage
 import TestSupport
 
-/// Threads that come and go take random steps on three storages, and compare each result with a
-/// model of what their values are.
+/// Threads that start and end take random steps on three storages, and compare each result with a
+/// model of their values.
 func soak(_ backend: StressedBackend, _ clock: Deadline, seed: UInt64) throws -> Int {
   let storages = try backend.makeStorages()
   let steps = Box(0)
@@ -18,11 +18,11 @@ func soak(_ backend: StressedBackend, _ clock: Deadline, seed: UInt64) throws ->
         let count = Int.random(in: 1...400, using: &generator)
         try walk(storages, steps: count, &generator)
         steps.change { $0 += count }
-        // The end of a thread that no destructor sees.
+        // An end of a thread without destructors.
         if generator.next() % 16 == 0, Sanitizer.toleratesExitCalls { test_exit_thread() }
       }
     }
-    // Storages over the same map come and go meanwhile.
+    // Storages over the same map are created and released meanwhile.
     for _ in 0..<4 {
       let another = try storages.makeAnother()
       try another.withCurrent { $0.steps = 1 }

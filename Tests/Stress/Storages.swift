@@ -10,7 +10,7 @@ typealias Large = Stressed.Large
 enum StressedBackend: String, CaseIterable {
   case fakeDirect, fakeCopying, lookup, userPage, mapped
 
-  /// Why it does not work here, or nil.
+  /// The reason why it does not work here, or nil.
   var obstacle: String? {
     switch self {
     case .fakeDirect, .fakeCopying: nil
@@ -20,8 +20,8 @@ enum StressedBackend: String, CaseIterable {
     }
   }
 
-  /// Whether other processes see the values that one process writes: a fake's values are copied at a
-  /// fork.
+  /// Whether other processes see the values that one process writes: a fake's values are copied at
+  /// a fork.
   var isLive: Bool { self != .fakeDirect && self != .fakeCopying }
 
   private var kinds: Set<BackendKind> {
@@ -57,7 +57,7 @@ struct Storages: Sendable {
   let first: TaskLocalStorage<Small>
   let second: TaskLocalStorage<Small>
   let third: TaskLocalStorage<Large>
-  /// Another storage over the map `second`, or over a fake's map of its own.
+  /// Another storage over the map `second`, or over a new fake map.
   let makeAnother: @Sendable () throws -> TaskLocalStorage<Small>
 
   /// Writes to the calling thread's values and reads them back.

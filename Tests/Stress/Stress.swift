@@ -3,8 +3,8 @@ import CTestSupport
 import Glibc
 import TestSupport
 
-/// Runs the drivers one after the other, each with each backend that works here. It is a program and
-/// not a test, so that it can be built with a sanitizer and can fork and be killed at will.
+/// Runs the drivers in turn, each with each backend that works here. A program instead of a test,
+/// so that it can be built with a sanitizer, can fork, and can be killed.
 ///
 ///     stress [SECONDS] [SEED] [DRIVER...]
 @main
@@ -78,26 +78,26 @@ func writeError(_ line: String) {
   _ = write(STDERR_FILENO, bytes, bytes.count)
 }
 
-/// What the drivers must leave out in a program that is built with a sanitizer.
+/// The parts that drivers omit in a program that is built with a sanitizer.
 enum Sanitizer {
-  /// Sanitizers keep data for each thread that a thread releases only if it ends regularly.
+  /// Sanitizers keep data for each thread, which a thread releases only at a regular end.
   static let toleratesExitCalls = test_sanitizer() == TEST_SANITIZER_NONE
 
   /// The child of a `fork` may never get a lock that another thread of its parent held. With
-  /// ThreadSanitizer the Swift runtime acquires one at each use of a global or of metadata
-  /// (`swift_once`), and AddressSanitizer one of its quarantine at each thread's end.
+  /// ThreadSanitizer, the Swift runtime acquires such a lock at each use of a global or of metadata
+  /// (`swift_once`); AddressSanitizer acquires one of its quarantine at each thread's end.
   static let toleratesForks = test_sanitizer() == TEST_SANITIZER_NONE
 
   /// The last rounds of destructors, in which no destructor may attach a thread: the library's own
-  /// needs one, and ThreadSanitizer has ended the thread in the last.
+  /// destructor needs one round, and ThreadSanitizer has ended the thread in the last.
   static let lastRounds = test_sanitizer() == TEST_SANITIZER_THREAD ? 2 : 1
 
-  /// AddressSanitizer does not see that `pthread_exit` and `pthread_cancel` unwind frames, and reports
-  /// the next use of their part of the stack.
+  /// AddressSanitizer does not detect that `pthread_exit` and `pthread_cancel` unwind frames, and
+  /// reports the next use of their part of the stack.
   static let toleratesUnwinding = test_sanitizer() != TEST_SANITIZER_ADDRESS
 }
 
-/// A point in time at which a driver stops.
+/// The time at which a driver stops.
 struct Deadline: Sendable {
   private let end: ContinuousClock.Instant
 

@@ -4,7 +4,7 @@ import Glibc
 import MmapStorage
 import TestSupport
 
-/// Threads are cancelled wherever they are: each ends, and leaves no lock behind.
+/// Threads are cancelled anywhere: each ends, and leaves no lock held.
 func cancellations(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
   let storages = try backend.makeStorages()
   var count = 0
@@ -12,7 +12,7 @@ func cancellations(_ backend: StressedBackend, _ clock: Deadline) throws -> Int 
     let hasStarted = Gate()
     let thread = try TestThread {
       hasStarted.open()
-      // Cancelled between the calls, as the library has no cancellation point.
+      // Cancelled between the calls, because the library has no cancellation point.
       while true {
         try storages.use(as: 1)
         try storages.second.removeValue(of: .current)
@@ -30,8 +30,8 @@ func cancellations(_ backend: StressedBackend, _ clock: Deadline) throws -> Int 
   return count
 }
 
-/// Threads end in each way, with destructors that use storages before and after the library's own, in
-/// all rounds of destructors but the last, where a thread can attach no more.
+/// Threads end in each way, with destructors that use storages before and after the library's own,
+/// in all rounds of destructors except the last, in which a thread can no longer attach.
 func threadEnds(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
   let storages = try backend.makeStorages()
   ending.storages = storages
@@ -62,7 +62,7 @@ func threadEnds(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
   return count
 }
 
-/// What destructors use, which are functions of C.
+/// The data of destructors, which are C functions.
 private enum ending {
   nonisolated(unsafe) static var storages: Storages?
   nonisolated(unsafe) static var key = pthread_key_t()

@@ -18,9 +18,10 @@ struct Request: MapValue {
 ///     swift-task-process DIRECTORY STORAGE hold FIRST-ID COUNT
 ///     swift-task-process DIRECTORY STORAGE exec ROW FIRST-ID ROUNDS MAGIC
 ///
-/// The first makes calls from 16 requests at once. The second enters as many scopes, says so, and
-/// stays in them until its input ends. The third makes a call in a scope and executes itself there: the
-/// new program makes as many calls of the next row without a storage, and then serves the row after it.
+/// The first makes calls from 16 concurrent requests. The second enters the given number of scopes,
+/// prints a line, and stays in them until its input ends. The third makes a call in a scope and
+/// executes itself there. The new program makes the same number of calls of the next row without a
+/// storage, and then serves the row after it.
 @main struct SwiftTaskProcess {
   @TaskLocal static var other = 0
   /// A server keeps its storage until it exits.

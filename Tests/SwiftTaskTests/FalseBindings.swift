@@ -6,7 +6,7 @@ import MmapStorage
 import SystemPackage
 import Testing
 
-/// Bindings in the memory of this process, in the layout that it says it has.
+/// Bindings in the memory of this process, in the layout that it has registered.
 final class FalseBindings: Sendable {
   static let key: UInt64 = 0x1234_5678_9abc_def0
 
@@ -18,7 +18,7 @@ final class FalseBindings: Sendable {
   deinit { words.deallocate() }
   func address(_ word: Int) -> UInt64 { UInt64(UInt(bitPattern: words + word)) }
 
-  /// A list of one item, at words 8...
+  /// A list of one item, from word 8.
   func bind(_ tag: UInt64) {
     words[0] = address(8)
     words[8] = 0
@@ -26,8 +26,8 @@ final class FalseBindings: Sendable {
     words[11] = tag
   }
 
-  /// Says in which words the thread's scopes begin and the current Swift task is. The list of a Swift
-  /// task begins in its first word.
+  /// Registers the words with the start of the thread's scopes and with the current Swift task. The
+  /// list of a Swift task starts at its first word.
   func register(_ control: FileDescriptor, head: Int, task: Int) {
     let pointer = UInt64(test_thread_pointer())
     Self.run(control, [3, Self.key, address(task) &- pointer, address(head) &- pointer, 0, 24])
@@ -42,7 +42,7 @@ final class FalseBindings: Sendable {
   }
 }
 
-/// The map `requests`, as anyone sees it who may open it.
+/// The map `requests`, as any process can open it.
 struct MappedSlots: @unchecked Sendable {
   struct Slot {
     var owner: UInt64

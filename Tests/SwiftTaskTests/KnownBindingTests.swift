@@ -5,15 +5,15 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// A program does not read the binding again that it found for the Swift task that entered the scope.
+/// A program reads the binding of the Swift task that entered the scope only once.
 @Suite(.liveKernel) struct KnownBindingTests {
-  // Words of FalseBindings: two Swift tasks, whose first word is the head of their bindings, and two
-  // bindings. A program looks at slot 0 for a Swift task that it does not know.
+  // Words of FalseBindings: two Swift tasks, whose first word is the head of their bindings, and
+  // two bindings. A program uses slot 0 for an unknown Swift task.
   private static let current = 1, thread = 2, task = 16, otherTask = 24, binding = 32, foreign = 40
   private static let tag: UInt64 = 7 << 24
 
-  /// Runs `body` on a thread with a Swift task in a scope, whose value is slot 0 with the id 77. Returns
-  /// what the program saw, and whether it noted the binding.
+  /// Runs `body` on a thread with a Swift task in a scope, whose value is slot 0 with the id 77.
+  /// Returns the program's result, and whether it stored the binding.
   private func withFalseTask(
     _ body: @escaping @Sendable (FalseBindings, MappedSlots, _ call: () -> Void) -> Void
   ) async throws -> (seen: Seen, isNoted: Bool) {
@@ -45,7 +45,7 @@ import Testing
     return try (program.seen()[1], isNoted)
   }
 
-  /// Makes the program note the binding, and then the binding no one's.
+  /// Makes the program store the binding, and then invalidates the binding.
   private func note(_ bindings: FalseBindings, _ call: () -> Void) {
     call()
     bindings.words[Self.binding + 1] = 0
@@ -122,7 +122,7 @@ import Testing
   }
 
   enum Locals {
-    /// As large as a binding of a storage, so that the runtime puts it in the same place.
+    /// The size of a storage's binding, so that the runtime allocates it in the same place.
     @TaskLocal static var pair = (0, 0)
   }
 
@@ -179,10 +179,10 @@ import Testing
     let program = try RequestProgram()
     let slots = try MappedSlots(program.object.map("requests"))
     defer { slots.deallocateMapping() }
-    // No process has that id.
+    // No process has this id.
     let gone: UInt64 = (1 << 62) | 5
     for index in 0..<256 {
-      // As if a process had exited while it acquired them.
+      // As after the exit of a process that was acquiring them.
       slots[index] = .init(owner: gone | 1 << 63, holder: 9, task: 8, binding: 8, id: 77)
     }
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
@@ -190,7 +190,7 @@ import Testing
     let taken = (0..<256).map { slots[$0] }.filter { $0.owner & ~(1 << 63) != gone }
     #expect(taken.count >= 64)
     #expect(taken.allSatisfy { $0.holder == 0 && $0.task == 0 && $0.owner >> 63 == 0 })
-    // The one of a scope has what the program noted.
+    // The slot of a scope contains the stored binding.
     #expect(taken.filter { $0.binding != 0 }.count <= 3)
     #expect(try program.seen()[1] == Seen(own: 1))
   }

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What opening a storage refuses.
+/// Errors of opening a storage.
 @Suite(.liveKernel) struct OpeningTests {
   @Test(arguments: [(8, 0, 0), (-8, 0, 0), (0, 8, 0), (0, 0, 8), (1 << 40, 0, 0), (0, 1 << 30, 0)])
   func wrongOffsetsAreNoticed(_ shift: (word: Int, bindings: Int, tag: Int)) async throws {
@@ -22,7 +22,7 @@ import Testing
     #expect(error?.kind == .unsupported)
     #expect(error?.advice.contains("verifying what the program finds in a scope") == true)
     #expect(error?.object.contains("Swift runtime with layout version") == true)
-    // Nothing of it is left.
+    // The failed attempt leaves no resources.
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
     requests.withValue({ $0.id = 1 }) { program.call(1, row: 0) }
     #expect(try program.seen()[0] == Seen(own: 1))
@@ -31,7 +31,7 @@ import Testing
   @Test func descriptorsThatRunOutSayNothingOfTheRuntime() async {
     await #expect(processExitsWith: .success) {
       let program = try RequestProgram()
-      // What the process opens once is open.
+      // Resources that the process opens once are open.
       _ = try await SwiftTaskStorage<Request>(program.object, "requests")
       var limit = rlimit()
       try #require(getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
@@ -101,7 +101,7 @@ import Testing
     }
     #expect(snapshot?.id == 5)
     #expect(try program.hasSeen(snapshot?.calls ?? 0, of: 10))
-    // What the older type does not have is zero in the next scope of the slot.
+    // Fields that the older type does not have are zero in the next scope of the slot.
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
     requests.withValue({ $0.flags = 1 }) {}
     older.withValue({ $0.id = 6 }) {
@@ -144,7 +144,7 @@ import Testing
         )
       }
       #expect(error?.kind == .wrongType)
-      // A descriptor of something else.
+      // A descriptor of another kind.
       let map = try program.object.map("others").duplicateDescriptor()
       defer { try? map.close() }
       let other = await #expect(throws: BPFError.self) {
@@ -154,7 +154,7 @@ import Testing
     }
   }
 
-  /// In a process of its own: a lock that stays held would stop all other tests.
+  /// Runs in a separate process, because a lock that stays held would block all other tests.
   @Test func aProgramThatRegistersNobody() async {
     await #expect(processExitsWith: .success) {
       alarm(60)

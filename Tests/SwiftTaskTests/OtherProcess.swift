@@ -35,7 +35,7 @@ final class OtherProcess {
   private let output: FileDescriptor
   private let input: FileDescriptor
 
-  /// Runs `swift-task-process`, by another program if there is one.
+  /// Runs `swift-task-process`, with a wrapper program if there is one.
   init(_ arguments: [String], by starter: [String] = []) throws {
     let (read, write) = try FileDescriptor.pipe()
     let (childInput, ownInput) = try FileDescriptor.pipe()
@@ -70,7 +70,7 @@ final class OtherProcess {
     return String(decoding: bytes.prefix(count), as: UTF8.self)
   }
 
-  /// Waits for the end: what it printed, and how it ended.
+  /// Waits for the end. Returns the output and the status.
   func end() throws -> (output: String, status: CInt) {
     var text = ""
     while case let more = try read(), !more.isEmpty { text += more }

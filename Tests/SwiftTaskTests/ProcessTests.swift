@@ -7,7 +7,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// One loaded program, several processes.
+/// One loaded program and several processes.
 @Suite(.liveKernel) struct ProcessTests {
   @Test func eachProcessHasItsOwnSlots() async throws {
     let program = try RequestProgram(allProcesses: true)
@@ -132,7 +132,8 @@ import Testing
       #expect(held == 64)
       #expect(few.overflowCount == 1)
       try other.kill()
-      // Not at once: looking for slots takes time, and so is not done for each scope without one.
+      // Not immediately: searching for slots takes time, so it is not done for each scope without
+      // one.
       var tries = 0
       while await hold(few, 65) < 65, tries < 2_000 { tries += 1 }
       #expect(await hold(few, 256) == 256)
@@ -172,7 +173,7 @@ import Testing
       let other = try OtherProcess([directory.string, "requests", "hold", "1", "256"])
       #expect(try other.read() == "holds\n")
       try other.killWithoutReaping()
-      // A zombie that stays keeps swift-testing from noticing the end of other processes.
+      // A remaining zombie prevents swift-testing from detecting the end of other processes.
       defer { _ = try? other.end() }
       let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
       #expect(await hold(requests, 256) == 256)
@@ -187,7 +188,7 @@ import Testing
       let other = try OtherProcess([directory.string, "requests", "hold", "1", "192"])
       #expect(try other.read() == "holds\n")
       #expect(await hold(requests, 65) == 64)
-      // The slots of a process that had the same id, and started two seconds before or after.
+      // The slots of a process with the same id that started two seconds before or after.
       let slots = try MappedSlots(program.object.map("requests"))
       defer { slots.deallocateMapping() }
       for index in 0..<256 where slots[index].owner >> 32 == UInt64(other.id) {
@@ -245,7 +246,7 @@ import Testing
     #expect(own() > 0)
     withExtendedLifetime(requests) {}
     requests = nil
-    // Swift tasks that verified the storage may end a little later.
+    // Swift tasks that verified the storage may end later.
     for _ in 0..<100_000 where own() > 0 { await Task.yield() }
     #expect(own() == 0)
   }
@@ -275,7 +276,7 @@ import Testing
     }
   }
 
-  /// Enters nested scopes; returns how many of them got a slot.
+  /// Enters nested scopes and returns the number of those that got a slot.
   private func hold(_ storage: SwiftTaskStorage<Request>, _ count: Int) async -> Int {
     guard count > 0 else { return 0 }
     let (inner, snapshot) = await storage.withValue({ $0.id = 1 }) {
@@ -285,7 +286,7 @@ import Testing
   }
 }
 
-/// Whether the clocks that go on while a machine is suspended, and that do not, are the same.
+/// Whether the clocks with and without the time of suspend are the same.
 private let hasNeverBeenSuspended: Bool = {
   var boot = timespec()
   var monotonic = timespec()
@@ -294,7 +295,7 @@ private let hasNeverBeenSuspended: Bool = {
   return boot.tv_sec - monotonic.tv_sec < 2
 }()
 
-/// What a process can do that registers false offsets and has false bindings.
+/// The effects of a process that registers false offsets and has false bindings.
 @Suite(.liveKernel) struct HostileProcessTests {
   @Test func forgedBindingsReachNobodysSlots() async throws {
     let program = try RequestProgram()
@@ -308,7 +309,7 @@ private let hasNeverBeenSuspended: Bool = {
       let bindings = FalseBindings()
       try TestThread {
         bindings.register(control, head: 0, task: 1)
-        // The other process has them, each with a tag that this one may read.
+        // The other process has these slots, each with a tag that this one may read.
         var forged = 0
         for index in 0..<256 where slots[index].holder != 0 {
           bindings.bind(slots[index].holder)
@@ -316,7 +317,7 @@ private let hasNeverBeenSuspended: Bool = {
           forged += 1
         }
         #expect(forged == 100)
-        // Every slot with every small generation, and numbers that are no slot's.
+        // Every slot with every small generation, and numbers that are not slots.
         for index in 0..<256 {
           for generation in 1...3 {
             bindings.bind(UInt64(generation) << 24 | UInt64(index))
@@ -327,7 +328,7 @@ private let hasNeverBeenSuspended: Bool = {
           bindings.bind(.random(in: .min ... .max))
           program.call(1000, row: 1)
         }
-        // It reaches its own slot, so the bindings were read.
+        // It finds its own slot, so the bindings were read.
         slots[255] = .init(owner: MappedSlots.owner(control), holder: 7 << 24 | 255, id: 77)
         bindings.bind(7 << 24 | 255)
         program.call(77, row: 2)
@@ -353,7 +354,7 @@ private let hasNeverBeenSuspended: Bool = {
           bindings.words[16] = bindings.address(8)
           for _ in 0..<1_000 { program.call(1, row: 1) }
         }
-        // Links to memory that is not there, or not the process's.
+        // Links to memory that is not mapped, or not the process's.
         for link in [1, 4096, .max, 0xffff_8880_0000_0000, 0x0000_7fff_ffff_f000, 1 << 63]
           as [UInt64]
         {
@@ -379,7 +380,7 @@ private let hasNeverBeenSuspended: Bool = {
         func random() -> UInt64 {
           state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
           let bits = state ^ state >> 29
-          // Small numbers hit what is there.
+          // Small numbers are valid more often.
           return bits & 3 == 0 ? bits >> 54 : bits & 3 == 1 ? 0 &- bits >> 54 : bits
         }
         for _ in 0..<10_000 {

@@ -7,7 +7,7 @@ import TestSupport
 /// `struct request` of requests.bpf.c.
 typealias Request = Requests.Request
 
-/// `struct seen` of requests.bpf.c: what the program saw in the calls of one case.
+/// `struct seen` of requests.bpf.c: the program's counts for the calls of one case.
 typealias Seen = Requests.Seen
 
 extension Requests.Request: Equatable {
@@ -22,15 +22,15 @@ extension Requests.Seen: Equatable {
   }
 }
 
-/// The programs of requests.bpf.c, attached as long as this lives.
+/// The programs of requests.bpf.c, attached as long as this object exists.
 final class RequestProgram: Sendable {
   let requests: Requests
   var object: BPFObject { requests.object }
-  /// Tells this program's calls from those of others that run at the same time.
+  /// Distinguishes this program's calls from those of others that run at the same time.
   let magic = UInt.random(in: 1 << 32...1 << 48)
 
-  /// Compares with the request that the thread entered last if `comparesThreads`; counts the calls
-  /// of other processes as well if `allProcesses`.
+  /// Compares with the last request that the thread entered if `comparesThreads`. Also counts the
+  /// calls of other processes if `allProcesses`.
   init(comparesThreads: Bool = false, allProcesses: Bool = false) throws {
     var opened = try Requests.open()
     opened.globals.magic = UInt64(magic)
@@ -41,21 +41,22 @@ final class RequestProgram: Sendable {
 
   func seen() throws -> InlineArray<64, Seen> { requests.globals.seen }
 
-  /// Whether the program has seen all calls, but those that the kernel did not run it for. From Linux 7.x
-  /// on it preempts the program, and skips and counts other runs on that processor meanwhile.
+  /// Whether the program has counted all calls, except those for which the kernel did not run it.
+  /// Since Linux 7.x, the kernel preempts the program, and meanwhile skips and counts other runs on
+  /// that processor.
   func hasSeen(_ count: UInt64, of expected: UInt64) throws -> Bool {
     let misses = try requests.programs.compare.loaded().recursionMisses()
     return count <= expected && count + misses >= expected
   }
 
-  /// A system call that says which request it belongs to.
+  /// A system call with the id of its request.
   func call(_ id: UInt64, row: Int) { test_call(UInt(id), UInt(row), magic) }
 
-  /// A system call that says which request the thread enters.
+  /// A system call with the request that the thread enters.
   func enter(_ id: UInt64) { test_call(UInt(id), 0, magic + 1) }
 }
 
-/// What the program finds in the three storages for the calling thread: ids, 0 for none.
+/// The ids that the program finds in the three storages for the calling thread; 0 for none.
 struct Found: Equatable {
   var requests: UInt64 = 0
   var others: UInt64 = 0

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import MmapStorage
 
-/// One way in which Swift code continues: what a request does, and how many calls it makes.
+/// One way in which Swift code continues: the code of a request, and the number of its calls.
 struct Row: Sendable {
   let name: String
   /// Calls in one run of `body`.
   let calls: Int
-  /// Whether they belong to the request, or to nobody.
+  /// Whether the calls belong to the request, or to no request.
   let isInside: Bool
   /// Whether the calls are made on threads that run no Swift tasks.
   let isOnForeignThreads: Bool
@@ -27,7 +27,7 @@ struct Row: Sendable {
   }
 }
 
-/// What a row's code calls.
+/// The functions for a row's code.
 struct Caller: Sendable {
   let program: RequestProgram
   let requests: SwiftTaskStorage<Request>
@@ -40,7 +40,7 @@ struct Caller: Sendable {
   /// The system call that the program compares.
   func call() { program.call(id, row: row) }
 
-  /// The call, on a thread that other requests use as well.
+  /// The call on a thread that other requests also use.
   func hopAndCall() async {
     await Task.yield()
     call()

@@ -64,7 +64,7 @@ import Testing
       }
     }
     #expect(snapshot?.calls == 1)
-    // Nobody else gets the slot meanwhile.
+    // The slot is not reused meanwhile.
     for number in 2...300 {
       await requests.withValue({ $0.id = UInt64(number) }) {
         program.call(UInt64(number), row: 2)
@@ -112,7 +112,7 @@ import Testing
           prepared = request.id == 3
         }) {
           await Task.yield()
-          // Neither a value of its own, nor that of the scope around it.
+          // It has neither its own value nor that of the enclosing scope.
           #expect(throws: Never.self) { try #expect(program.look().few == 0) }
           #expect(few.withCurrent { $0.id } == nil)
           return true
@@ -173,13 +173,13 @@ import Testing
         await bind(others) {
           await Task.yield()
           #expect(throws: Never.self) { try #expect(program.look().requests == id, "\(others)") }
-          // A child task looks at its parent's bindings, behind one mark.
+          // A child task uses its parent's bindings, after one mark.
           async let child: Void = {
             let id = others < 63 ? id : 0
             #expect(throws: Never.self) { try #expect(program.look().requests == id, "\(others)") }
           }()
           await child
-          // Swift's own lookup has no bound.
+          // Swift's own lookup has no limit.
           #expect(requests.withCurrent { $0.id } == 9)
         }
       }
@@ -230,7 +230,7 @@ import Testing
     #expect(try program.seen()[6] == Seen(own: 1))
   }
 
-  /// The runtime puts a mark into the bindings for such a deinit, behind which nothing counts.
+  /// The runtime adds a mark to the bindings for such a deinit, after which bindings are ignored.
   @MainActor private final class Resource {
     let program: RequestProgram
     let requests: SwiftTaskStorage<Request>
@@ -289,13 +289,13 @@ import Testing
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
     try TestThread {
       requests.withValue({ $0.id = 1 }) {
-        // Begins at once, on this thread, inside the thread's scope.
+        // Starts immediately, on this thread, inside of the thread's scope.
         _ = Task.immediate {
           program.call(1, row: 1)
           requests.withValue({ $0.id = 2 }) { program.call(2, row: 1) }
         }
         _ = Task.immediateDetached {
-          // The Swift task has no scope, whatever the thread has.
+          // The Swift task has no scope, even if the thread has one.
           program.call(1, row: 2)
           #expect(requests.withCurrent { $0.id } == nil)
           requests.withValue({ $0.id = 3 }) { program.call(3, row: 1) }
@@ -345,7 +345,7 @@ import Testing
     }
   }
 
-  /// Opening holds a lock that the end of a storage acquires. A deadlock ends by a signal.
+  /// Opening holds a lock that the end of a storage acquires. A signal ends a deadlock.
   @Test func aChildOfForkEndsAStorageWhileItsParentOpensOne() async {
     await #expect(processExitsWith: .success) {
       alarm(180)
@@ -353,8 +353,8 @@ import Testing
       func openRequests() async throws -> Box<SwiftTaskStorage<Request>?> {
         Box(try await SwiftTaskStorage(program.object, "requests"))
       }
-      // In debug builds, what ends one for the first time creates metadata, under locks of the Swift
-      // runtime that the child cannot acquire while the parent creates some.
+      // In debug builds, the first end of a storage creates metadata, with locks of the Swift
+      // runtime held that the child cannot acquire while the parent creates metadata.
       try await openRequests().set(nil)
       let isDone = Box(false)
       let opening = Task {

@@ -6,9 +6,9 @@ import Testing
 
 /// Each row of the table in the documentation, with the calls counted by a BPF program.
 @Suite(.liveKernel) struct SemanticsTests {
-  /// Requests at once.
+  /// The number of concurrent requests.
   private static let requests = 16
-  /// Each request does what a row says so often: 1,000,000 calls take 215.
+  /// The number of rounds of each request: 215 rounds are 1,000,000 calls.
   private static let rounds = getenv("MMAPSTORAGE_ROUNDS").flatMap { Int(String(cString: $0)) } ?? 3
 
   @Test(arguments: rows.indices) func row(_ index: Int) async throws {
@@ -23,9 +23,9 @@ import Testing
     }
   }
 
-  /// The same with the request of the thread instead of the Swift task, as a storage of threads has
-  /// it. All requests have entered before the first continues, and are more than there are threads, so
-  /// that most of their calls find another request's.
+  /// The same with the request of the thread instead of the Swift task, as with storage of threads.
+  /// All requests have entered before the first continues, and there are more requests than
+  /// threads, so most of their calls find another request's value.
   @Test(arguments: rows.indices.filter { !rows[$0].isOnForeignThreads })
   func rowWithAValueOfTheThread(_ index: Int) async throws {
     let program = try RequestProgram(comparesThreads: true)
@@ -60,7 +60,7 @@ import Testing
   }
 }
 
-/// Has Swift tasks wait until all of them have arrived.
+/// Makes Swift tasks wait until all of them have arrived.
 private actor Meeting {
   private var missing: Int
   private var waiting: [CheckedContinuation<Void, Never>] = []

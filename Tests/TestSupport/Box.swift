@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-/// A value that one thread leaves for another.
+/// Passes a value from one thread to another.
 ///
-/// Its lock is one of the C library's: ThreadSanitizer does not see what Synchronization's `Mutex`
-/// orders.
+/// Its lock is one of the C library's, because ThreadSanitizer does not detect the ordering by
+/// Synchronization's `Mutex`.
 package final class Box<Value: Sendable>: Sendable {
   private nonisolated(unsafe) var value: Value
   private nonisolated(unsafe) let lock: UnsafeMutablePointer<pthread_mutex_t>

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package import MmapStorage
 
-/// Another backend, with actions that run right after it has attached or loaded, and before it
-/// loads or detaches.
+/// Wraps a backend. Actions run after it has attached or loaded, and before it loads or detaches.
 package final class InterceptingBackend: DirectBackend, CopyingBackend {
   private let base: any StorageBackend
   package let afterAttach = Box<@Sendable () -> Void>({})

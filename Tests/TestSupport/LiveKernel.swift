@@ -6,7 +6,7 @@ package import Testing
 
 /// Whether tests that need BPF may run here.
 package enum LiveKernel {
-  /// Why they cannot, or nil.
+  /// The reason why they cannot, or nil.
   package static let obstacle: String? = {
     do throws(BPFError) {
       try BPFMap(creatingTaskStorage: "probe", wordCount: 1).close()
@@ -16,12 +16,12 @@ package enum LiveKernel {
     }
   }()
 
-  /// True where BPF works, and where `MMAPSTORAGE_REQUIRE` requires it.
+  /// True if BPF works, or if `MMAPSTORAGE_REQUIRE` requires it.
   package static let mayRun: Bool = {
     obstacle == nil || isRequired("live")
   }()
 
-  /// Why there is no `.mapped` backend here, or nil.
+  /// The reason why there is no `.mapped` backend, or nil.
   package static let mappingObstacle: String? = {
     do throws(BPFError) {
       try BPFMap(
@@ -35,10 +35,10 @@ package enum LiveKernel {
     }
   }()
 
-  /// True where task storage can be mapped, and where `MMAPSTORAGE_REQUIRE` requires it.
+  /// True if task storage can be mapped, or if `MMAPSTORAGE_REQUIRE` requires it.
   package static let mayMap = mappingObstacle == nil || isRequired("vm")
 
-  /// Why there is no `.userPage` backend here, or nil.
+  /// The reason why there is no `.userPage` backend, or nil.
   package static let userPageObstacle: String? = {
     do throws(BPFError) {
       let map = try BPFMap(creatingTaskStorage: "probe", wordCount: 1, inUserPage: true)
@@ -50,10 +50,10 @@ package enum LiveKernel {
     }
   }()
 
-  /// True where user pages can be shared with the kernel, and where `MMAPSTORAGE_REQUIRE` requires it.
+  /// True if user pages can be shared with the kernel, or if `MMAPSTORAGE_REQUIRE` requires it.
   package static let mayShareUserPages = userPageObstacle == nil || isRequired("userpage")
 
-  /// Why there are no pidfds of threads that do not lead their process here, or nil.
+  /// The reason why there are no pidfds of threads other than the group leader, or nil.
   package static let threadPidfdObstacle: String? = {
     let descriptor = mms_pidfd_open(ThreadID.current.rawValue, true)
     guard descriptor >= 0 else { return "PIDFD_THREAD needs Linux 6.9 (errno \(-descriptor))" }
@@ -61,7 +61,7 @@ package enum LiveKernel {
     return nil
   }()
 
-  /// True where there are such pidfds, and where `MMAPSTORAGE_REQUIRE` requires them.
+  /// True if there are such pidfds, or if `MMAPSTORAGE_REQUIRE` requires them.
   package static let mayOpenThreadPidfds = threadPidfdObstacle == nil || isRequired("pidfd")
 
   /// The backends that work here, best first.
@@ -69,7 +69,7 @@ package enum LiveKernel {
     mappingObstacle == nil ? .mapped : nil, userPageObstacle == nil ? .userPage : nil, .lookup,
   ].compactMap(\.self)
 
-  /// True in the machine of kernel/run, whose processors QEMU emulates.
+  /// True in the virtual machine of kernel/run, whose processors QEMU emulates.
   package static let isEmulated = getenv("MMAPSTORAGE_EMULATED") != nil
 
   private static func isRequired(_ what: Substring) -> Bool {
@@ -79,12 +79,12 @@ package enum LiveKernel {
 }
 
 extension Trait where Self == LiveKernelTrait {
-  /// Skips the test with the reason where BPF does not work and is not required.
+  /// Skips the test with the reason if BPF does not work and is not required.
   package static var liveKernel: Self {
     LiveKernelTrait(if: LiveKernel.mayRun, "no BPF here: \(LiveKernel.obstacle ?? "")")
   }
 
-  /// Skips the test with the reason where the kernel has no user pages and they are not required.
+  /// Skips the test with the reason if the kernel has no user pages and they are not required.
   package static var userPages: Self {
     LiveKernelTrait(
       if: LiveKernel.mayShareUserPages,
@@ -92,7 +92,7 @@ extension Trait where Self == LiveKernelTrait {
     )
   }
 
-  /// Skips the test with the reason where the kernel has no mappable task storage and it is not
+  /// Skips the test with the reason if the kernel has no mappable task storage and it is not
   /// required.
   package static var mmapableTaskStorage: Self {
     LiveKernelTrait(
@@ -103,8 +103,8 @@ extension Trait where Self == LiveKernelTrait {
 }
 
 extension Trait where Self == ConditionTrait {
-  /// Skips the test with the reason where there are no pidfds of all threads and they are not required:
-  /// for tests that access values by pidfd.
+  /// Skips the test with the reason if there are no pidfds of all threads and they are not
+  /// required: for tests that access values by pidfd.
   package static var threadPidfds: Self {
     .enabled(
       if: LiveKernel.mayOpenThreadPidfds,
@@ -112,14 +112,14 @@ extension Trait where Self == ConditionTrait {
     )
   }
 
-  /// Skips the test where processors are emulated, and it would take minutes.
+  /// Skips the test if processors are emulated, because it would take minutes.
   package static var atHardwareSpeed: Self {
     .disabled(if: LiveKernel.isEmulated, "takes minutes on an emulated processor")
   }
 }
 
 extension LiveKernel {
-  /// Leaves a test case out, where the test of the same condition is skipped with its reason.
+  /// Omits a test case, if the test of the same condition is skipped with its reason.
   package static func skipCase(
     unless mayRun: Bool,
     sourceLocation: SourceLocation = #_sourceLocation

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package import Testing
 
-/// Runs a test only where a condition holds, and never at the same time as another test with this trait.
+/// Runs a test only if a condition holds, and never at the same time as another test with this
+/// trait.
 ///
-/// Programs that tests attach see the system calls of all threads of the process.
+/// Programs that tests attach run for the system calls of all threads of the process.
 package struct LiveKernelTrait: TestTrait, SuiteTrait, TestScoping {
   @TaskLocal private static var isInTurn = false
   private static let turn = Turn()

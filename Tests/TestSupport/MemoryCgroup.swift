@@ -10,7 +10,7 @@ package struct MemoryCgroup {
   private static let root = hasVersion2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory"
   private let path = "\(root)/mmap-storage-\(getpid())"
 
-  /// Why there are none here, or nil.
+  /// The reason why there are none, or nil.
   package static var obstacle: String? {
     access("\(root)/cgroup.procs", W_OK) == 0 ? nil : "\(root)/cgroup.procs cannot be written"
   }
@@ -28,7 +28,7 @@ package struct MemoryCgroup {
     return try result.get()
   }
 
-  /// Allows no more memory than is in use, or less.
+  /// Sets the limit to the memory in use, or less.
   package func allowNoMore() throws {
     guard !Self.hasVersion2 else { return try write("0", to: "\(path)/memory.max") }
     try write(read("\(path)/memory.usage_in_bytes"), to: "\(path)/memory.limit_in_bytes")
@@ -41,7 +41,7 @@ package struct MemoryCgroup {
     )
   }
 
-  /// Removes the cgroup, which no process is in.
+  /// Removes the cgroup, which contains no process.
   package func remove() { rmdir(path) }
 
   private func write(_ text: String, to path: String) throws {
@@ -61,7 +61,7 @@ package struct MemoryCgroup {
 }
 
 extension Trait where Self == ConditionTrait {
-  /// Skips the test, and says why, where no memory cgroup can be made.
+  /// Skips the test with the reason if no memory cgroup can be created.
   package static var memoryCgroups: Self {
     .enabled(if: MemoryCgroup.obstacle == nil, "\(MemoryCgroup.obstacle ?? "")")
   }

@@ -2,7 +2,7 @@
 import Glibc
 import MmapStorage
 
-/// A thread that a test starts and joins; what its body throws comes out of `join()`.
+/// A thread that a test starts and joins. `join()` throws the error of its body.
 package final class TestThread: Sendable {
   private let thread: pthread_t
   private let outcome: Outcome
@@ -55,7 +55,7 @@ package final class TestThread: Sendable {
   }
 }
 
-/// Opens once; threads wait until it has.
+/// Opens once; threads wait until it is open.
 package final class Gate: Sendable {
   private nonisolated(unsafe) let semaphore: UnsafeMutablePointer<sem_t>
 

@@ -38,7 +38,7 @@ struct longer_tag {
 	__u64 later[3];
 };
 
-/* More than a page and less than two. */
+/* A value of more than one page and less than two. */
 struct large {
 	__u64 words[1000];
 };
@@ -49,7 +49,7 @@ TASK_STORAGE(everythings, struct everything);
 TASK_STORAGE(numbers, __u64);
 TASK_STORAGE(longer_tags, struct longer_tag);
 
-/* Never attached: the tests play the program. */
+/* Never attached: the tests act as the program. */
 SEC("tp_btf/sys_enter")
 int use_values(void *ctx)
 {

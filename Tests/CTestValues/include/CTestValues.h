@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Structures as a BPF program and Swift would share them in a header. */
+/* Structures in a header that a BPF program and Swift share. */
 
 enum test_color {
 	TEST_COLOR_RED,

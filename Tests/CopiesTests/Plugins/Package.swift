@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
-// Three dynamic libraries, each with the library inside.
+// Three dynamic libraries, each with a copy of the library.
 let names = ["First", "Second", "Third"]
 
 let package = Package(

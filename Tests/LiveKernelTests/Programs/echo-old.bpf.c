@@ -30,7 +30,7 @@ const volatile __s32 target_tgid = -1;
 const volatile __u32 creates = 1;
 const volatile __s32 call = __NR_getppid;
 
-/* Counts one system call of the threads of one process, and repeats what each said. */
+/* Counts one system call of the threads of one process, and copies `said` to `heard`. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(repeat, struct pt_regs *registers, long number)
 {

@@ -16,7 +16,7 @@ struct stat {
 
 TASK_STORAGE(stats, struct stat);
 
-/* A map of the user's own, whose name looks like a companion of the other. */
+/* A map whose name looks like an internal name of the other. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -27,7 +27,7 @@ struct {
 const volatile __s32 target_tgid = -1;
 __u32 argument;
 
-/* Compares with a number that an earlier version of the header gave a meaning. */
+/* Compares with a number that had a meaning in an earlier version of the header. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(count_call, struct pt_regs *registers, long number)
 {

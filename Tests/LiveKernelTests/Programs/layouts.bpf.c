@@ -3,7 +3,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-/* Value types of every kind, to be read and never to be loaded. */
+/* Value types of every kind. This object is read and never loaded. */
 
 #define STORAGE(name, value_type)						\
 	struct {								\

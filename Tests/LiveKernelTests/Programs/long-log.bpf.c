@@ -2,7 +2,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-/* The verifier writes a line for each instruction, and refuses the last one. */
+/* The verifier writes a line for each instruction, and rejects the last one. */
 SEC("syscall")
 int refused_late(void *context)
 {

@@ -136,7 +136,7 @@ int add_everywhere(void *context)
 	return 0;
 }
 
-/* The compiler must not split the unlikely part off into a function of its own. */
+/* The compiler must not split the cold part off into another function. */
 SEC("syscall")
 int rarely(void *context)
 {

@@ -35,7 +35,7 @@ TASK_STORAGE(by_header, struct counter);
 
 const volatile __s32 target_tgid = -1;
 
-/* Also on the way into the calls with which a thread ends. */
+/* Also runs at the entry of the system calls that end a thread. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(count_all, struct pt_regs *registers, long number)
 {
@@ -66,7 +66,7 @@ int BPF_PROG(count_all, struct pt_regs *registers, long number)
 	return 0;
 }
 
-/* The length of these two is compared. */
+/* The sizes of these two programs are compared. */
 SEC("?tp_btf/sys_exit")
 int with_header(void *context)
 {

@@ -26,7 +26,7 @@ struct {
 } left SEC(".maps"), right SEC(".maps");
 
 #ifdef COUNTED
-/* In this order, whichever is used first. */
+/* In this order, independently of the order of use. */
 __u64 FIRST_VARIABLE = 0, SECOND_VARIABLE = 0;
 #else
 #define COUNTED FIRST_VARIABLE

@@ -22,7 +22,7 @@ int report(void *context)
 	return 0;
 }
 
-/* libbpf does not know which cgroup to attach it to. */
+/* libbpf cannot determine the cgroup to attach it to. */
 SEC("cgroup_skb/egress")
 int pass(struct __sk_buff *packet)
 {

@@ -15,7 +15,7 @@ int harmless(void *context)
 	return 0;
 }
 
-/* The verifier refuses it: the value may be missing. */
+/* The verifier rejects it, because the value may be missing. */
 SEC("syscall")
 int unchecked(void *context)
 {

@@ -19,7 +19,7 @@ int first(__u64 *context)
 	return 0;
 }
 
-/* Loads; there is nothing of that name to attach it to. */
+/* Loads. Cannot be attached, because no hook has this name. */
 SEC("tracepoint/syscalls/sys_enter_of_no_such_call")
 int second(void *context)
 {

@@ -2,9 +2,9 @@
 #include <linux/bpf.h>
 #include <mmap_storage.bpf.h>
 
-/* Names that the generated code has a use for, or that Swift would look up elsewhere. */
+/* Names that the generated code uses, or that Swift would resolve differently. */
 
-/* A map whose values have no Swift type leaves its key without a name. */
+/* If the values of a map have no Swift type, its key has no name either. */
 typedef struct {
 	__u32 process;
 	__u32 thread;

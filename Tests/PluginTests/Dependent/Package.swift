@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
-// A package like a user's, for scripts/check-plugin, which copies it and says where MmapStorage is.
+// A user's package for scripts/check-plugin, which copies it and sets the path of MmapStorage.
 let mmapStorage = Context.environment["MMAPSTORAGE_PATH"] ?? "../../.."
 
-// The strictest of what users set.
+// The strictest settings of users.
 let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("MemberImportVisibility"),

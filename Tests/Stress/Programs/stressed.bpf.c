@@ -16,7 +16,7 @@ TASK_STORAGE(first, struct small);
 TASK_STORAGE(second, struct small);
 TASK_STORAGE(third, struct large);
 
-/* Never attached: the driver plays the program. */
+/* Never attached: the driver acts as the program. */
 SEC("tp_btf/sys_enter")
 int use_values(void *ctx)
 {

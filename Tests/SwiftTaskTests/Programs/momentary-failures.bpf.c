@@ -14,9 +14,9 @@ struct request {
 SWIFT_TASK_STORAGE(late, struct request, 64);
 #undef late_control
 
-/* How many registrations fail from now on, as if the kernel had no memory. */
+/* The number of next registrations that fail, as if the kernel had no memory. */
 __u32 failures;
-/* How many scopes are not found from now on, as if a page could not be read. */
+/* The number of next scopes that are not found, as if a page could not be read. */
 __u32 misses;
 
 SEC("raw_tp")

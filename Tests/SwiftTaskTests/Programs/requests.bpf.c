@@ -46,7 +46,7 @@ struct {
 
 #define CASES 64
 
-/* What the calls of each case saw: the request that they said, none, or another one. */
+/* The scopes found in the calls of each case: the expected request, none, or another one. */
 struct seen {
 	__u64 own;
 	__u64 none;
@@ -55,7 +55,7 @@ struct seen {
 
 struct seen seen[CASES];
 
-/* The request that each thread entered last. */
+/* The last request that each thread entered. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -107,7 +107,7 @@ int BPF_PROG(compare, struct pt_regs *registers, long number)
 	return 0;
 }
 
-/* Says what the calling thread has in the two other storages. */
+/* Returns the calling thread's values in the two other storages. */
 __u64 found_in_others;
 __u64 found_in_few;
 __u64 found_in_requests;
@@ -130,7 +130,7 @@ int BPF_PROG(look, struct pt_regs *registers, long number)
 	return 0;
 }
 
-/* Answers as requests_control does, but does not register processes. */
+/* Replies as requests_control does, but does not register processes. */
 SEC("raw_tp")
 int refusing_control(struct bpf_raw_tracepoint_args *arguments)
 {

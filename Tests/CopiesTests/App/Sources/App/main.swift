@@ -5,8 +5,8 @@ import MmapStorage
 import MmapStorageTesting
 import Second
 
-// The application and the dynamic libraries each contain a copy of MmapStorage. Every storage keeps
-// its own value, on every thread, whichever copy made it.
+// The application and the dynamic libraries each contain a copy of MmapStorage. Every storage has
+// its own value on every thread, independently of the copy that created it.
 
 struct Value: MapValue { var number: UInt64 }
 
@@ -49,7 +49,7 @@ func useAll(_ base: Int32) {
       check(number == UInt64(base) + UInt64(index), "the application's own value: \(number)")
       check(firstRead(Int32(index)) == base + 10 + Int32(index), "First's value")
       check(secondRead(Int32(index)) == base + 20 + Int32(index), "Second's value")
-      // Code of this copy on storages of the others.
+      // Code of this copy with storages of the others.
       let first = try firstStorage(index).withCurrent { $0.number }
       check(first == UInt64(base) + 10 + UInt64(index), "First's storage used here: \(first)")
       let second = try secondStorage(index).withCurrent { $0.number }
@@ -83,7 +83,7 @@ for _ in 0..<10 {
 }
 useAll(200)
 
-// A library that is unloaded while a thread is attached to a storage of its.
+// A library that is unloaded while a thread is attached to one of its storages.
 let path = CommandLine.arguments[1]
 guard let opened = dlopen(path, RTLD_NOW | RTLD_LOCAL) else {
   print("failed: load \(path)")

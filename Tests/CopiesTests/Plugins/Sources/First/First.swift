@@ -4,13 +4,13 @@ import MmapStorageTesting
 
 /// The value of this library's storages.
 public struct FirstValue: MapValue, BitwiseCopyable {
-  /// What is written and read.
+  /// The field that is written and read.
   public var number: UInt64
 }
 
 nonisolated(unsafe) private var storages: [TaskLocalStorage<FirstValue>] = []
 
-/// Creates a storage, and returns how many there are, or -1.
+/// Creates a storage, and returns the number of storages, or -1.
 @_cdecl("first_create")
 public func firstCreate() -> Int32 {
   do {
@@ -46,5 +46,5 @@ public func firstRead(_ index: Int32) -> Int32 {
   }
 }
 
-/// Storages may be made in one copy of the library and used in another.
+/// Storages may be created in one copy of the library and used in another.
 public func firstStorage(_ index: Int) -> TaskLocalStorage<FirstValue> { storages[index] }

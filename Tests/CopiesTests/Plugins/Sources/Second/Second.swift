@@ -4,14 +4,14 @@ import MmapStorageTesting
 
 /// The value of this library's storages.
 public struct SecondValue: MapValue, BitwiseCopyable {
-  /// What is written and read.
+  /// The field that is written and read.
   public var number: UInt64
   var more: InlineArray<100, UInt64>
 }
 
 nonisolated(unsafe) private var storages: [TaskLocalStorage<SecondValue>] = []
 
-/// Creates a storage, and returns how many there are, or -1.
+/// Creates a storage, and returns the number of storages, or -1.
 @_cdecl("second_create")
 public func secondCreate() -> Int32 {
   do {
@@ -47,5 +47,5 @@ public func secondRead(_ index: Int32) -> Int32 {
   }
 }
 
-/// Storages may be made in one copy of the library and used in another.
+/// Storages may be created in one copy of the library and used in another.
 public func secondStorage(_ index: Int) -> TaskLocalStorage<SecondValue> { storages[index] }

@@ -4,13 +4,13 @@ import MmapStorageTesting
 
 /// The value of this library's storages.
 public struct ThirdValue: MapValue, BitwiseCopyable {
-  /// What is written and read.
+  /// The field that is written and read.
   public var number: UInt32
 }
 
 nonisolated(unsafe) private var storages: [TaskLocalStorage<ThirdValue>] = []
 
-/// Creates a storage, and returns how many there are, or -1.
+/// Creates a storage, and returns the number of storages, or -1.
 @_cdecl("third_create")
 public func thirdCreate() -> Int32 {
   do {
@@ -46,5 +46,5 @@ public func thirdRead(_ index: Int32) -> Int32 {
   }
 }
 
-/// Storages may be made in one copy of the library and used in another.
+/// Storages may be created in one copy of the library and used in another.
 public func thirdStorage(_ index: Int) -> TaskLocalStorage<ThirdValue> { storages[index] }

@@ -3,12 +3,12 @@ import Glibc
 import Library
 import MmapStorage
 
-// Writes the bytes of an image to standard output, for the script to look at.
+// Writes the bytes of an image to standard output, for comparison by the script.
 let images: [(name: String, image: BPFObjectImage)] = [
   ("HTTPCounters", .httpCounters), ("default", .`default`), ("request-tags", requestTags()),
 ]
 
-// What the library's generated code has, without the parts of the library that only such code uses.
+// The library's generated code, without the parts of the library that only this code uses.
 func incrementNumber(of tags: PublicTags) throws {
   try tags.maps.publicTags.withCurrent { tag in
     tag.low = 5

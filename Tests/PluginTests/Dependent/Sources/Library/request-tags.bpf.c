@@ -4,7 +4,7 @@
 
 #include "shared.h"
 
-/* As large as in Swift, although this is not the host's compiler. */
+/* The same size as in Swift, although this is not the host's compiler. */
 _Static_assert(sizeof(struct shared) == 16, "shared.h means something else here");
 _Static_assert(sizeof(long) == sizeof(__kernel_size_t), "<linux/types.h> is for a 32-bit host");
 
