@@ -7,7 +7,7 @@ let package = Package(
   platforms: [.macOS("26.0")],
   dependencies: [
     .package(name: "MmapStorage", path: ".."),
-    // Without traits it does not replace malloc: there is nothing here that it would have to count.
+    // Without traits, the package does not replace malloc, because no benchmark counts allocations.
     .package(url: "https://github.com/ordo-one/benchmark", from: "1.38.1", traits: []),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
   ],

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
-// A package of its own: the other benchmarks need no server.
+// A separate package, because the other benchmarks need no server.
 let package = Package(
   name: "Server",
   platforms: [.macOS("26.0")],

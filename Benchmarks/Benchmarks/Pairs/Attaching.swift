@@ -4,7 +4,7 @@ import Glibc
 @_spi(Benchmarks) import MmapStorage
 import Operations
 
-/// A thread's first view of a storage, and the end of what it has there.
+/// A thread's first view of a storage, and the end of its value there.
 func attaching() throws {
   try attachingUserPages()
   guard let object = try loadValues(for: .lookup) else { return }

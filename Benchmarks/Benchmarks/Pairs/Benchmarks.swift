@@ -15,13 +15,13 @@ let benchmarks: @Sendable () -> Void = {
     try counting()
     try crowds()
   } catch {
-    // Without its benchmarks a run would be taken for a complete one.
+    // Fails, because a run without its benchmarks would look complete.
     print("error: \(error)")
     exit(1)
   }
 }
 
-/// A direct storage: the kernel's where it has one, else memory of the process.
+/// A direct storage: in the kernel if it has one, else in the memory of the process.
 func directStorage() throws -> TaskLocalStorage<Counters> {
   for kind in [BackendKind.mapped, .userPage] {
     if let object = try loadValues(for: kind) { return try .init(map: object.map("values")) }
@@ -34,7 +34,7 @@ private func access() throws {
   let kind = storage.backend.kind
   let page = UnsafeMutableRawPointer.allocate(byteCount: 4096, alignment: 4096)
   page.initializeMemory(as: UInt8.self, repeating: 0, count: 4096)
-  // Entered in each batch: the harness runs the benchmarks on another thread than this.
+  // Entered in each batch, because the harness runs the benchmarks on another thread.
   baseline_prepare_keys()
 
   for operation in Operation.all {

@@ -4,8 +4,8 @@ import Glibc
 import MmapStorage
 import Operations
 
-/// Threads that count events: ours against what people do today. Nanoseconds an event, with the
-/// threads' creation and first touch in it.
+/// Threads that count events: the library against the usual methods. In nanoseconds for each event,
+/// including the threads' creation and first touch.
 func counting() throws {
   let storage = try directStorage()
   let kind = storage.backend.kind
@@ -19,7 +19,7 @@ func counting() throws {
     for (name, way) in ways {
       let map = way == COUNT_HASH ? try object?.map("by_thread") : nil
       if way == COUNT_HASH, map == nil { continue }
-      // Ten million system calls would take ten seconds.
+      // Fewer rounds, because ten million system calls would take ten seconds.
       let theirEvents = way == COUNT_HASH ? 5_000 : events
       compare(
         "counting, \(threads) threads (\(kind) | \(name))",
@@ -79,7 +79,7 @@ private final class Work: Sendable {
     self.events = events
   }
 
-  /// Something if it failed.
+  /// Not nil if it failed.
   func run() -> UnsafeMutableRawPointer? {
     do {
       try storage.withCurrent { view in

@@ -4,7 +4,7 @@ import Glibc
 import MmapStorage
 import Operations
 
-/// Threads that are attached at the same time: what each costs as they become more.
+/// Threads that are attached at the same time: the cost of each as their number grows.
 func crowds() throws {
   let objects = try (0..<Int(CROWD_STORAGES)).compactMap { _ in try loadValues(for: .userPage) }
   guard objects.count == Int(CROWD_STORAGES) else { return }
@@ -34,7 +34,7 @@ func crowds() throws {
   compare("attach", \.attach_nanoseconds)
   compare("removal", \.detach_nanoseconds)
   compare("resident memory", in: .bytes, \.resident_bytes)
-  // With the few storages of a larger crowd there would be no mean of several.
+  // With the few storages of a larger crowd, the mean would not be one of several.
   compare("heap", in: .bytes, upTo: 1_000, \.heap_bytes)
   compare("heap for a thread's first storage", in: .bytes, upTo: 1_000, \.first_heap_bytes)
 }

@@ -16,7 +16,8 @@ private struct FiveHundredTwelve: MapValue {
   var e: SixtyFour, f: SixtyFour, g: SixtyFour, h: SixtyFour
 }
 
-/// What is done once: an object opened and loaded, a layout checked. Both against libbpf alone.
+/// Operations that are done once: opening and loading an object, checking a layout. Both against
+/// libbpf.
 func opening() throws {
   guard try loadValues(for: .lookup) != nil else { return }
   let bytes = valuesImage.bytes

@@ -3,25 +3,25 @@ import Benchmark
 import CBaselines
 import Glibc
 
-/// The two sides of a comparison. Each runs its operation as often as it is told.
+/// The two sides of a comparison. Each runs its operation the given number of times.
 struct Pair {
   var name: String
   var ours: (Int) throws -> Void
   var baseline: (Int) throws -> Void
-  /// Operations of one batch; nil finds out how many take about a millisecond.
+  /// Operations of one batch; nil determines the number that takes about a millisecond.
   var batch: Int?
 }
 
 let isQuick = getenv("MMAPSTORAGE_QUICK") != nil
 
-/// What the two sides of a comparison are measured in; the samples hold thousandths of it.
+/// The unit of the two sides of a comparison; the samples are in thousandths of it.
 enum Unit: String {
   case nanoseconds = "ps"
   case bytes = "millibytes"
 }
 
-/// Registers a benchmark whose every sample runs both sides in turn, A B B A, so that the drift of a
-/// machine that others use as well is in both, and keeps the ratio of each sample.
+/// Registers a benchmark. Each sample runs both sides in turn, A B B A, so that drift of a shared
+/// machine affects both, and stores the ratio.
 func compare(_ pair: Pair) {
   var batch = pair.batch
   func time(_ body: (Int) throws -> Void) throws -> Double {

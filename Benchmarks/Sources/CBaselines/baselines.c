@@ -213,7 +213,7 @@ static int attach_to(void *maps, int storage)
 	return 0;
 }
 
-/* Ours keeps the page until the thread ends, which is not measured. */
+/* The library keeps the page until the thread ends, which is not measured. */
 static int detach_from(void *maps, int storage)
 {
 	int pidfd = syscall(SYS_pidfd_open, syscall(SYS_gettid), PIDFD_THREAD);
@@ -296,7 +296,7 @@ static void *work(void *argument)
 
 int baseline_count(enum counting way, int threads, size_t events, int map)
 {
-	/* Slots of eight bytes next to each other, or each in a cache line of its own. */
+	/* Slots of eight bytes next to each other, or each in a separate cache line. */
 	size_t stride = way == COUNT_PACKED ? 1 : way == COUNT_PADDED ? 8 : 0;
 	size_t size = 64 * ((size_t)threads + 1);
 	struct worker workers[64];
@@ -326,7 +326,7 @@ int baseline_create_and_remove(int map, int pidfd)
 {
 	struct counters value = { .b = 1 };
 
-	/* As a program would that does not know whether it has a value already. */
+	/* As in a program that has no information on whether a value exists. */
 	if (!bpf_map_lookup_elem(map, &pidfd, &value) || errno != ENOENT)
 		return -errno;
 	if (bpf_map_update_elem(map, &pidfd, &value, BPF_NOEXIST) || bpf_map_delete_elem(map, &pidfd))
@@ -355,7 +355,7 @@ int baseline_open_and_load(const void *bytes, size_t size)
 
 	if (!object)
 		return -errno;
-	/* As declared for lookups alone: what the header adds for other backends is taken away. */
+	/* As declared for lookups only: removes the header's parts for other backends. */
 	bpf_object__for_each_map(map, object) {
 		if (strstr(bpf_map__name(map), "_user_page"))
 			bpf_map__set_autocreate(map, false);

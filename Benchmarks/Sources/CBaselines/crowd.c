@@ -31,7 +31,7 @@ static int64_t own_time(void)
 	return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 
-/* From the page tables: the counters in statm may lag behind by some hundred pages. */
+/* From the page tables: the counters in statm may be wrong by some hundred pages. */
 static int64_t resident_bytes(void)
 {
 	FILE *file = fopen("/proc/self/smaps_rollup", "re");
@@ -46,13 +46,13 @@ static int64_t resident_bytes(void)
 	return kibibytes * 1024;
 }
 
-/* What malloc has handed out, its own headers included, in all of its arenas. */
+/* The bytes that malloc has allocated, with its headers, in all arenas. */
 static int64_t heap_bytes(void)
 {
 	return mallinfo2().uordblks;
 }
 
-/* Where the crowd waits, and is measured from outside. */
+/* The threads wait here while they are measured. */
 static void meet(struct member *member)
 {
 	pthread_barrier_wait(&member->crowd->barrier);
@@ -66,7 +66,7 @@ static void *take_part(void *argument)
 	int storages = member->crowd->storages;
 	int64_t before;
 
-	/* The thread's own part of the heap is there before. */
+	/* Allocates the thread's own part of the heap before. */
 	free(malloc(1));
 	meet(member);
 	member->error = steps->attach(steps->context, 0);
@@ -103,7 +103,7 @@ int crowd_run(int threads, const struct crowd_steps *steps, struct crowd_figures
 		members[i].crowd = &crowd;
 		error = pthread_create(&members[i].thread, &attributes, take_part, &members[i]);
 		if (error) {
-			/* The others wait for a barrier that will never be full. */
+			/* The others wait for a barrier that never opens. */
 			fprintf(stderr, "thread %d of %d cannot be created: errno %d\n", i, threads, error);
 			exit(1);
 		}
@@ -113,7 +113,7 @@ int crowd_run(int threads, const struct crowd_steps *steps, struct crowd_figures
 	pthread_barrier_wait(&crowd.barrier);
 	pthread_barrier_wait(&crowd.barrier);
 	figures->first_heap_bytes = (double)(heap_bytes() - heap_before) / threads;
-	/* What earlier crowds gave back to the heap would take the place of new memory. */
+	/* Memory that earlier crowds freed would replace new memory. */
 	malloc_trim(0);
 	before = resident_bytes();
 	heap_before = heap_bytes();

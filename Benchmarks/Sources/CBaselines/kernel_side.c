@@ -20,7 +20,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-/* In step with storage-get.bpf.c */
+/* Keep in step with storage-get.bpf.c */
 #define GETS 1000
 #define CREATIONS 100
 #define MAPPINGS 100
@@ -53,7 +53,7 @@ static double run(struct side *side, const char *program)
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &outcome, .ctx_size_in = sizeof(outcome));
 	int fd = fd_of(side, program), tries = 100000, failed;
 
-	/* Programs fail to create when they interrupted another on the same processor. */
+	/* A program that interrupted another one on the same processor cannot create a value. */
 	do {
 		failed = bpf_prog_test_run_opts(fd, &opts);
 	} while (!failed && opts.retval && tries-- && !sched_yield());
@@ -95,7 +95,7 @@ static void compare_creations(struct side *side)
 	}
 }
 
-/* A thread's way to its first value. */
+/* The steps to a thread's first value. */
 static void compare_mappings(struct side *side)
 {
 	int mmapable = map_of(side, "mmapable"), plain = map_of(side, "plain");
@@ -162,7 +162,7 @@ static int write_text(const char *path, const char *text)
 	return file && fclose(file) ? 1 : failed;
 }
 
-/* Kernel memory of the cgroup, after the deleted elements are gone. */
+/* Kernel memory of the cgroup, after the deleted elements are freed. */
 static double kernel_bytes(void)
 {
 	long long bytes = 0, last = -1;
@@ -196,7 +196,7 @@ static bool enter_cgroup(void)
 
 static void leave_cgroup(void)
 {
-	/* In a virtual machine of its own, which ends now. */
+	/* In a virtual machine that ends after this. */
 	write_text("/sys/fs/cgroup/cgroup.procs", "0");
 	rmdir(CGROUP);
 }
@@ -226,12 +226,12 @@ static void compare_memory(struct side *side)
 	pthread_barrier_wait(&pool.barrier);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-	/* An element of an ordinary map has the task's own bookkeeping in it as well. */
+	/* An element of an ordinary map also contains the task's own data. */
 	printf("%s\tbytes\t%.0f\t%.0f\n", "kernel: memory of an element (mmapable | first of an ordinary map)",
 	       (mmapable - plain) / THREADS, (plain - empty) / THREADS);
 }
 
-/* Nanoseconds for that many turns of two instructions, or with one more in each turn. */
+/* Nanoseconds for that many iterations of two instructions, or with one more in each. */
 static int64_t turns(uint64_t count, bool longer)
 {
 	int64_t before = baseline_now();
@@ -243,8 +243,8 @@ static int64_t turns(uint64_t count, bool longer)
 	return baseline_now() - before;
 }
 
-/* Whether the clock counts instructions: these, and what timer interrupts add. */
-/* The least of some tries: interrupts of the clock take instructions as well. */
+/* Whether the clock counts instructions: these, and those of timer interrupts. */
+/* The minimum of some attempts, because timer interrupts also execute instructions. */
 static int64_t least_turns(bool longer)
 {
 	int64_t least = turns(1000000, longer), next;
@@ -312,7 +312,7 @@ int kernel_side(const void *bytes, size_t size, bool counted)
 		return 1;
 	}
 	libbpf_set_print(quiet);
-	/* Where nobody else's cgroups are. */
+	/* Outside of other users' cgroups. */
 	charged = counted && enter_cgroup();
 	side.object = open_and_load(bytes, size, true, true);
 	if (!side.object) {

@@ -6,7 +6,7 @@ import MmapStorage
 import MmapStorageTesting
 import Operations
 
-/// Does one thing a given number of times, for callgrind to count what that takes.
+/// Runs one operation a given number of times, for callgrind to count its instructions.
 @main
 struct Counts: ParsableCommand {
   @Argument(help: "The number of the operation, from 0; without it they are listed.")

@@ -3,8 +3,8 @@ import CBaselines
 import Glibc
 import MmapStorage
 
-/// What a BPF program pays for its map's kind: `storage-get.bpf.c` run by `kernel_side.c`. Where the
-/// clock counts instructions, also what the library takes on pages that threads map.
+/// The cost of the kind of map for a BPF program: `kernel_side.c` runs `storage-get.bpf.c`. If the
+/// clock counts instructions, also measures the library on pages that threads map.
 @main
 enum KernelSide {
   static func main() {

@@ -3,8 +3,8 @@ import CBaselines
 @_spi(Benchmarks) import MmapStorage
 import Operations
 
-/// The library on pages that threads map, against system calls in C; in instructions, those of the
-/// kernel included.
+/// The library on pages that threads map, against system calls in C. In instructions, including
+/// those of the kernel.
 func compareMapped() throws {
   guard let object = try loadValues(for: .mapped),
     let ordinary = try loadValues(for: .lookup)

@@ -2,16 +2,17 @@
 import CBaselines
 import MmapStorage
 
-/// Something that is done on the hot path, here and in C: what `Pairs` times and `Counts` counts.
+/// An operation on the hot path, in Swift and in C. `Pairs` measures its time and `Counts` counts
+/// its instructions.
 ///
-/// Each side is one function that does it as often as it is told, so that its machine code can be
-/// looked at.
+/// Each side is one function that runs it the given number of times, so that its machine code can
+/// be inspected.
 package struct Operation: Sendable {
-  /// The name of the Swift function, which is how its machine code is found.
+  /// The name of the Swift function, by which its machine code is found.
   package var function: String
-  /// What is done, and in what group of benchmarks it is.
+  /// The operation, and its group of benchmarks.
   package var what: String
-  /// What the baseline is.
+  /// The baseline.
   package var against: String
   package var ours: @Sendable (TaskLocalStorage<Counters>, Int) throws -> UInt64
   /// Needs `baseline_enter` on its thread, and `baseline_prepare_keys`.
@@ -124,7 +125,7 @@ package func enterAndRead(_ storage: TaskLocalStorage<Counters>, _ count: Int) t
   var sum: UInt64 = 0
   for _ in 0..<count {
     sum &+= try storage.withCurrent { $0.b }
-    baseline_forget_memory()  // as the baselines do: each turn is an entry of its own
+    baseline_forget_memory()  // as the baselines do, so that each iteration enters again
   }
   return sum
 }

@@ -3,10 +3,10 @@ import CBaselines
 import MmapStorage
 import SystemPackage
 
-/// values.bpf.c, as bytes.
+/// The bytes of values.bpf.c.
 package let valuesImage = BPFObjectImage.values
 
-/// values.bpf.c, loaded for one backend; nil, and a line that says why, where the kernel or the
+/// values.bpf.c, loaded for one backend. Returns nil and prints the reason if the kernel or the
 /// rights do not allow it.
 package func loadValues(for backend: BackendKind) throws -> BPFObject? {
   do throws(BPFError) {
@@ -23,7 +23,7 @@ package func loadValues(for backend: BackendKind) throws -> BPFObject? {
   }
 }
 
-/// Descriptor numbers, for the C side. Valid as long as the map is there.
+/// Descriptor numbers, for the C side. Valid as long as the map exists.
 package func number(of map: BPFMap) throws -> CInt { try map.withDescriptor { $0.rawValue } }
 
 package struct Failed: Error {

@@ -2,7 +2,7 @@
 import MmapStorageTesting
 
 extension SwiftTaskCosts {
-  /// Enters and leaves scopes, for callgrind to count what that takes. Needs no kernel.
+  /// Enters and leaves scopes, for callgrind to count the instructions. Needs no kernel with BPF.
   static func count(_ what: String) async throws {
     let requests = try FakeSwiftTasks<Request>().storage
     let n = Int(CommandLine.arguments.last ?? "") ?? 0

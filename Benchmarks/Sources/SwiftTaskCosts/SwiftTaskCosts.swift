@@ -16,12 +16,13 @@ actor Counter {
   func add() { count += 1 }
 }
 
-/// The costs of storage of Swift tasks, each beside what it is measured against, in turns. Prints
-/// samples for Benchmarks/report.
+/// The costs of storage of Swift tasks, each against its baseline, in turns. Prints samples for
+/// Benchmarks/report.
 @main struct SwiftTaskCosts {
   static let rounds = 21
 
-  /// Not asynchronous: the thread of such a main sleeps in a way that valgrind cannot run.
+  /// Not asynchronous, because valgrind cannot run the wait of the main thread of an asynchronous
+  /// main.
   static func main() {
     Task.detached {
       do {
@@ -160,11 +161,11 @@ actor Counter {
 
   static func compareGets(_ name: String, _ follow: CInt, _ thread: CInt, _ nothing: CInt) {
     let n: UInt64 = 1_000
-    // Short runs by the clock: most are not interrupted.
+    // Short runs in elapsed time: most are not interrupted.
     func once(_ program: CInt) -> Double {
       Double((0..<101).map { _ in costs_run(program, n) }.sorted()[50]) / Double(n)
     }
-    // Half of what a get of a thread takes, so that its own noise must not be in each sample.
+    // Half of the time of a get of a thread, so that its own noise is not in each sample.
     let loop = (0..<rounds).map { _ in once(nothing) }.sorted()[rounds / 2]
     for _ in 0..<rounds {
       let ours = once(follow) - loop

@@ -2,7 +2,7 @@
 import NIOCore
 import NIOHTTPTypes
 
-/// The first handler of a connection: what follows a read is in it.
+/// The first handler of a connection. The handlers after it run inside of its reads.
 final class ReadHandler: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = NIOAny
 
@@ -19,7 +19,7 @@ final class ReadHandler: ChannelInboundHandler, RemovableChannelHandler {
   }
 }
 
-/// Behind the HTTP codec: sees where requests and responses begin and end.
+/// The handler after the HTTP codec: detects the beginnings and ends of requests and responses.
 final class PartHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
@@ -27,7 +27,7 @@ final class PartHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias OutboundOut = HTTPResponsePart
 
   private let connection: CountedConnection
-  /// Those before a flush, to write all in one scope.
+  /// The parts before a flush, to write all in one scope.
   private var writes: [Write] = []
 
   private struct Write {

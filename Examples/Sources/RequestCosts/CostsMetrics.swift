@@ -76,13 +76,14 @@ struct RouteMetrics: Sendable {
   func add(_ costs: KernelCosts) { counters.add(costs) }
 }
 
-/// The metrics of what is outside of requests.
+/// The metrics of work outside of requests.
 struct OutsideMetrics: Sendable {
   private let counters = CostCounters([("route", "(outside)")])
   private var reported = KernelCosts()
 
   mutating func report(_ total: KernelCosts) {
-    // It may be a little less than before: the read of a request is taken from it at the request's end.
+    // It may decrease slightly, because the read of a request is subtracted from it at the
+    // request's end.
     let more = total.since(reported)
     counters.add(more)
     reported += more

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The page at `/costs`. It loads nothing but `costs.json`, which is beside it.
+/// The page at `/costs`. It loads only `costs.json`, in the same directory.
 enum CostsPage {
-  /// Nothing from elsewhere.
+  /// Forbids all other sources.
   static let policy =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
     + "img-src data:"

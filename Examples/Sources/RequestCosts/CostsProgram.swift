@@ -3,12 +3,12 @@ import Glibc
 public import MmapStorage
 public import SystemPackage
 
-/// The BPF programs of costs-programs.bpf.c in the kernel.
+/// The loaded BPF programs of costs-programs.bpf.c.
 ///
 /// They run until the object is released or ``detach()`` is called.
 public final class CostsProgram: Sendable {
   let object: BPFObject
-  /// What is not counted on this kernel, a sentence each.
+  /// The figures that are not counted on this kernel, with one sentence for each.
   public let missing: [String]
   private let frequency: Int
   private let hooks: TracepointHooks
@@ -18,7 +18,7 @@ public final class CostsProgram: Sendable {
   ///
   /// - Parameters:
   ///   - frequency: Samples per second and processor.
-  ///   - without: Programs to leave out, for tests.
+  ///   - without: Programs to omit, for tests.
   /// - Throws: `BPFError`.
   public convenience init(frequency: Int = 997, without: Set<String> = []) throws(BPFError) {
     try self.init(TracepointHooks.best, frequency: frequency, without: without)
@@ -67,7 +67,7 @@ public final class CostsProgram: Sendable {
     leavingOut left: inout Set<String>,
     _ reasons: inout [String: String]
   ) throws(BPFError) {
-    // What the programs know of threads is from before.
+    // Invalidates the programs' state of threads.
     let attachments = try object.global("attachments", as: UInt32.self)
     try object.setGlobal("attachments", to: attachments &+ 1)
     for program in object.programNames
@@ -91,7 +91,7 @@ public final class CostsProgram: Sendable {
     }
   }
 
-  /// Leaves out what this kernel does not have.
+  /// Omits the programs for which this kernel lacks a feature.
   private static func load(
     _ hooks: TracepointHooks,
     leavingOut left: inout Set<String>,
@@ -118,7 +118,7 @@ public final class CostsProgram: Sendable {
     }
   }
 
-  /// Pins what a server needs to use the programs.
+  /// Pins the objects that a server needs to use the programs.
   ///
   /// - Parameter directory: A directory on a BPF file system. A process that may open the pins may read and
   ///   change the costs of all servers that use them, and have its own process counted. A process that may write
@@ -143,8 +143,8 @@ public final class CostsProgram: Sendable {
     }
   }
 
-  /// Tells the servers what is left out, and how many events were not counted so far. Frees the slots of
-  /// servers that were killed, as others in containers cannot.
+  /// Publishes to the servers the omitted programs, and the number of events that were not counted
+  /// so far. Frees the slots of killed servers, because servers in containers cannot.
   ///
   /// - Throws: `BPFError`.
   public func updateState() throws(BPFError) {
@@ -162,22 +162,22 @@ public final class CostsProgram: Sendable {
   private static let readOnlyMaps = ["processes", "loader"]
   private static let pinnedMaps = readOnlyMaps + ["read_calls"]
 
-  /// The pins that ``pin(in:)`` makes.
+  /// The pins that ``pin(in:)`` creates.
   public static func pins(in directory: FilePath) -> [FilePath] {
     (pinnedMaps + ["requests"] + controlPrograms).map { directory.appending($0) }
   }
 
-  /// Whether there are such pins, which may be incomplete. Costs one system call if there are none.
+  /// Whether these pins exist, possibly incomplete. Costs one system call if there are none.
   static func isPinned(in directory: FilePath) -> Bool {
     pins(in: directory).allSatisfy { access($0.string, F_OK) == 0 }
   }
 
-  /// Those of the pins that servers only read.
+  /// The pins that servers only read.
   public static func readOnlyPins(in directory: FilePath) -> [FilePath] {
     readOnlyMaps.map { directory.appending($0) }
   }
 
-  /// Runs of programs that the kernel left out (`recursion_misses`): events that are not counted.
+  /// Runs of programs that the kernel skipped (`recursion_misses`): events that are not counted.
   public var missedRuns: UInt64 {
     object.attachedPrograms.reduce(0) { sum, name in
       sum + ((try? object.program(name).loaded().recursionMisses()) ?? 0)
@@ -187,8 +187,8 @@ public final class CostsProgram: Sendable {
   /// Detaches the programs.
   public func detach() { object.detach() }
 
-  /// Attaches the programs again after ``detach()``. Threads are known from their next system call on; what
-  /// happened meanwhile is not counted.
+  /// Attaches the programs again after ``detach()``. Counting resumes with the next system call of
+  /// each thread. Events in between are not counted.
   ///
   /// - Throws: `BPFError`.
   public func attach() throws(BPFError) {

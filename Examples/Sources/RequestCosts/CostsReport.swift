@@ -16,28 +16,28 @@ public struct CostsReport: Codable, Sendable {
   public var withoutSlot = 0
   /// Events for which the kernel did not run a program; `nil` if unknown.
   public var missedRuns: UInt64?
-  /// Time on a processor of the whole process since it began, by `getrusage`.
+  /// The processor time of the whole process since it began, by `getrusage`.
   public var processNanoseconds: UInt64 = 0
-  /// The work of the process outside of any request since counting began.
+  /// The costs of the process outside of any request since counting began.
   public var outside: Figures?
   /// Each route.
   public var routes: [Route] = []
-  /// The requests that took the longest.
+  /// The slowest requests.
   public var slowest: [Request] = []
 
   /// The sums of a route.
   public struct Route: Codable, Sendable {
     /// Its method and path.
     public var route: String
-    /// How many were served.
+    /// The number of requests.
     public var requests: Int
-    /// How many of them ended with a status of 500 or more.
+    /// The number of requests that ended with a status of 500 or more.
     public var failures: Int
-    /// Half of the requests were faster.
+    /// The median duration.
     public var p50Nanoseconds: UInt64
-    /// 99 of 100 requests were faster.
+    /// The 99th percentile of the duration.
     public var p99Nanoseconds: UInt64
-    /// The costs of all.
+    /// The costs of all requests.
     public var costs: Figures
   }
 
@@ -55,8 +55,8 @@ public struct CostsReport: Codable, Sendable {
     public var path: String
     /// The status of its response.
     public var status: Int
-    /// Its duration until its response was written: from its head with `http1(countedBy:)`, else from
-    /// the middleware.
+    /// The duration until the response was written: from the request's head with
+    /// `http1(countedBy:)`, else from the middleware.
     public var nanoseconds: UInt64
     /// Its costs.
     public var costs: Figures
@@ -75,15 +75,15 @@ public struct CostsReport: Codable, Sendable {
 
   /// ``KernelCosts`` with names.
   public struct Figures: Codable, Sendable {
-    /// Time on a processor in system calls.
+    /// Processor time in system calls.
     public var kernelNanoseconds: UInt64
-    /// Other time on a processor.
+    /// Other processor time.
     public var userNanoseconds: UInt64
     /// Samples.
     public var samples: UInt64
     /// Time of waiting for a processor.
     public var runQueueNanoseconds: UInt64
-    /// How often a thread waited for a processor.
+    /// The number of waits for a processor.
     public var runQueueWaits: UInt64
     /// Time in which a thread was blocked, by cause.
     public var blockedNanoseconds: [String: UInt64]
@@ -118,7 +118,7 @@ public struct CostsReport: Codable, Sendable {
       tcpSent = costs.tcpSent
     }
 
-    /// Those that are not zero.
+    /// The nonzero values.
     private static func named<Key>(_ keys: [Key], _ value: (Key) -> UInt64) -> [String: UInt64] {
       var values: [String: UInt64] = [:]
       for key in keys {

@@ -7,19 +7,19 @@ import SystemPackage
 public struct CostsSource: Sendable {
   let requests: SwiftTaskStorage<RequestValue>
   let processes: TaskLocalStorage<ProcessValue>?
-  /// Nil where it would take a system call to read it.
+  /// Nil if reading it would take a system call.
   let readCalls: TaskLocalStorage<ReadCall>?
-  /// Nil where there is no kernel that counts.
+  /// Nil without a kernel that counts.
   let openScopes: OpenScopes?
   private let loader: BPFArrayMap<LoaderState>?
-  /// Where the programs are pinned.
+  /// The directory of the pinned programs.
   private let control: ProcessControl?
-  /// The programs, where this process loaded them.
+  /// The programs, if this process loaded them.
   public let program: CostsProgram?
   let description: String
   let missing: [String]
 
-  /// Costs that a test or a demonstration adds to the values of requests itself.
+  /// A source whose costs a test or a demonstration adds to the values of requests.
   ///
   /// - Parameter requests: The values, such as `FakeSwiftTasks<RequestValue>().storage`.
   /// - Returns: The source.
@@ -41,7 +41,7 @@ public struct CostsSource: Sendable {
   ///
   /// - Parameters:
   ///   - frequency: Samples per second and processor.
-  ///   - without: Programs of costs-programs.bpf.c to leave out.
+  ///   - without: Programs of costs-programs.bpf.c to omit.
   /// - Returns: The source.
   /// - Throws: `BPFError`.
   public static func loading(
@@ -80,7 +80,7 @@ public struct CostsSource: Sendable {
   /// Uses the programs that `request-costs-loader` loaded, and registers this process with them. Needs
   /// the permissions that the loader gives to its group, and no capability.
   ///
-  /// - Parameter directory: Where the loader pinned them.
+  /// - Parameter directory: The directory of the pins.
   /// - Returns: The source.
   /// - Throws: `BPFError`.
   public static func pinned(in directory: FilePath) async throws(BPFError) -> CostsSource {
@@ -140,7 +140,7 @@ public struct CostsSource: Sendable {
   /// Whether the loader seems to have ended, so that nothing is counted any more.
   var isAbandoned: Bool { (try? loader?.value(at: 0))?.isAbandoned ?? false }
 
-  /// Events that the programs did not run for; nil if that is not known.
+  /// The number of events that were not counted; nil if it is unknown.
   var missedRuns: UInt64? {
     program?.missedRuns ?? (try? loader?.value(at: 0))?.missedRuns
   }
@@ -162,7 +162,7 @@ public struct CostsSource: Sendable {
 }
 
 extension TaskLocalStorage<ReadCall> {
-  /// Why reads cannot be taken from it; nil if they can.
+  /// The reason why reads cannot be attributed with it; nil if they can.
   fileprivate var obstacle: String? {
     let consequence = "reads of event loops count as outside of requests: "
     guard [.mapped, .userPage].contains(backend.kind) else {

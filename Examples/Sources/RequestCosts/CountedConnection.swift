@@ -3,19 +3,19 @@ import MmapStorage
 import NIOCore
 import Synchronization
 
-/// Which requests the work of an HTTP/1 connection is for.
+/// Assigns the work of an HTTP/1 connection to requests.
 ///
-/// Its handlers call it on the connection's event loop, and the connection's Swift task takes the requests
-/// from it, in their order.
+/// Its handlers call it on the connection's event loop. The connection's Swift task takes the
+/// requests from it, in order.
 final class CountedConnection: Sendable {
-  /// That of the current Swift task.
+  /// The connection of the current Swift task.
   @TaskLocal static var current: CountedConnection?
 
   private let costs: RequestCosts
   private let state = Mutex(State())
 
   private struct State {
-    /// The request whose head comes next.
+    /// The request of the next head.
     var next: PendingRequest?
     /// The request whose head was read, but not its end.
     var incoming: PendingRequest?
@@ -23,11 +23,11 @@ final class CountedConnection: Sendable {
     var waiting: [PendingRequest] = []
     /// The request of the connection's Swift task.
     var served: PendingRequest?
-    /// Requests whose responses were not written to the end.
+    /// Requests whose responses are not completely written.
     var unanswered: [PendingRequest] = []
-    /// What is being read, or was last.
+    /// The current or the last read.
     var reading: ReadScope?
-    /// Keeps the value of a flush that the socket did not accept as a whole.
+    /// Keeps the value of a flush that the socket did not accept completely.
     var unflushed: AsyncStream<Never>.Continuation?
   }
 
@@ -51,7 +51,7 @@ final class CountedConnection: Sendable {
 
   // MARK: Reading
 
-  /// Runs what is done with bytes that the thread has just read.
+  /// Runs the handling of bytes that the thread has just read.
   func read(_ body: () -> Void) {
     guard costs.isCounting else { return body() }
     let call = costs.takeReadCall()
@@ -65,7 +65,7 @@ final class CountedConnection: Sendable {
     costs.withCallback(of: request, adding: { scope.end($0) }, body)
   }
 
-  /// Runs what is done after the last of several reads.
+  /// Runs the handling after the last of several reads.
   func completeRead(_ body: () -> Void) {
     let request = state.withLock { state in
       defer { state.reading = nil }
@@ -93,7 +93,7 @@ final class CountedConnection: Sendable {
     }
     request.begin()
     guard let scope, scope.request !== request else { return }
-    // Several requests came in one read.
+    // One read returned several requests.
     let costs = costs.withCurrentValue { value in
       value.id = request.id
       return value.load().costs
@@ -105,14 +105,14 @@ final class CountedConnection: Sendable {
 
   // MARK: Writing
 
-  /// Runs what is done to write parts of one response.
+  /// Runs the writing of parts of one response.
   func write(_ body: () -> Void) {
     let request = state.withLock { $0.unanswered.first }
     guard let request else { return body() }
     costs.withCallback(of: request, body)
   }
 
-  /// The response is written as soon as its last part is, which `future` belongs to.
+  /// The response is written when its last part is, to which `future` belongs.
   func writeEnd(_ future: EventLoopFuture<Void>) {
     let request = state.withLock { state in
       state.unanswered.isEmpty ? nil : state.unanswered.removeFirst()
@@ -124,18 +124,18 @@ final class CountedConnection: Sendable {
     }
   }
 
-  /// Runs what is done to write parts of one response to the socket.
+  /// Runs the writing of parts of one response to the socket.
   ///
   /// - Parameters:
-  ///   - isBehind: Whether the socket still has to accept what was written before. NIO makes no system
-  ///     call then, and the programs go on with the scope that found the socket full.
+  ///   - isBehind: Whether the socket has not accepted all earlier bytes. NIO then makes no system call,
+  ///     and the programs continue to use the scope in which the socket was full.
   ///   - body: Returns whether the socket has accepted everything.
   func flush(isBehind: Bool, _ body: () -> Bool) {
     write {
       guard !body() else { return }
       guard !isBehind || state.withLock({ $0.unflushed == nil }) else { return }
-      // The rest is written later, outside of any callback. The programs know the socket, and add to
-      // the value of this scope until the Swift task ends.
+      // The rest is written later, outside of any callback. The programs store the socket, and add
+      // to the value of this scope until the Swift task ends.
       let (stream, unflushed) = AsyncStream.makeStream(of: Never.self)
       Task { for await _ in stream {} }
       release(unflushed)
@@ -152,7 +152,7 @@ final class CountedConnection: Sendable {
 
   // MARK: The end
 
-  /// No response will be written any more. Requests that are waiting end when nobody takes them.
+  /// No more responses will be written. Waiting requests end if no Swift task takes them.
   func close() {
     release()
     let unanswered = state.withLock { state in
@@ -168,7 +168,7 @@ final class CountedConnection: Sendable {
   }
 }
 
-/// A read, whose costs are divided between the requests that came in it.
+/// A read, whose costs are divided between its requests.
 final class ReadScope: Sendable {
   private let state: Mutex<(request: PendingRequest, passed: KernelCosts)>
 
@@ -176,7 +176,7 @@ final class ReadScope: Sendable {
 
   var request: PendingRequest { state.withLock { $0.request } }
 
-  /// What follows is for another request. `costs` are those of the scope so far.
+  /// Switches to another request. `costs` are those of the scope so far.
   func pass(to request: PendingRequest, _ costs: KernelCosts) {
     let (previous, amount) = state.withLock { state in
       defer { state = (request, costs) }

@@ -29,7 +29,7 @@ extension HTTPServerBuilder {
   }
 }
 
-/// Hummingbird's channel with our handlers before and behind its codec.
+/// Hummingbird's channel with additional handlers before and after its codec.
 package struct CountedHTTP1Channel: ServerChildChannel {
   private let costs: RequestCosts
   private let configuration: HTTP1Channel.Configuration
@@ -64,11 +64,11 @@ package struct CountedHTTP1Channel: ServerChildChannel {
 
   package func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
     let connection = CountedConnection(costs)
-    // The program keeps the reads of threads that have asked for one.
+    // The program stores the reads only of threads that have requested this.
     _ = costs.takeReadCall()
     var configuration = configuration
     let others = configuration.additionalChannelHandlers
-    // Last: the application's own may answer requests themselves.
+    // Last, because the application's own handlers may respond to requests.
     configuration.additionalChannelHandlers = { others() + [PartHandler(connection)] }
     let base = HTTP1Channel(responder: responder, configuration: configuration)
     return base.setup(channel: channel, logger: logger).flatMapThrowing { value in

@@ -4,17 +4,17 @@ public import MmapStorage
 /// The kernel-side costs of a request, a route or a process: `struct costs` of costs-programs.bpf.c.
 /// Times are in nanoseconds.
 public struct KernelCosts: MapValue, BitwiseCopyable, Sendable {
-  /// Time on a processor in system calls. Exact.
+  /// Processor time in system calls. Exact.
   public var kernelTime: UInt64 = 0
-  /// Other time on a processor, attributed by samples.
+  /// Other processor time, attributed by samples.
   public var userTime: UInt64 = 0
   /// Samples that found a thread in the request.
   public var samples: UInt64 = 0
-  /// Time in which a thread could run but had no processor.
+  /// Time in which a thread was runnable without a processor.
   public var runQueueTime: UInt64 = 0
-  /// How often a thread waited for a processor.
+  /// The number of waits for a processor.
   public var runQueueWaits: UInt64 = 0
-  /// Time in which a thread could not run, by ``BlockingCause``.
+  /// Time in which a thread was blocked, by ``BlockingCause``.
   public var blockedTime: InlineArray<7, UInt64> = InlineArray(repeating: 0)
   /// System calls, by ``SystemCallClass``. Exact.
   public var calls: InlineArray<9, UInt64> = InlineArray(repeating: 0)
@@ -31,10 +31,10 @@ public struct KernelCosts: MapValue, BitwiseCopyable, Sendable {
   /// Bytes sent to TCP sockets.
   public var tcpSent: UInt64 = 0
 
-  /// Costs of nothing.
+  /// Zero costs.
   public init() {}
 
-  /// All time on a processor.
+  /// All processor time.
   public var processorTime: UInt64 { kernelTime &+ userTime }
   /// All time in which a thread was blocked.
   public var totalBlockedTime: UInt64 { blockedTime.sum }
@@ -76,7 +76,7 @@ public struct KernelCosts: MapValue, BitwiseCopyable, Sendable {
   }
 }
 
-/// What a thread waited for; the raw values are those of `enum cause` in C.
+/// The cause of a wait; the raw values are those of `enum cause` in C.
 public enum BlockingCause: Int, CaseIterable, Sendable {
   /// Another thread, such as one that holds a lock.
   case futex
@@ -86,7 +86,7 @@ public enum BlockingCause: Int, CaseIterable, Sendable {
   case socket
   /// `nanosleep` and similar calls.
   case sleep
-  /// Any of several descriptors. Event loops without work are here.
+  /// Any of several descriptors. Includes idle event loops.
   case poll
   /// A page that was not in memory.
   case fault
@@ -124,7 +124,7 @@ public struct RequestValue: MapValue, BitwiseCopyable, Sendable {
   public var traceIDHigh: UInt64 = 0
   /// The lower half of the trace id.
   public var traceIDLow: UInt64 = 0
-  /// What the request cost so far.
+  /// The costs of the request so far.
   public var costs = KernelCosts()
 
   /// A request without costs.

@@ -5,7 +5,7 @@ import Synchronization
 final class LateSource: Sendable {
   final class Opened: Sendable {
     let source: CostsSource
-    /// How long nothing was counted before; nil if the source was open from the start.
+    /// The time without counting; nil if the source was open from the start.
     let late: Duration?
 
     init(_ source: CostsSource, _ late: Duration?) {
@@ -14,7 +14,8 @@ final class LateSource: Sendable {
     }
   }
 
-  /// Retained until the end. Hot paths read it without counting references, which all threads would share.
+  /// Retained until the end. Hot paths read it without reference counting, which all threads would
+  /// share.
   private let opened = Atomic<Unmanaged<Opened>?>(nil)
   private let state = Mutex(State())
 
@@ -50,7 +51,8 @@ final class LateSource: Sendable {
     }
   }
 
-  /// Calls `attempt` again and again, until it returns nil instead of the time to wait, or ``stop()`` is called.
+  /// Calls `attempt` repeatedly, until it returns nil instead of the time to wait, or ``stop()`` is
+  /// called.
   func wait(_ attempt: @escaping @Sendable () async -> Duration?) {
     let task = Task.detached {
       var pause: Duration? = .seconds(1)

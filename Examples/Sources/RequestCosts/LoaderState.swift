@@ -3,7 +3,7 @@ import Glibc
 import MmapStorage
 import SystemPackage
 
-/// `struct loader` of costs-programs.bpf.c: what a loader tells the servers that use its programs.
+/// `struct loader` of costs-programs.bpf.c: the state that a loader publishes to its servers.
 struct LoaderState: MapValue, BitwiseCopyable, Sendable {
   var version: UInt64 = 0
   var leftOut: UInt64 = 0
@@ -27,27 +27,27 @@ struct LoaderState: MapValue, BitwiseCopyable, Sendable {
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 
-  /// Whether the loader has not updated this for ten seconds, which it does each second. It has ended, and its
-  /// programs with it, or it is stopped.
+  /// Whether the loader, which updates this each second, has not updated it for ten seconds. The
+  /// loader and its programs have ended, or the loader is stopped.
   var isAbandoned: Bool {
     let now = Self.now
     return version == Self.currentVersion && updated < now && now - updated > 10_000_000_000
   }
 
-  /// What is not counted, a sentence each.
+  /// The figures that are not counted, with one sentence for each.
   var missing: [String] {
     guard version == Self.currentVersion else {
-      return ["the loader does not say what it left out; use one of the same version"]
+      return ["the loader does not report what it omitted; use one of the same version"]
     }
     let known = OptionalProgram.allCases.filter { leftOut & 1 << $0.rawValue != 0 }
     let unknown = leftOut >> UInt64(OptionalProgram.allCases.count)
     return known.map { "\($0.consequence): the loader left it out" }.sorted()
-      + (unknown == 0 ? [] : ["the loader left out what this version does not know"])
+      + (unknown == 0 ? [] : ["the loader omitted features that this version does not support"])
   }
 }
 
-/// What kernels may lack: programs, and the trace events for some of them. The raw values are those of
-/// `enum optional` in C.
+/// Features that kernels may lack: programs, and the trace events for some of them. The raw values
+/// are those of `enum optional` in C.
 enum OptionalProgram: UInt64, CaseIterable, Sendable {
   case pageFault
   case sent
@@ -61,7 +61,7 @@ enum OptionalProgram: UInt64, CaseIterable, Sendable {
     self = program
   }
 
-  /// Its name; that of a program is the one in C.
+  /// The name; for a program, its C name.
   var name: String {
     switch self {
     case .pageFault: "on_page_fault"
@@ -73,7 +73,7 @@ enum OptionalProgram: UInt64, CaseIterable, Sendable {
     }
   }
 
-  /// What is not counted without it.
+  /// The figures that are not counted without it.
   var consequence: String {
     switch self {
     case .pageFault: "page faults are not counted"

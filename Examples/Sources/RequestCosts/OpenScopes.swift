@@ -2,10 +2,10 @@
 import MmapStorage
 import Synchronization
 
-/// The scopes that are open after their request has ended, because a `Task {}` goes on in them.
+/// The scopes that are open after their request has ended, because a `Task {}` continues in them.
 ///
-/// Their values are final when the last such Swift task ends, if ever. Until then their costs are read from
-/// the slots.
+/// Their values are final when the last such Swift task ends, if it ends. Until then, their costs
+/// are read from the slots.
 final class OpenScopes: Sendable {
   private let slots: BPFArrayMap<RequestSlot>
   private let storage: SwiftTaskStorage<RequestValue>
@@ -14,7 +14,7 @@ final class OpenScopes: Sendable {
 
   /// - Parameters:
   ///   - map: The map of the storage.
-  ///   - layout: Its layout, where this process may not read it.
+  ///   - layout: Its layout, if this process may not read it.
   ///   - storage: The storage.
   /// - Throws: `BPFError`.
   init(
@@ -47,7 +47,7 @@ final class OpenScopes: Sendable {
     for (id, costs) in costs { requests[id]?.addOpen(costs) }
   }
 
-  /// What stands in the slots of this process: that of a scope with a value that no other has.
+  /// The owner word of this process's slots, read from a scope with a unique value.
   private func findOwner() -> UInt64? {
     if let owner = owner.withLock({ $0 }) { return owner }
     let (high, low) = (UInt64.random(in: .min ... .max), UInt64.random(in: .min ... .max))

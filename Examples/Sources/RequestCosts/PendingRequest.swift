@@ -7,8 +7,8 @@ import Synchronization
 
 /// A request that is being served, or will be.
 ///
-/// It has parts: its response, its Swift task, and callbacks of the event loop that run for it. It ends
-/// with the last of them. Costs that come later, such as those of a `Task {}` that goes on after the
+/// It has parts: its response, its Swift task, and callbacks of the event loop that run for it. It
+/// ends with the last part. Later costs, such as those of a `Task {}` that continues after the
 /// response, are added to its route.
 final class PendingRequest: Sendable {
   let id: UInt64
@@ -19,9 +19,9 @@ final class PendingRequest: Sendable {
     var details = Details()
     var began = ContinuousClock.now
     var costs = KernelCosts()
-    /// Those of the costs that the programs have added to the costs outside of requests.
+    /// The part of the costs that the programs have added to the costs outside of requests.
     var moved = KernelCosts()
-    /// The response is one.
+    /// The number of parts. The response is one.
     var parts = 1
     /// Scopes of Swift tasks that are open.
     var scopes = 0
@@ -31,7 +31,7 @@ final class PendingRequest: Sendable {
     var isFinished = false
   }
 
-  /// What the middleware knows.
+  /// The information from the middleware.
   struct Details: Sendable {
     var method: HTTPRequest.Method = .get
     var uri = URI("")
@@ -52,7 +52,7 @@ final class PendingRequest: Sendable {
   // The response may be dropped without having been written.
   deinit { finish { _ in true } }
 
-  /// Says that the head was read: the request begins now, and its Swift task is a part of it.
+  /// Begins the request when its head was read. Its Swift task is then a part of it.
   func begin() {
     state.withLock { state in
       state.began = .now
@@ -60,7 +60,7 @@ final class PendingRequest: Sendable {
     }
   }
 
-  /// Says that the request is to be counted. The costs of others stay outside of requests.
+  /// Marks the request as counted. The costs of other requests stay outside of requests.
   ///
   /// - Returns: Whether this is the first call.
   func claim() -> Bool {

@@ -4,8 +4,8 @@ import Glibc
 import MmapStorage
 import SystemPackage
 
-/// The pinned program that registers a process with the programs of a loader. It acts for the process that
-/// runs it, and for no other.
+/// The pinned program that registers a process with the programs of a loader. It registers only the
+/// process that runs it.
 final class ProcessControl: Sendable {
   static let name = "processes_control"
 
@@ -28,12 +28,12 @@ final class ProcessControl: Sendable {
 
   deinit { if program >= 0 { close(program) } }
 
-  /// Has the calling process counted, from zero.
+  /// Starts counting for the calling process, from zero.
   func register() throws(BPFError) {
     let attempt = "register the process"
     var result = process_control_run(program, Operation.register.rawValue)
-    // The program creates nothing while memory is short, or while another task of this CPU was preempted in
-    // bpf_task_storage_get().
+    // The program creates nothing while memory is short, or while another task on this CPU is
+    // preempted inside of bpf_task_storage_get().
     for _ in 0..<100 where result == 0 {
       usleep(10_000)
       result = process_control_run(program, Operation.register.rawValue)

@@ -12,8 +12,8 @@ struct ReadCall: MapValue, BitwiseCopyable, Sendable {
 }
 
 extension TaskLocalStorage<ReadCall> {
-  /// What the last read of the calling thread cost, once for each read. The programs have added it to
-  /// the costs outside of requests.
+  /// The costs of the last read of the calling thread, returned once for each read. The programs
+  /// have added them to the costs outside of requests.
   func take() throws -> KernelCosts? {
     try withCurrent { call -> KernelCosts? in
       let index = Int(clamping: call.callClass)

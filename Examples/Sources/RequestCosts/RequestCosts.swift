@@ -24,7 +24,7 @@ public final class RequestCosts: Service, Sendable {
   private let started = ContinuousClock.now
   private let logger: Logger
   private let overflowLogged = Atomic<Bool>(false)
-  /// What event loops could not take from their threads.
+  /// The last reason why an event loop could not read costs from its thread.
   private let unread = Mutex<String?>(nil)
   private let onRequest: (@Sendable (CostsReport.Request) -> Void)?
 
@@ -33,9 +33,9 @@ public final class RequestCosts: Service, Sendable {
   /// its programs there: a Swift task looks for the pins once a second, until ``stop()``.
   ///
   /// - Parameters:
-  ///   - logger: Gets warnings about missing features.
-  ///   - directory: Where `request-costs-loader` pinned its programs; nil to load them here, which
-  ///     needs CAP_BPF and CAP_PERFMON.
+  ///   - logger: The logger for warnings about missing features.
+  ///   - directory: The directory in which `request-costs-loader` pinned its programs; nil to load them
+  ///     here, which needs CAP_BPF and CAP_PERFMON.
   ///   - frequency: Samples per second and processor. Ignored for pinned programs.
   ///   - onRequest: Called with each request when it has ended, for example to log slow requests.
   /// - Returns: The argument for ``RequestCostsMiddleware``.
@@ -67,7 +67,7 @@ public final class RequestCosts: Service, Sendable {
     }
   }
 
-  /// Uses a source that is open already.
+  /// Uses an open source.
   public init(
     _ source: CostsSource,
     logger: Logger,
@@ -128,8 +128,9 @@ public final class RequestCosts: Service, Sendable {
   /// Whether there is a source of costs.
   var isCounting: Bool { opened.isOpen }
 
-  /// Waits for a graceful shutdown, and detaches the programs. Every ten seconds it reports the costs outside
-  /// of requests as metrics, and adds those of what goes on after its request.
+  /// Waits for a graceful shutdown, and detaches the programs. Every ten seconds it reports the
+  /// costs outside of requests as metrics, and adds those of scopes that continue after their
+  /// request.
   public func run() async throws {
     await cancelWhenGracefulShutdown {
       var reporter = OutsideMetrics()
@@ -163,9 +164,9 @@ public final class RequestCosts: Service, Sendable {
     PendingRequest(id: lastID.add(1, ordering: .relaxed).newValue, costs: self)
   }
 
-  /// Says that a request is to be counted.
+  /// Marks a request as counted.
   ///
-  /// - Returns: Whether it was not before.
+  /// - Returns: Whether it was not marked before.
   func claim(_ request: PendingRequest) -> Bool {
     guard request.claim() else { return false }
     table.withLock { $0.begin() }
@@ -212,8 +213,8 @@ public final class RequestCosts: Service, Sendable {
   ///
   /// - Parameters:
   ///   - request: The request. It does not end before the value is final.
-  ///   - add: Gets the costs; nil to add them to the request.
-  ///   - body: What to run.
+  ///   - add: Called with the costs; nil to add them to the request.
+  ///   - body: The callback.
   func withCallback(
     of request: PendingRequest,
     adding add: (@Sendable (KernelCosts) -> Void)? = nil,
@@ -271,7 +272,7 @@ public final class RequestCosts: Service, Sendable {
   ///
   /// - Parameters:
   ///   - costs: The costs.
-  ///   - moved: Those of them that the programs have added to the costs outside of requests.
+  ///   - moved: The part of them that the programs have added to the costs outside of requests.
   ///   - route: The route.
   func addLate(_ costs: KernelCosts, moved: KernelCosts, route: String?) {
     table.withLock { $0.addLate(costs, moved: moved, route: route) }

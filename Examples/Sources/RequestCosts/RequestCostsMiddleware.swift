@@ -3,7 +3,7 @@ import Foundation
 public import Hummingbird
 import Logging
 
-/// Gives each request a value that the BPF programs add to, and serves what they counted at `/costs` (a
+/// Runs each request with a value that the BPF programs add to. Serves the costs at `/costs` (a
 /// page) and `/costs.json`.
 ///
 /// Add it before other middleware, but after `TracingMiddleware`, whose trace id it uses. With
@@ -15,7 +15,7 @@ public struct RequestCostsMiddleware<Context: RequestContext>: RouterMiddleware 
   private let path: String?
 
   /// - Parameters:
-  ///   - costs: Counts.
+  ///   - costs: The object that counts.
   ///   - path: The path of the page and, with ".json", of the figures; `nil` to serve neither. Every client of
   ///     the server can read them.
   public init(_ costs: RequestCosts, servedAt path: String? = "/costs") {

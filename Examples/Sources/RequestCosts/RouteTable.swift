@@ -6,9 +6,9 @@ struct RouteTable: Sendable {
   private var routes: [String: Route] = [:]
   private var slowest: [FinishedRequest] = []
   private var running = 0
-  /// Scopes that found no slot.
+  /// The number of scopes that found no slot.
   var withoutSlot = 0
-  /// Costs of scopes that were for no counted request.
+  /// Costs of scopes that belong to no counted request.
   private var uncounted = KernelCosts()
   /// Costs of requests that the programs have added to those outside of requests.
   private var moved = KernelCosts()
@@ -21,7 +21,7 @@ struct RouteTable: Sendable {
     var requests = 0
     var failures = 0
     var costs = KernelCosts()
-    /// Microseconds, up to an hour, to two digits.
+    /// Microseconds, up to an hour, with two digits.
     var durations = Histogram<UInt64>(
       highestTrackableValue: 3_600_000_000,
       numberOfSignificantValueDigits: .two
@@ -75,7 +75,7 @@ struct RouteTable: Sendable {
     slowest.insert(request, at: index)
   }
 
-  /// The costs outside of requests, of which `counted` are what the programs added.
+  /// The costs outside of requests. `counted` is the part that the programs added.
   func outside(_ counted: KernelCosts) -> KernelCosts {
     var outside = counted
     outside += uncounted

@@ -8,7 +8,7 @@ struct TraceID: Sendable, Hashable {
   var high: UInt64 = 0
   var low: UInt64 = 0
 
-  /// The trace that the current Swift task is in, as the application's tracer says; else that of the
+  /// The trace of the current Swift task according to the application's tracer; else that of the
   /// request's `traceparent` field.
   static func current(_ fields: HTTPFields) -> TraceID {
     if let context = ServiceContext.current {

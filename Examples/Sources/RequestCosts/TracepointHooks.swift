@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-/// How the programs are attached to tracepoints that the kernel can be preempted in.
+/// How the programs are attached to tracepoints in which the kernel can be preempted.
 package enum TracepointHooks: Sendable {
   /// As raw tracepoints, which need no tracefs.
   case raw
   /// As trace events: the kernel does not preempt their programs.
   case events
 
-  /// That which counts each event on this kernel: up to Linux 6.18 raw tracepoints do.
+  /// The hooks with which each event is counted on this kernel: up to Linux 6.18, raw tracepoints.
   package static var best: TracepointHooks { kernelMajorVersion < 7 ? .raw : .events }
 
   private static let suffix = "_event"
-  /// Those of costs-programs.bpf.c that are there twice.
+  /// The programs of costs-programs.bpf.c that exist for both hooks.
   private static let names: Set = ["on_enter", "on_exit", "on_sent", "on_received"]
 
   /// Whether a program is for these hooks.

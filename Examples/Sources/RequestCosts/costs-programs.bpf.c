@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Adds a thread's costs to the request that the thread works on, or to the totals of its process outside of
- * any request. Only for processes that have an element in `processes`, which each process creates for itself.
+ * Adds a thread's costs to the request that the thread works on, or to the totals of its process
+ * outside of any request. Applies only to processes with an element in `processes`, which each
+ * process creates itself.
  */
 #include <linux/bpf.h>
 #include <asm/unistd.h>
@@ -59,7 +60,7 @@ struct request {
 
 struct process {
 	struct costs outside;
-	__u64 exec_id;			/* of the program image that registered; 0 for any */
+	__u64 exec_id;			/* of the executed program that registered; 0 for any */
 	__u64 registered;		/* differs between two registrations */
 };
 
@@ -69,7 +70,7 @@ enum {
 	PROCESS_UNREGISTER = 2,
 };
 
-/* What may be missing on a kernel; bits of loader.left_out. */
+/* Optional features of a kernel; bits of loader.left_out. */
 enum optional {
 	ON_PAGE_FAULT,
 	ON_SENT,
@@ -80,7 +81,7 @@ enum optional {
 };
 
 struct thread {
-	__u64 registered;	/* of the process, when the state began */
+	__u64 registered;	/* of the process, at the start of this state */
 	__u64 accounted;	/* when its time on the processor was last accounted */
 	__u64 unsampled;	/* user time since the last sample */
 	__u64 token;		/* of the request, in a system call and while switched out */
@@ -88,9 +89,9 @@ struct thread {
 	__u64 call_kernel_time;	/* of the system call so far */
 	__u64 call_tcp_received;
 	__u64 stopped;		/* when it was switched out; 0 while it runs */
-	__u64 woken;		/* when it could run again; 0 while it is blocked */
+	__u64 woken;		/* when it became runnable; 0 while it is blocked */
 	__u64 descriptor;	/* first argument of the system call */
-	__u32 attachments;	/* when the state began */
+	__u32 attachments;	/* at the start of this state */
 	__u32 call_class;
 	__u32 cause;
 	__u8 in_call;
@@ -121,11 +122,11 @@ struct loader {
 
 SWIFT_TASK_STORAGE(requests, struct request, 4096);
 
-/* The value of a thread group's leader is that of the process. Processes without privileges only read it. */
+/* The value of a thread group leader is that of the process. Unprivileged processes only read it. */
 TASK_STORAGE_DIRECT(processes, struct process);
 TASK_STORAGE_DIRECT(threads, struct thread);
 
-/* Only threads that ask for it have a value. */
+/* Only threads that requested it have a value. */
 TASK_STORAGE(read_calls, struct read_call);
 
 /*
@@ -146,10 +147,10 @@ struct {
 	__type(value, struct loader);
 } loader SEC(".maps");
 
-/* 0 if on_sample could not be attached: user time is credited at system calls and switches then. */
+/* 0 if on_sample could not be attached: user time is then credited at system calls and switches. */
 __u32 is_sampling;
 
-/* How often the programs were attached so far, this time included. */
+/* The number of times that the programs were attached so far, including the current one. */
 __u32 attachments;
 
 struct inode {
@@ -222,7 +223,7 @@ static __always_inline struct process *process_of(struct task_struct *task)
 	return process;
 }
 
-/* Not attached. Registers or unregisters the process that runs it, and no other. Returns 1 if it succeeds. */
+/* Not attached. Registers or unregisters only the process that runs it. Returns 1 on success. */
 SEC("raw_tp")
 int processes_control(struct bpf_raw_tracepoint_args *arguments)
 {
@@ -591,7 +592,7 @@ static __always_inline int is_socket(struct task_struct *task, __u64 descriptor)
 static __always_inline __u32 cause_of(struct task_struct *task, struct thread *thread,
 				      unsigned int state)
 {
-	/* A signal or a debugger stops a thread outside of system calls, and so does the freezer. */
+	/* A signal or a debugger stops a thread outside of system calls; so does the freezer. */
 	if (!thread->in_call)
 		return state & TASK_UNINTERRUPTIBLE ? CAUSE_FAULT : CAUSE_OTHER;
 	switch (thread->call_class) {

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 public import RequestCosts
 
-/// A report as text: a row a route.
+/// A report as text, with a row for each route.
 public struct CostsTable: CustomStringConvertible {
   private let report: CostsReport
   private let previous: CostsReport?
 
   /// - Parameters:
-  ///   - report: What to show.
+  ///   - report: The report.
   ///   - previous: An earlier report, for the rates; nil for those since the start.
   public init(_ report: CostsReport, since previous: CostsReport? = nil) {
     self.report = report
     self.previous = previous
   }
 
-  /// The table. Costs are those of a request on average.
+  /// The table. Costs are averages over the requests.
   public var description: String {
     let seconds = max(report.seconds - (previous?.seconds ?? 0), 0.001)
     var rows = [

@@ -13,7 +13,7 @@ public enum DemoServer {
   /// Adds the routes.
   ///
   /// - Parameters:
-  ///   - router: Gets them.
+  ///   - router: The router to which the routes are added.
   ///   - tell: Adds costs to those of the current request.
   public static func addRoutes<Context: RequestContext>(
     to router: Router<Context>,
@@ -108,7 +108,7 @@ public enum DemoServer {
     }
   }
 
-  /// The paths that the load generator asks for.
+  /// The paths that the load generator requests.
   public static let paths = [
     "/plain", "/burn", "/calls/100", "/sleep", "/block", "/lock", "/file", "/group", "/actor",
     "/background", "/stream",

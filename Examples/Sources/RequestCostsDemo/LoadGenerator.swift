@@ -12,9 +12,9 @@ public struct LoadGenerator: Sendable {
   public var paths: [String]
   /// Connections, each of which sends one request at a time.
   public var connections: Int
-  /// At most so many requests.
+  /// The maximum number of requests.
   public var requests: Int
-  /// At most so long.
+  /// The maximum duration.
   public var duration: Duration
 
   /// Creates a load.

@@ -2,13 +2,14 @@
 import Glibc
 import Synchronization
 
-/// Work whose costs are known, because it measures them with the thread's own clock or counts them.
+/// Work with known costs, because it measures them with the thread's own clock or counts them.
 public enum Work {
-  /// Uses the processor until the calling thread has used it for so long.
+  /// Runs until the calling thread has used this much processor time.
   public static func burn(nanoseconds: UInt64) {
     let end = threadTime() + nanoseconds
     while threadTime() < end {
-      // The clock is a system call: as few as possible. A 'while' is fast without optimization too.
+      // Reading the clock is a system call, so it is read rarely. A 'while' is also fast without
+      // optimization.
       var state = end
       var round: UInt64 = 0
       while round < 20_000 {
@@ -19,10 +20,10 @@ public enum Work {
     }
   }
 
-  /// The time that the calling thread has had on a processor.
+  /// The processor time of the calling thread.
   public static func threadTime() -> UInt64 { time(CLOCK_THREAD_CPUTIME_ID) }
 
-  /// A clock that goes on.
+  /// A monotonic clock.
   public static func now() -> UInt64 { time(CLOCK_MONOTONIC) }
 
   private static func time(_ clock: clockid_t) -> UInt64 {
@@ -31,7 +32,7 @@ public enum Work {
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 
-  /// Makes so many system calls of class `process`.
+  /// Makes this many system calls of class `process`.
   public static func call(times: Int) {
     for _ in 0..<times { _ = getppid() }
   }
@@ -61,6 +62,6 @@ public enum Work {
     }
   }
 
-  /// So that the compiler keeps the work.
+  /// Prevents the compiler from removing the work.
   private static let result = Atomic<UInt64>(0)
 }

@@ -1,3 +1,3 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What the program counts about a thread: `struct call_counters` of syscall-counters.bpf.c.
+/// The program's counters of a thread: `struct call_counters` of syscall-counters.bpf.c.
 public typealias CallCounters = SyscallCounters.CallCounters

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The results of all workers as text, a row a thread.
+/// The results of all workers as text, with a row for each thread.
 public struct ResultTable: CustomStringConvertible {
   private let results: [Worker.Result]
 
-  /// Takes the results.
+  /// Creates a table of the results.
   public init(_ results: [Worker.Result]) { self.results = results }
 
-  /// The table: for each class all calls, and the sampled ones behind a slash.
+  /// The table: for each class all calls, and the sampled ones after a slash.
   public var description: String {
     var rows = [["thread", "sampling"] + CallClass.allCases.map { "\($0)" }]
     for result in results {

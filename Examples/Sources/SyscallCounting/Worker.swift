@@ -2,13 +2,13 @@
 import MmapStorage
 import SystemPackage
 
-/// A thread's work: numbers of system calls of some kinds.
+/// The work of a thread: numbers of system calls of some kinds.
 public struct Worker: Sendable {
   /// The name of the thread in the table.
   public var name: String
-  /// The program samples one call of this many.
+  /// The program samples one of this many calls.
   public var sampling: UInt32
-  /// What it does, and how often.
+  /// The activities, and the number of repetitions of each.
   public var plan: [(Activity, Int)]
 
   /// Creates a thread's work.
@@ -18,7 +18,7 @@ public struct Worker: Sendable {
     self.plan = plan
   }
 
-  /// What a thread found in its own counters after its work.
+  /// A thread's own counters after its work.
   public struct Result: Sendable {
     /// The work.
     public var worker: Worker
@@ -27,7 +27,7 @@ public struct Worker: Sendable {
     /// The sampled ones, by class.
     public var sampled: [UInt64]
 
-    /// How many calls are not counted; nil if more are than were made.
+    /// The number of calls that were not counted; nil if more were counted than made.
     public var missing: UInt64? {
       var sum: UInt64 = 0
       for (activity, calls) in worker.plan {
@@ -38,7 +38,7 @@ public struct Worker: Sendable {
       return sum
     }
 
-    /// The classes whose counts are not what the thread did, in words.
+    /// The classes whose counts differ from the thread's work, as text.
     public var mistakes: [String] {
       worker.plan.compactMap { activity, calls in
         let kind = activity.callClass
@@ -56,7 +56,7 @@ public struct Worker: Sendable {
   /// - Parameters:
   ///   - counters: The storage that the program counts in.
   ///   - called: Called after each system call, to act as the program if there is none.
-  /// - Returns: What the thread found in its counters.
+  /// - Returns: The thread's counters.
   /// - Throws: `BPFError`, or the error of opening /dev/null.
   public func run(
     counters: TaskLocalStorage<CallCounters>,
@@ -73,7 +73,7 @@ public struct Worker: Sendable {
       }
     }
     return try counters.withCurrent { view in
-      // What the thread does from here on is not part of its work.
+      // Later calls of the thread are not part of its work.
       view.sampling = 0
       var result = Result(worker: self, seen: [], sampled: [])
       for kind in CallClass.allCases {

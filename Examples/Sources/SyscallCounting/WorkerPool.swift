@@ -3,7 +3,7 @@ import Glibc
 import MmapStorage
 import Synchronization
 
-/// Several workers, each on a thread of its own, all at once.
+/// Several workers that run at the same time, each on a separate thread.
 public enum WorkerPool {
   /// Runs the workers and returns their results, in their order.
   ///
@@ -12,7 +12,7 @@ public enum WorkerPool {
   ///   - counters: The storage that the program counts in.
   ///   - called: Called after each system call, on the thread that made it.
   /// - Returns: A result for each worker.
-  /// - Throws: ``ThreadFailure``, or what a worker threw.
+  /// - Throws: ``ThreadFailure``, or the error of a worker.
   public static func run(
     _ workers: [Worker],
     counters: TaskLocalStorage<CallCounters>,
@@ -45,7 +45,7 @@ public enum WorkerPool {
 
   /// A thread could not be started.
   public struct ThreadFailure: Error {
-    /// What `pthread_create` returned.
+    /// The result of `pthread_create`.
     public var errno: Int32
   }
 

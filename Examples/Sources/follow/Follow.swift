@@ -32,7 +32,7 @@ actor Log {
     }
   }
 
-  /// Knows nothing of the storage.
+  /// Does not use the storage.
   static func handle(parts: Int, _ log: Log) async {
     await withDiscardingTaskGroup { group in
       for part in 0..<parts {

@@ -57,7 +57,7 @@ struct Loader: ParsableCommand {
       for pin in [path] + CostsProgram.pins(in: path) {
         let mode: mode_t =
           switch pin {
-          // Members enter it and do not open it, so they cannot take its lock.
+          // Members of the group enter it and do not open it, so they cannot acquire its lock.
           case path: 0o710
           case _ where CostsProgram.readOnlyPins(in: path).contains(pin): 0o640
           default: 0o660

@@ -39,7 +39,7 @@ struct Driver: Service {
   }
 }
 
-/// This program again, with the subcommand `load`: what it costs is not the server's.
+/// This program with the subcommand `load`, so that its costs do not count for the server.
 private final class LoadProcess: Sendable {
   private let process: Mutex<Process>
 
@@ -63,7 +63,7 @@ private final class LoadProcess: Sendable {
   deinit { stop() }
 }
 
-/// The output: a table that is drawn again in place on a terminal, else a line a second.
+/// The output: on a terminal, a table that is redrawn in place; else a line each second.
 private final class Screen: Sendable {
   private let drawnLines = Mutex(0)
   private let isTerminal = isatty(STDOUT_FILENO) == 1

@@ -6,7 +6,7 @@ import Logging
 import RequestCosts
 import ServiceLifecycle
 
-/// Modes take turns in one server, so that what else the machine does affects all alike.
+/// The modes run in turns in one server, so that other load of the machine affects all equally.
 struct Measure: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Measures what counting costs a server: attached, detached, without the middleware."
@@ -62,7 +62,7 @@ struct Measure: AsyncParsableCommand {
     costs.stop()
   }
 
-  /// Requests per second, and the server's microseconds on a processor for each.
+  /// Requests per second, and the server's processor time for each in microseconds.
   private func turn(_ port: Int, _ path: String) async throws -> (rate: Double, time: Double) {
     let process = Process()
     let output = Pipe()

@@ -5,7 +5,7 @@ import ArgumentParser
 struct RequestCostsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "request-costs",
-    abstract: "Shows what the kernel does for each route of a Hummingbird server.",
+    abstract: "Shows the kernel-side costs of each route of a Hummingbird server.",
     subcommands: [Serve.self, Load.self, Measure.self],
     defaultSubcommand: Serve.self
   )

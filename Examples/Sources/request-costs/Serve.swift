@@ -89,7 +89,7 @@ struct Serve: AsyncParsableCommand {
       gracefulShutdownSignals: [.sigterm, .sigint],
       logger: logger
     )
-    // Connections of browsers stay open otherwise.
+    // Otherwise connections of browsers stay open.
     configuration.maximumGracefulShutdownDuration = .seconds(2)
     try await ServiceGroup(configuration: configuration).run()
     if !fake, report.obstacle == nil { print("Detached.") }

@@ -14,7 +14,7 @@ struct Article {
     get throws { try Article("DocsSource/MmapStorage.docc/Troubleshooting.md") }
   }
 
-  /// Whether the article has the lines in a code block, indentation aside.
+  /// Whether a code block of the article contains the lines, except for indentation.
   func quotes(_ printed: String) -> Bool {
     text.contains("```text\n\(printed)\n```")
   }

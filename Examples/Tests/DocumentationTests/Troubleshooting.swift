@@ -34,7 +34,7 @@ struct Cursor: MapValue {
   var visible: UInt8
 }
 
-/// The article quotes errors as they are printed.
+/// The article contains errors in the form in which they are printed.
 @Suite struct Troubleshooting {
   @Test func nestedStructures() throws {
     let error = try #require(throws: BPFError.self) {

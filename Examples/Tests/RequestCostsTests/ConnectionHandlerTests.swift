@@ -11,7 +11,7 @@ import RequestCosts
 import Synchronization
 import Testing
 
-/// The handlers of a connection, with sequences that Hummingbird does not make.
+/// The handlers of a connection, with sequences that Hummingbird does not produce.
 @Suite struct ConnectionHandlerTests {
   @Test func eachResponseOfAFlushIsWrittenForItsRequest() async throws {
     try await TestConnection.run { connection in
@@ -36,7 +36,7 @@ import Testing
     }
   }
 
-  /// As without the handlers.
+  /// The same as without the handlers.
   @Test func writesWithoutAFlushFailWhenTheChannelIsClosed() async throws {
     try await TestConnection.run { connection in
       try await connection.read(requests: 1)
@@ -79,7 +79,7 @@ private struct TestConnection {
     if let failure { throw failure }
   }
 
-  /// All of them come in one read.
+  /// One read returns all of them.
   func read(requests: Int) async throws {
     let text = String(repeating: "GET / HTTP/1.1\r\nHost: a\r\n\r\n", count: requests)
     try await channel.writeInbound(ByteBuffer(string: text))
@@ -93,11 +93,11 @@ private struct TestConnection {
 
   func write(_ part: HTTPResponsePart) { channel.write(part, promise: nil) }
 
-  /// Waits until the event loop has done what was asked of it.
+  /// Waits until the event loop has run all earlier jobs.
   func settle() async { await channel.testingEventLoop.run() }
 }
 
-/// The requests whose scopes parts are read and written in.
+/// The requests in whose scopes parts are read and written.
 private final class Recorder: ChannelDuplexHandler, RemovableChannelHandler, Sendable {
   typealias InboundIn = HTTPRequestPart
   typealias OutboundIn = HTTPResponsePart

@@ -3,8 +3,8 @@ import Glibc
 import RequestCosts
 import Testing
 
-/// Kernels that lack something: servers go on, and say once what is missing. In processes of their own,
-/// which take it from themselves.
+/// Kernels that lack a feature: servers continue, and log once what is missing. The tests run in
+/// separate processes, which remove the feature from themselves.
 @Suite(.liveKernel) struct DegradedTests {
   @Test func aKernelWithoutPerfEvents() async {
     await #expect(processExitsWith: .success) {
@@ -49,7 +49,7 @@ import Testing
     }
   }
 
-  /// As the filters of some containers answer for calls that they do not know.
+  /// The error that seccomp filters of some containers return for unknown calls.
   @Test func aFilterThatKnowsNoBPF() async {
     await #expect(processExitsWith: .success) {
       #if arch(x86_64)
@@ -79,7 +79,7 @@ import Testing
   }
 }
 
-/// Without trace events, which need perf events, Linux 7 leaves programs out while one is preempted.
+/// Without trace events, which need perf events, Linux 7 skips programs while one is preempted.
 private func expectCounts(of made: UInt64, _ report: CostsReport) {
   let calls = report.routes.first?.costs.calls["process"] ?? 0
   let missed = report.missedRuns ?? 0
@@ -98,7 +98,7 @@ private func serve(
   }
 }
 
-/// Has mounts that follow be seen by this process only.
+/// Makes later mounts visible to this process only.
 private func unshareMounts() throws {
   let newMountNamespace: CInt = 0x20000
   let unshare = try function("unshare", as: (@convention(c) (CInt) -> CInt).self)
@@ -106,7 +106,7 @@ private func unshareMounts() throws {
   try #require(mount(nil, "/", nil, UInt(MS_REC | MS_PRIVATE), nil) == 0)
 }
 
-/// Has perf_event_open(2) fail in this process, as in a kernel without perf events.
+/// Makes perf_event_open(2) fail in this process, as in a kernel without perf events.
 private func denyPerfEvents() throws {
   #if arch(x86_64)
     try denySystemCall(298)
@@ -115,7 +115,7 @@ private func denyPerfEvents() throws {
   #endif
 }
 
-/// Has a system call fail in all threads of this process.
+/// Makes a system call fail in all threads of this process.
 func denySystemCall(_ number: UInt64) throws {
   // struct sock_filter: the code, where to jump, and an operand in the upper half.
   var filter: [UInt64] = [

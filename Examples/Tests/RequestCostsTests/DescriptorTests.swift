@@ -5,7 +5,7 @@ import Hummingbird
 import RequestCosts
 import Testing
 
-/// What the programs count of descriptors that are not of TCP, and of calls that fail.
+/// The counts for descriptors that are not of TCP, and for calls that fail.
 @Suite(.liveKernel) struct DescriptorTests {
   @Test func datagramsAndFailingCalls() async throws {
     try await TestServer.run(
@@ -27,11 +27,11 @@ import Testing
         let others = costs.bytesWritten &- 107
         #expect(costs.bytesRead == 100 && others <= 64 && others % 8 == 0, "\(costs)")
         #expect(costs.tcpReceived == 0 && costs.tcpSent == 0)
-        // read(2) is for files as well.
+        // read(2) also counts for files.
         #expect(costs.blockedNanoseconds["file"] == nil, "\(costs.blockedNanoseconds)")
         #expect((costs.runQueueNanoseconds > 0) == (costs.runQueueWaits > 0))
       }
-      // A thread may wait for a processor instead until the time is over, so not each was blocked.
+      // A thread may wait for a processor until the time is over, so not every thread was blocked.
       let blocked = try server.route("GET /descriptors").costs.blockedNanoseconds
       #expect(blocked["socket"] ?? 0 > 0, "\(blocked)")
     }
@@ -63,7 +63,7 @@ private func exchangeDatagram(bytes count: Int) throws {
   try #require(recv(to, &bytes, count, 0) == count)
 }
 
-/// Reads from a socket that nobody writes to, for a hundredth of a second.
+/// Reads from a socket without data, for a hundredth of a second.
 private func readNothing() throws {
   var ends: [CInt] = [-1, -1]
   try #require(socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0, &ends) == 0)

@@ -2,7 +2,7 @@
 import Foundation
 import Glibc
 
-/// Returns what it gets on TCP connections, from threads that serve no request.
+/// Echoes data on TCP connections, on threads that serve no request.
 final class EchoServer: Sendable {
   private let listener: CInt
   private let port: Int
@@ -46,7 +46,7 @@ final class EchoServer: Sendable {
     close(listener)
   }
 
-  /// Sends and receives so many bytes on a connection of its own, on the calling thread.
+  /// Sends and receives this many bytes on a new connection, on the calling thread.
   func exchange(_ count: Int) throws -> Bool {
     guard let client = connect(port) else { return false }
     defer { close(client) }

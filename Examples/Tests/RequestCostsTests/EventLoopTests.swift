@@ -7,8 +7,8 @@ import NIOHTTPTypes
 import RequestCosts
 import Testing
 
-/// What event loops do for requests, outside of their Swift tasks: the kernel's count of each request
-/// against the bytes that its client sent and received.
+/// The work of event loops for requests, outside of their Swift tasks: the kernel's count for each
+/// request against the bytes that its client sent and received.
 @Suite(.serialized) struct EventLoopTests {
   private struct Traffic: Equatable {
     var received: UInt64
@@ -83,12 +83,12 @@ import Testing
           "\(path)"
         )
       }
-      // A read and a write at least.
+      // At least a read and a write.
       for request in server.finished.all { #expect(request.costs.calls["io"] ?? 0 >= 2) }
     }
   }
 
-  /// Parts of a response are written while the socket still has to accept earlier ones.
+  /// Parts of a response are written while the socket has not accepted earlier ones.
   @Test(.liveKernel, .tcpTracepoints)
   func aResponseInPartsToASlowClient() async throws {
     try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
@@ -170,7 +170,8 @@ import Testing
     }
   }
 
-  /// What a response that waits behind another one costs is not told apart, and not lost.
+  /// The costs of a response that waits for another one are not attributed separately, and not
+  /// lost.
   @Test(.liveKernel, .tcpTracepoints)
   func responsesBehindOneThatTheSocketHasToAccept() async throws {
     try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
@@ -198,7 +199,7 @@ import Testing
     try await TestServer.run(.loading(), routes: Self.addRoutes) { server in
       try await server.warmUp()
       let before = try #require(server.costs.report().outside)
-      // Half of a head is for no request.
+      // Half of a head belongs to no request.
       let half = "GET /bytes/1/1 HTTP/1.1\r\nField: " + String(repeating: "x", count: 4000)
       try await onThread {
         let connection = try RawClient(server.port)
@@ -235,7 +236,7 @@ import Testing
     }
   }
 
-  /// Channel handlers of the application are in the scopes as well.
+  /// Channel handlers of the application are also in the scopes.
   @Test func handlersOfTheApplication() async throws {
     let tasks = try FakeSwiftTasks<RequestValue>()
     try await TestServer.run(
@@ -261,7 +262,7 @@ import Testing
     }
   }
 
-  /// A request ends with its connection, also if something that it started goes on.
+  /// A request ends with its connection, even if work that it started continues.
   @Test func aConnectionThatClosesEndsItsRequest() async throws {
     let tasks = try FakeSwiftTasks<RequestValue>()
     let (gate, opener) = AsyncStream.makeStream(of: Never.self)
@@ -298,7 +299,7 @@ import Testing
   }
 }
 
-/// Plays the program at the ends of requests and responses.
+/// Acts as the program at the ends of requests and responses.
 final class Counter: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias OutboundIn = HTTPResponsePart

@@ -9,7 +9,7 @@ func isRequired(_ feature: Substring) -> Bool {
 }
 
 extension Trait where Self == ConditionTrait {
-  /// Skips the test where this process may not load BPF programs, and that is not required.
+  /// Skips the test if this process may not load BPF programs, and that is not required.
   static var liveKernel: Self {
     .enabled(if: geteuid() == 0 || isRequired("live"), "loading BPF programs needs root")
   }

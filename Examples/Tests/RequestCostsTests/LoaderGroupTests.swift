@@ -4,7 +4,7 @@ import RequestCosts
 import SystemPackage
 import Testing
 
-/// The group that a loader gives its pins to.
+/// The group of a loader's pins.
 @Suite(.liveKernel) struct LoaderGroupTests {
   @Test func permissionsOfThePins() throws {
     let root = "/tmp/request-costs-group.\(getpid()).\(UInt32.random(in: .min ... .max))"
@@ -23,7 +23,7 @@ import Testing
       let mode: mode_t = readOnly.contains(pin) ? 0o640 : 0o660
       #expect(info.st_mode & 0o7777 == mode && info.st_gid == 65534, "\(pin)")
     }
-    // As Ctrl-C ends it.
+    // As Ctrl-C does.
     #expect(loader.end(SIGINT) == 0)
     #expect(access(directory.string, F_OK) != 0)
   }

@@ -40,7 +40,7 @@ import Testing
       #expect(try identities(directory).intersection(pins) == [])
       var info = stat()
       try #require(stat(directory.string, &info) == 0)
-      // Members cannot open it, and so not lock it.
+      // Members cannot open it, and therefore cannot lock it.
       #expect(info.st_mode & 0o7777 == 0o710 && info.st_gid == 65534)
       #expect(third.end(SIGTERM) == 0)
       #expect(access(directory.string, F_OK) != 0)
@@ -133,7 +133,7 @@ final class RunningLoader {
 
   deinit { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
 
-  /// What it says first. It may say that something is missing before.
+  /// Its first message. Messages about missing features may precede it.
   func readLine() throws -> String {
     var text = ""
     while true {

@@ -8,7 +8,7 @@ import RequestCostsDemo
 import Synchronization
 import Testing
 
-/// What is logged.
+/// The logged messages.
 final class TestLog: Sendable {
   private let lines = Mutex<[String]>([])
 

@@ -8,8 +8,8 @@ import RequestCostsDemo
 import SystemPackage
 import Testing
 
-/// What a server that uses a loader's programs knows of them. In processes of their own, because they give
-/// up their rights.
+/// The information of a server that uses a loader's programs. The tests run in separate processes,
+/// because they drop their rights.
 @Suite(.liveKernel) struct PinnedTests {
   @Test func aServerWithoutRightsKnowsWhatTheLoaderLeftOut() async {
     await #expect(processExitsWith: .success) {
@@ -49,7 +49,7 @@ import Testing
         let events = try await missing(Foreign(version: 1, leftOut: 32))
         #expect(events.count == 1 && events[0].hasPrefix("events are missed"))
         let unknown = try await missing(Foreign(version: 1, leftOut: 1 << 63 | 1))
-        #expect(unknown.count == 2 && unknown[1].contains("does not know"))
+        #expect(unknown.count == 2 && unknown[1].contains("does not support"))
         for version in [0, 2, UInt64.max] {
           let other = try await missing(Foreign(version: version, leftOut: .max))
           #expect(other.count == 1 && other[0].contains("same version"))
@@ -131,7 +131,7 @@ import Testing
           _exit(1)
         }
         try #require(child > 0)
-        // It has started when it answers.
+        // It has started when it responds.
         var byte: UInt8 = 7
         try #require(write(input[1], &byte, 1) == 1 && read(output[0], &byte, 1) == 1)
         let processes = try openProcesses(in: directory)
@@ -198,7 +198,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       try await withPins { _, directory in
         let readCalls = try BPFMap(pinnedAt: directory.appending("read_calls"), readOnly: true)
-        // A page of the kernel is mapped without a pidfd.
+        // A kernel page is mapped without a pidfd.
         let count = try readCalls.info.flags.contains(.mmapable) ? 0 : 1
         try denySystemCall(434)  // pidfd_open
         let log = TestLog()
@@ -313,7 +313,7 @@ import Testing
 
 private let nobody: uid_t = 65534
 
-/// `struct process`, as anybody may write it who may write the map.
+/// `struct process`, as any process with write access to the map may write it.
 private struct ProcessContent: MapValue, BitwiseCopyable {
   var outside = huge
   var execID: UInt64 = 0
@@ -327,7 +327,7 @@ private struct ProcessContent: MapValue, BitwiseCopyable {
   }
 }
 
-/// `struct loader`, as anybody may write it who may write the map.
+/// `struct loader`, as any process with write access to the map may write it.
 private struct Foreign: MapValue, BitwiseCopyable {
   var version: UInt64 = 0
   var leftOut: UInt64 = 0
@@ -335,7 +335,7 @@ private struct Foreign: MapValue, BitwiseCopyable {
   var updated = now()
 }
 
-/// The costs of processes, as a server sees them. Only root may read their layout.
+/// The costs of processes, as a server reads them. Only root may read their layout.
 private func openProcesses(in directory: FilePath) throws -> TaskLocalStorage<ProcessContent> {
   let map = try BPFMap(pinnedAt: directory.appending("processes"), readOnly: true)
   try #require(seteuid(0) == 0)
@@ -351,7 +351,7 @@ private func now() -> UInt64 {
   return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }
 
-/// Pins the programs and gives up all rights. `body` gets the map that tells of the loader.
+/// Pins the programs and drops all rights. `body` is called with the map of the loader's state.
 private func withPins(
   without: Set<String> = [],
   _ body: (BPFArrayMap<Foreign>, FilePath) async throws -> Void

@@ -3,10 +3,10 @@ import Foundation
 import Glibc
 import Testing
 
-/// A connection to a server of this machine that knows each byte it sent and received.
+/// A connection to a local server that records all bytes sent and received.
 final class RawClient {
   private let connection: CInt
-  /// What was received behind the last response.
+  /// The bytes received after the last response.
   private var rest: [UInt8] = []
 
   init(_ port: Int) throws { connection = try #require(connect(port)) }
@@ -22,7 +22,7 @@ final class RawClient {
   /// Receives a response.
   ///
   /// - Parameter pause: Microseconds to wait before each further read of its body.
-  /// - Returns: How many bytes it had.
+  /// - Returns: The number of its bytes.
   /// - Throws: If the server closes the connection.
   func receive(pause: UInt32 = 0) throws -> Int {
     let end = Array("\r\n\r\n".utf8)
@@ -54,7 +54,7 @@ final class RawClient {
   }
 }
 
-/// Runs blocking code on a thread of its own.
+/// Runs blocking code on a separate thread.
 func onThread<Result: Sendable>(
   _ body: @escaping @Sendable () throws -> Result
 ) async throws -> Result {

@@ -9,7 +9,7 @@ import RequestCosts
 import RequestCostsDemo
 import Testing
 
-/// What reports and responses contain, in memory.
+/// The contents of reports and responses, in memory.
 @Suite struct ReportTests {
   private struct SomeError: Error {}
 
@@ -53,14 +53,14 @@ import Testing
     try await TestServer.run(.fake(tasks.storage), routes: Self.addRoutes) { server in
       let times = [0, 30, 0, 20, 10, 1, 2, 3, 4, 5].map { "/sleep/\($0)" }
       try await server.load(times + ["/plain"], requests: 55)
-      // One that is not among them.
+      // A request that is not among them.
       try await server.load(["/plain"], requests: 1)
       let all = server.finished.all.map(\.nanoseconds).sorted(by: >)
       let report = server.costs.report()
       #expect(report.slowest.map(\.nanoseconds) == Array(all.prefix(20)))
       let sleeping = server.finished.of("GET /sleep/{milliseconds}").map(\.nanoseconds).sorted()
       let route = try server.route("GET /sleep/{milliseconds}")
-      // To two digits.
+      // With two digits.
       func isNear(_ time: UInt64, _ exact: ArraySlice<UInt64>) -> Bool {
         exact.contains { abs(Double(time) / Double($0) - 1) < 0.02 }
       }
@@ -89,7 +89,7 @@ import Testing
     }
   }
 
-  /// A page that shows figures of a server must not be kept or load anything.
+  /// A page with figures of a server must not be cached or load other resources.
   @Test(arguments: [true, false])
   func fieldsOfResponses(countsEventLoops: Bool) async throws {
     let tasks = try FakeSwiftTasks<RequestValue>()
@@ -147,7 +147,7 @@ import Testing
     #expect(words(small.since(large)) == words(KernelCosts()))
   }
 
-  /// As `failures`, with the parts of the request that event loops run.
+  /// As `failures`, including the parts of the request that event loops run.
   @Test func responsesOfErrorsAreTheirRequests() async throws {
     let tasks = try FakeSwiftTasks<RequestValue>()
     try await TestServer.run(

@@ -5,7 +5,8 @@ import RequestCostsDemo
 import Synchronization
 import Testing
 
-/// A thread that sleeps a millisecond at a time, in system calls. No other thread does.
+/// A thread that sleeps a millisecond at a time, in system calls. No other thread makes these
+/// calls.
 final class Sleeper: Sendable {
   private let isStopped = Atomic<Bool>(false)
 
@@ -17,7 +18,7 @@ final class Sleeper: Sendable {
 
   func stop() { isStopped.store(true, ordering: .relaxed) }
 
-  /// Checks that the thread's time is not more than went by.
+  /// Checks that the thread's time does not exceed the elapsed time.
   static func check(
     _ costs: CostsReport.Figures,
     since earlier: CostsReport.Figures?,

@@ -12,8 +12,8 @@ import SystemPackage
 import Testing
 
 extension Trait where Self == ConditionTrait {
-  /// Skips the test where the kernel has no tracepoints of TCP bytes. Linux 6.3 has them, and so each kernel
-  /// with user pages.
+  /// Skips the test if the kernel has no tracepoints of TCP bytes. Linux 6.3 and later have them,
+  /// and so each kernel with user pages.
   static var tcpTracepoints: Self {
     .enabled(if: countsTCP || isRequired("userpage"), "the tracepoint sock_send_length is missing")
   }
@@ -44,8 +44,8 @@ struct TestServer: Sendable {
     func of(_ route: String) -> [CostsReport.Request] { all.filter { $0.route == route } }
   }
 
-  /// Serves while `body` runs, and ends gracefully. `before` adds what comes before the costs.
-  /// `countsEventLoops` is for tests that know only what their routes do.
+  /// Serves while `body` runs, and ends gracefully. `before` adds middleware before that of the
+  /// costs. `countsEventLoops` is false for tests that compare only with the work of their routes.
   static func run(
     _ source: CostsSource?,
     pinnedIn directory: FilePath? = nil,
@@ -98,14 +98,14 @@ struct TestServer: Sendable {
     }
   }
 
-  /// Has each thread of the server do what the runtime does once, such as asking for the thread's id, and
-  /// forgets that.
+  /// Makes each thread of the server run the runtime's one-time operations, such as reading the
+  /// thread's id, and resets the costs.
   func warmUp(_ paths: [String] = ["/plain"]) async throws {
     try await load(paths, requests: 320)
     finished.removeAll()
   }
 
-  /// How long all processors did not run because the machine's host ran something else, in nanoseconds.
+  /// The steal time of all processors, in nanoseconds.
   static var stolenTime: UInt64 {
     let line = (try? String(contentsOfFile: "/proc/stat", encoding: .utf8))?.prefix { $0 != "\n" }
     let ticks = line?.split(separator: " ").dropFirst(8).first.flatMap { UInt64($0) } ?? 0
@@ -121,7 +121,7 @@ struct TestServer: Sendable {
       duration: .seconds(300)
     ).run()
     #expect(succeeded == requests && failed == 0)
-    // The client has the response a little before the server has finished the request.
+    // The client receives the response shortly before the server has finished the request.
     try await wait("all requests are finished") { costs.report().running == 0 }
   }
 
@@ -139,7 +139,7 @@ struct TestServer: Sendable {
   }
 }
 
-/// Waits until a condition holds that will hold.
+/// Waits for a condition that becomes true.
 func wait(_ what: String, _ condition: () async throws -> Bool) async throws {
   let end = ContinuousClock.now.advanced(by: .seconds(120))
   while try await !condition() {

@@ -11,7 +11,7 @@ import ServiceContextModule
 import Synchronization
 import Testing
 
-/// What other packages get: the application's metrics, and the trace of its tracer.
+/// The data for other packages: the application's metrics, and the trace of its tracer.
 @Suite struct ToolingTests {
   private static let metrics: TestMetrics = {
     let metrics = TestMetrics()
@@ -117,7 +117,7 @@ import Testing
         _ = try await server.get(path, ["traceparent": "00-\(clients)-00f067aa0ba902b7-01"])
       }
       try await wait("the requests are finished") { server.finished.all.count == 3 }
-      // The field of the client counts where the application has no trace of its own.
+      // The client's field applies if the application has no trace of its own.
       #expect(server.finished.of("GET /file").first?.traceID == clients)
       #expect(server.finished.of("GET /plain").first?.traceID == own)
       #expect(server.finished.of("GET /group").first?.traceID == clients)
@@ -148,7 +148,7 @@ import Testing
 
 private enum TraceKey: ServiceContextKey { typealias Value = String }
 
-/// A tracer that propagates its ids as W3C Trace Context says.
+/// A tracer that propagates its ids as specified by W3C Trace Context.
 private struct Tracer: Instrument {
   func extract<Carrier, Extract: Extractor>(
     _ carrier: Carrier,

@@ -8,10 +8,11 @@ import RequestCostsDemo
 import Synchronization
 import Testing
 
-/// What the programs count, against what the routes themselves count and measure. Always from 16 connections.
+/// The programs' figures against the routes' own counts and measurements. Always from 16
+/// connections.
 @Suite(.liveKernel, .serialized)
 struct TruthTests {
-  /// Counts are exact for each request, also while all kinds of routes run at once.
+  /// Counts are exact for each request, even if all kinds of routes run at the same time.
   @Test func noRequestHasCallsOfAnother() async throws {
     try await TestServer.run(.loading()) { server in
       let paths = [
@@ -33,7 +34,7 @@ struct TruthTests {
   }
 
   @Test func processorTime() async throws {
-    // What the server does besides for each request counts as well, and takes longer in emulation.
+    // The server's other work for each request also counts, and takes longer in emulation.
     let time: UInt64 = isEmulated ? 20_000_000 : 2_000_000
     let most = isEmulated ? 1.2 : 1.1
     let used = Atomic<UInt64>(0)
@@ -64,7 +65,7 @@ struct TruthTests {
       let route = try server.route("GET /sleep")
       #expect(route.p50Nanoseconds >= 9_900_000)
       #expect(route.costs.blockedNanoseconds["sleep"] == nil)
-      // A thread may wait for a lock of the runtime for a moment.
+      // A thread may wait briefly for a lock of the runtime.
       #expect(route.costs.blockedNanoseconds.values.reduce(0, +) < 100_000_000)
     }
   }
@@ -183,7 +184,7 @@ struct TruthTests {
       try await server.load(["/pages/64", "/pages/200"], requests: 200)
       for request in server.finished.all {
         let count: UInt64 = request.path == "/pages/64" ? 64 : 200
-        // The first requests touch pages of the server's own as well.
+        // The first requests also touch pages of the server.
         #expect(request.costs.pageFaults >= count)
       }
       let least = { (path: String) in
@@ -251,9 +252,9 @@ struct TruthTests {
         }
         let least = work.calls.load(ordering: .relaxed)
         let counted = try counted()
-        // Linux 7 leaves programs out while one is preempted.
+        // Linux 7 skips programs while one is preempted.
         #expect(counted + (server.costs.report().missedRuns ?? 0) >= least)
-        // Each may have made some that it did not tell.
+        // Each may have made some calls that it did not report.
         #expect(counted <= work.calls.load(ordering: .relaxed) + 20 * 100)
       }
       work.stop()
@@ -267,7 +268,7 @@ struct TruthTests {
     }
   }
 
-  /// Nothing is hidden: routes and the rest are what the kernel says of the process.
+  /// The sum of routes and the rest equals the kernel's figures of the process.
   @Test func theSumIsTheProcess() async throws {
     try await TestServer.run(.loading()) { server in
       func counted(_ report: CostsReport) throws -> UInt64 {
@@ -276,14 +277,15 @@ struct TruthTests {
           $0 + $1.userNanoseconds + $1.kernelNanoseconds
         }
       }
-      // Threads are known from their first system call on.
+      // Threads are counted from their first system call on.
       try await server.load(["/plain"], requests: 200)
       let (before, stolenBefore) = (server.costs.report(), TestServer.stolenTime)
       try await server.load(["/plain", "/burn", "/group", "/file", "/calls/100"], requests: 3000)
       let (after, stolenAfter) = (server.costs.report(), TestServer.stolenTime)
       let process = Double(after.processNanoseconds - before.processNanoseconds)
       let ratio = Double(try counted(after) - counted(before)) / process
-      // getrusage() leaves out what the host took from a processor; the programs cannot see it.
+      // getrusage() excludes time that the host took from a processor; the programs cannot detect
+      // it.
       let stolen = Double(stolenAfter - stolenBefore) / process
       #expect(
         (0.95...1.05 + stolen).contains(ratio),
@@ -294,7 +296,7 @@ struct TruthTests {
 
   /// A sample may interrupt the first system call of a thread.
   @Test func newThreadsHaveNoTimeFromBeforeTheyBegan() async throws {
-    // Often, so that samples meet the first calls of some threads.
+    // At a high frequency, so that samples interrupt the first calls of some threads.
     let costs = RequestCosts(
       try await .loading(frequency: isEmulated ? 997 : 20_000),
       logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
@@ -322,7 +324,7 @@ struct TruthTests {
     )
   }
 
-  /// What happens while nothing is attached is not added later.
+  /// Events while no program is attached are not added later.
   @Test func timeWithoutProgramsIsNotCounted() async throws {
     let source = try await CostsSource.loading()
     let costs = RequestCosts(

@@ -2,10 +2,10 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-/* How many registrations fail from now on, as if the kernel had no memory. */
+/* The number of next registrations that fail, as if the kernel had no memory. */
 __u32 failures;
 
-/* In place of processes_control. */
+/* Replaces processes_control. */
 SEC("raw_tp")
 int busy_control(struct bpf_raw_tracepoint_args *arguments)
 {

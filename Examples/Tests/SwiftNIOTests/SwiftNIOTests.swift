@@ -8,8 +8,8 @@ import Testing
 /// `struct request` of requests.bpf.c.
 typealias Request = Requests.Request
 
-/// Swift tasks on SwiftNIO's event loops. Each request counts its own calls, so a call that a program
-/// took for another request's would be missing in one sum and too much in another.
+/// Swift tasks on SwiftNIO's event loops. Each request counts its own calls, so a call that a
+/// program attributes to another request is missing in one sum and added to another.
 @Suite(.liveKernel, .serialized)
 struct SwiftNIOTests {
   let object: BPFObject
@@ -23,7 +23,8 @@ struct SwiftNIOTests {
 
   private func withoutRequest() throws -> UInt64 { try object.global("without_request") }
 
-  /// 16 requests at once, each `body` many times; checks the number of calls in each.
+  /// Runs 16 requests at the same time, each `body` many times, and checks the number of calls in
+  /// each.
   private func run(
     calls: UInt64,
     _ body: @escaping @Sendable (UInt64) async throws -> Void

@@ -4,7 +4,7 @@ import MmapStorageTesting
 import SyscallCounting
 import Testing
 
-/// How users test code that works with a storage: no kernel, no privileges.
+/// An example of unit tests of code that works with a storage, without a kernel or privileges.
 @Suite struct WorkerTests {
   let fake: FakeBackend
   let counters: TaskLocalStorage<CallCounters>

@@ -34,7 +34,7 @@ struct Broker: AsyncParsableCommand {
 
   @Option(
     help: """
-      Create this socket, also in place of one at which nobody listens. Default: the socket from systemd.
+      Create this socket, also in place of one without a listener. Default: the socket from systemd.
       """
   )
   var socket: String?
@@ -76,7 +76,7 @@ struct Broker: AsyncParsableCommand {
     // If another broker listens there, its pins must stay.
     let listener = try listeningSocket(logger)
     let created = socket.flatMap(Self.identity)
-    // Another broker may have a socket there by then.
+    // Another broker may have created a socket there meanwhile.
     defer { if let socket, created != nil, Self.identity(of: socket) == created { unlink(socket) } }
     let opened = try BPFObject(contentsOf: FilePath(object))
     if let pins {
@@ -142,8 +142,8 @@ struct Broker: AsyncParsableCommand {
     return descriptor
   }
 
-  /// The programs that are attached and use these maps. Another broker may have replaced the maps that are
-  /// pinned, with `--replace`, and its programs use those.
+  /// The attached programs that use these maps. With `--replace`, another broker may have replaced
+  /// the pinned maps, whose programs use the new maps.
   private static func attachedPrograms(
     of object: BPFObject,
     _ maps: [String],
@@ -158,7 +158,7 @@ struct Broker: AsyncParsableCommand {
     }
   }
 
-  /// What tells a file from a later one at the same path, while it is open.
+  /// Distinguishes a file from a later one at the same path, while it is open.
   private static func identity(of path: String) -> [UInt64]? {
     var info = stat()
     return lstat(path, &info) == 0 ? [UInt64(info.st_dev), UInt64(info.st_ino)] : nil
@@ -185,7 +185,7 @@ struct BrokerError: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
-/// Runs the server on a thread of its own until the service is shut down.
+/// Runs the server on a separate thread until the service is shut down.
 struct BrokerService: Service {
   let server: BrokerServer
 
@@ -209,7 +209,7 @@ private final class ThreadCall {
 
   init(_ body: @escaping () -> Void) { self.body = body }
 
-  /// - Returns: The error if there is no thread; `body` does not run then.
+  /// - Returns: The error if no thread can be created; `body` does not run then.
   func start() -> Errno? {
     let retained = Unmanaged.passRetained(self)
     var thread = pthread_t()

@@ -93,7 +93,7 @@ struct Check {
   }
 }
 
-/// What is read instead of tried.
+/// Checks that read a state instead of trying a feature.
 enum Environment {
   static func checks() -> [Check] {
     [kernel, capabilities, userNamespace, seccomp, unprivileged, btf, bpffs, lockdown]

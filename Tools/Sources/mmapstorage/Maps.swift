@@ -46,7 +46,7 @@ private struct MapEntry {
   var programs: [BPFProgramInfo]
   var holders: [Holder]
 
-  /// Where the values are.
+  /// The place of the values.
   var place: String {
     layout?.hasUserPages == true
       ? "user pages" : info.flags.contains(.mmapable) ? "mapped pages" : "map"
@@ -68,7 +68,7 @@ private struct MapEntry {
     ]
   }
 
-  /// Some of the items: a service may have hundreds of processes. JSON has all.
+  /// Some of the items, because a service may have hundreds of processes. JSON contains all.
   private func list(_ items: [String]) -> String {
     guard items.count > 4 else { return items.isEmpty ? "-" : items.joined(separator: ", ") }
     return items.prefix(3).joined(separator: ", ") + ", … \(items.count - 3) more"
@@ -110,7 +110,7 @@ struct Pin {
   var owner: UInt32
   var group: UInt32
 
-  /// The pins of maps on all BPF file systems that this process sees.
+  /// The pins of maps on all BPF file systems in this process's mount namespace.
   static func all() -> [Pin] {
     var pins: [Pin] = []
     var mountPoints: Set<String> = []
@@ -140,7 +140,8 @@ struct Pin {
   }
 }
 
-/// A path of /proc/self/mounts, which has spaces and some other characters as octal numbers (`\040`).
+/// A path of /proc/self/mounts, in which spaces and some other characters are octal numbers
+/// (`\040`).
 private func unescaped(_ path: Substring) -> String {
   var bytes: [UInt8] = []
   var rest = path.utf8

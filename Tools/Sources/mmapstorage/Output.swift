@@ -2,10 +2,11 @@
 import Glibc
 import SystemPackage
 
-/// Writes a line to standard output at once: a pipe's reader gets it, and an error is not lost.
+/// Writes a line to standard output without buffering, so that a pipe's reader receives it and
+/// errors are reported.
 func printLine(_ line: String) throws { try printText(line + "\n") }
 
-/// Writes to standard output at once.
+/// Writes to standard output without buffering.
 func printText(_ text: String) throws {
   do {
     _ = try FileDescriptor.standardOutput.writeAll(text.utf8)
@@ -14,7 +15,7 @@ func printText(_ text: String) throws {
   }
 }
 
-/// Throws if standard output is closed. Its descriptor would be that of the next file that is opened.
+/// Throws if standard output is closed. The next opened file would get its descriptor.
 func checkStandardOutput() throws {
   guard fcntl(STDOUT_FILENO, F_GETFD) >= 0 else { throw ToolError("standard output is closed") }
 }

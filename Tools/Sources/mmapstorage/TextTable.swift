@@ -4,7 +4,7 @@
 struct TextTable {
   var header: [String]
   var rows: [[String]] = []
-  /// Columns of numbers, which are aligned at the right.
+  /// Columns of numbers, which are right-aligned.
   var numbers: Set<Int> = []
 
   func lines() -> [String] {
@@ -24,7 +24,7 @@ struct TextTable {
   func print() throws { try printText(lines().map { $0 + "\n" }.joined()) }
 }
 
-/// Text from elsewhere without control characters, which a terminal would interpret.
+/// Untrusted text without control characters, which a terminal would interpret.
 func printable(_ text: String) -> String {
   String(
     text.unicodeScalars.map { scalar -> Character in

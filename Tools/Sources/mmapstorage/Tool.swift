@@ -26,7 +26,7 @@ struct Tool: ParsableCommand {
 }
 
 extension BPFMap {
-  /// Opens the map that an argument names: a path of a pin, an id, or the name of a task storage map.
+  /// Opens the map of an argument: a path of a pin, an id, or the name of a task storage map.
   static func named(_ argument: String) throws -> BPFMap {
     if argument.contains("/") { return try BPFMap(pinnedAt: FilePath(argument), readOnly: true) }
     if let id = UInt32(argument) { return try BPFMap(id: id, readOnly: true) }
@@ -48,7 +48,7 @@ extension BPFMap {
   /// All task storage maps of the machine, read-only.
   static func allTaskStorage() throws -> [BPFMap] {
     try BPFMap.ids().compactMap { id in
-      // A map may end while its id is in the list.
+      // A map may be freed while its id is in the list.
       guard let map = try? BPFMap(id: id, readOnly: true), try map.info.type == .taskStorage else {
         return nil
       }

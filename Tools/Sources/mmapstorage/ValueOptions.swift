@@ -56,7 +56,7 @@ struct ValueOptions: ParsableArguments {
     return (reader, chosen)
   }
 
-  /// Reads, filters and sorts.
+  /// Reads, filters and sorts the values.
   func values(_ reader: TaskStorageReader) throws -> [UntypedTaskValue] {
     let values = try reader.values().filter { value in
       let task = value.task
@@ -96,7 +96,7 @@ private struct SortKey: Comparable {
 }
 
 extension FieldValue {
-  /// The value for a table: long arrays are cut.
+  /// The value for a table: long arrays are truncated.
   var cell: String {
     guard case .array(let elements) = self, elements.count > 8 else { return description }
     let first = elements.prefix(8).map(\.description).joined(separator: ", ")
@@ -105,7 +105,7 @@ extension FieldValue {
 }
 
 extension TextTable {
-  /// A table of values with a column for each field. `changed` says which cells to mark.
+  /// A table of values with a column for each field. `changed` contains the cells to mark.
   init(
     _ values: [UntypedTaskValue],
     _ fields: [ValueLayout.Field],

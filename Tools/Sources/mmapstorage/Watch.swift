@@ -97,14 +97,15 @@ struct Watch: ParsableCommand {
     var lines = TextTable(values, fields, changed: changed).lines()
     let omitted = lines.count - (height - 2)
     if omitted > 0 { lines = lines.prefix(height - 3) + ["… \(omitted + 1) more"] }
-    // Home, and erase the rest of each line and of the screen: no flicker.
+    // Moves the cursor home and erases the rest of each line and of the screen, which avoids
+    // flicker.
     var text = "\u{1B}[Hmap \(printable(options.map)), every \(interval) s\u{1B}[K\n"
     for line in lines { text += line.prefix(width) + "\u{1B}[K\n" }
     try printText(text + "\u{1B}[J")
   }
 }
 
-/// Tells a task from a later one with the same id.
+/// Distinguishes a task from a later one with the same id.
 private struct TaskKey: Hashable {
   var thread: Int32
   var start: UInt64

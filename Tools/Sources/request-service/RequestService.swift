@@ -29,8 +29,8 @@ struct RequestService {
     }
   }
 
-  /// `request-service [SOCKET]` gets the map from a broker, `request-service PINS OBJECT` from a
-  /// directory of pins.
+  /// `request-service [SOCKET]` receives the map from a broker. `request-service PINS OBJECT` opens
+  /// it in a directory of pins.
   static func run() throws {
     let arguments = Array(CommandLine.arguments.dropFirst())
     if arguments.count > 2 || arguments.contains(where: { $0.hasPrefix("-") }) {
@@ -49,7 +49,7 @@ struct RequestService {
     try startThreads(requests)
     while true {
       Thread.sleep(forTimeInterval: 1)
-      // The programs of a broker that is stopped or busy are attached. It answers late.
+      // The programs of a stopped or busy broker are attached. It replies late.
       let isAttached = try? broker.attachedPrograms().contains("count_calls")
       guard isAttached ?? broker.isConnected else {
         try say("The program that counts is no longer attached.")
@@ -80,7 +80,7 @@ struct RequestService {
     for _ in 1..<4 { Thread.detachNewThread { serve(requests) } }
   }
 
-  /// Handles one request after the other.
+  /// Handles requests in turn.
   static func serve(_ requests: TaskLocalStorage<Request>) {
     do {
       for id in UInt64(1)... {
@@ -101,7 +101,7 @@ struct RequestService {
     }
   }
 
-  /// Writes a line at once, also to a pipe.
+  /// Writes a line without buffering, also to a pipe.
   static func say(_ line: String) throws {
     try FileHandle.standardOutput.write(contentsOf: Data("\(line)\n".utf8))
   }

@@ -109,7 +109,7 @@ func isCounting(_ requests: TaskLocalStorage<Request>) throws -> Bool {
       kill(service.processIdentifier, SIGKILL)
       service.waitUntilExit()
     }
-    // The socket is there before the map. Other processes of the machine may have a map with this name.
+    // The socket is created before the map. Other processes may have a map with this name.
     var map: Any?
     while map == nil, broker.isRunning {
       let maps = try #require(try ToolRun(["maps", "--json"]).json() as? [[String: Any]])
@@ -121,7 +121,7 @@ func isCounting(_ requests: TaskLocalStorage<Request>) throws -> Bool {
         }?["id"]
     }
     let id = try #require(map)
-    // Its threads' values appear when they begin their first requests.
+    // The values of its threads exist after their first requests begin.
     var values: [[String: Any]] = []
     while values.count < 3, service.isRunning {
       let run = try ToolRun([
@@ -134,7 +134,7 @@ func isCounting(_ requests: TaskLocalStorage<Request>) throws -> Bool {
 
     kill(broker.processIdentifier, SIGKILL)
     broker.waitUntilExit()
-    service.waitUntilExit()  // it notices that the broker is gone
+    service.waitUntilExit()  // it detects that the broker has ended
     #expect(service.terminationReason == .exit && service.terminationStatus == 0)
   }
 }

@@ -49,7 +49,7 @@ import Testing
   @Test func permissionsOfTheSocket() throws {
     for (options, mode) in [([], 0o666), (["--socket-mode", "0640"], 0o640)] {
       try withBroker(["--user", "0"] + options) { broker in
-        // It answers after it has set the permissions and installed its handlers of signals.
+        // It replies after it has set the permissions and installed its signal handlers.
         _ = try broker.connect().attachedPrograms()
         var info = stat()
         try #require(stat(broker.socket, &info) == 0)
@@ -66,7 +66,7 @@ import Testing
       for name in ["tool_requests", "tool_requests_by_time"] {
         #expect(try client.open(name).map.info.type == .taskStorage)
       }
-      // Not those of global variables.
+      // Not the maps of global variables.
       let error = #expect(throws: BPFError.self) { try client.open("others") }
       #expect(error?.advice == "it offers: tool_requests, tool_requests_by_time")
     }
@@ -150,7 +150,7 @@ import Testing
   }
 }
 
-/// Runs the body with a broker, and ends that.
+/// Runs the body with a broker, and ends the broker.
 private func withBroker(
   _ options: [String],
   _ image: BPFObjectImage = .requests,
@@ -161,7 +161,7 @@ private func withBroker(
   try body(broker)
 }
 
-/// A broker that made its socket.
+/// A broker that created its socket.
 private final class ListeningBroker {
   let socket: String
   private let object: String

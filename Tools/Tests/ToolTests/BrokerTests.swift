@@ -15,7 +15,7 @@ import Testing
     try storage.withCurrent { $0.id = 8 }
     #expect(try storage.withCurrent { $0.id } == 8)
     #expect(try client.attachedPrograms() == ["count"])
-    // The tool sees the value by the broker's map.
+    // The tool reads the value with the broker's map.
     let values = try #require(
       try ToolRun(["dump", "\(try client.open("tool_requests").map.info.id)", "--json"]).json()
         as? [[String: Any]]
@@ -61,12 +61,12 @@ import Testing
       #expect(try other.loadAndAttach(pinnedIn: pins, ifDifferent: .replace) == .replaced)
       #expect(try other.map("tool_requests").info.id != map)
       #expect(try BPFPinDirectory(pins).attachedPrograms() == ["count"])
-      // The program that is attached uses another map than the broker's clients.
+      // The attached program uses another map than the broker's clients.
       #expect(try client.attachedPrograms() == [])
     }
   }
 
-  /// A second one, which cannot listen, neither replaces pins nor detaches programs.
+  /// A second broker, which cannot listen, neither replaces pins nor detaches programs.
   @Test func aBrokerThatRunsKeepsItsPins() throws {
     try withBPFFileSystem { directory in
       let pins = directory.appending("broker").string
@@ -88,7 +88,7 @@ import Testing
     defer { broker.end() }
     try log.fileHandleForReading.close()
     for _ in 0..<3 {
-      // It is refused, which is logged.
+      // It is rejected, which is logged.
       let error = #expect(throws: BPFError.self) { try broker.connect().attachedPrograms() }
       #expect(error?.kind == .permissionDenied, "\(String(describing: error))")
     }
@@ -165,7 +165,7 @@ import Testing
     ]
     for name in names {
       let text = try String(contentsOfFile: units.appending(name).string, encoding: .utf8)
-      // The program need not be installed to check the rest.
+      // The program need not be installed for checking the rest.
       try text.replacing(/\/usr\/local\/bin\/[a-z-]+/, with: "/bin/true")
         .write(toFile: directory + "/" + name, atomically: true, encoding: .utf8)
     }
@@ -182,7 +182,7 @@ import Testing
   }
 }
 
-/// A running mmapstorage-broker that got its socket as from systemd.
+/// A running mmapstorage-broker that received its socket as from systemd.
 private final class BrokerProcess {
   let process = Process()
   let object: String
@@ -217,7 +217,8 @@ private final class BrokerProcess {
     try errors?.fileHandleForWriting.close()
   }
 
-  /// The socket is there before the broker is, so the first request waits for it to load its programs.
+  /// The socket exists before the broker runs, so the first request waits until its programs are
+  /// loaded.
   func connect() throws -> BrokerClient {
     try BrokerClient(connectingTo: FilePath(path), timeout: 60_000)
   }

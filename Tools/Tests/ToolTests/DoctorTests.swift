@@ -2,9 +2,9 @@
 import Foundation
 import Testing
 
-/// `mmapstorage doctor` where something is missing.
+/// `mmapstorage doctor` with missing features and rights.
 @Suite(.liveKernel, .serialized) struct DoctorTests {
-  /// A check, and what begins its result.
+  /// A check, and the beginning of its result.
   typealias Expected = (check: String, result: String, detail: String)
 
   struct Restriction: Sendable, CustomTestStringConvertible {
@@ -14,7 +14,7 @@ import Testing
     var checks: [Expected]
     var status: Int32?
 
-    /// With some capabilities, and no others.
+    /// With only these capabilities.
     init(capabilities: String, _ checks: [Expected], status: Int32) {
       testDescription = capabilities
       let rights = "-all,\(capabilities)"
@@ -27,7 +27,7 @@ import Testing
       self.status = status
     }
 
-    /// After shell commands in a mount namespace of its own.
+    /// After shell commands in a new mount namespace.
     init(_ script: String, _ checks: [Expected]) {
       testDescription = script
       command = [

@@ -158,7 +158,7 @@ private typealias Kinds = AllKinds.Kinds
   @Test(.timeLimit(.minutes(1))) func theNameOfAMap() throws {
     // The kernel frees the maps of earlier tests after a grace period.
     while try ToolRun(["dump", "tool_kinds_of_d"]).errors.contains(" maps have the name") {}
-    // The kernel keeps 15 bytes of it.
+    // The kernel keeps 15 bytes of the name.
     #expect(try ToolRun(["dump", "tool_kinds_of_direct_storage"]).status == 0)
     #expect(try ToolRun(["dump", "tool_kinds_of_d"]).status == 0)
     let other = try AllKinds.load()
@@ -250,7 +250,7 @@ private typealias Kinds = AllKinds.Kinds
         #expect(!output.contains("\u{1B}") && output.contains("\"kinds two\""), "\(output)")
         return
       }
-      // The first line, the header, one of three values, and the rest in a line.
+      // The first line, the header, one of three values, and a line about the rest.
       let screens = output.components(separatedBy: "\u{1B}[H").dropFirst()
       #expect(screens.count == 2)
       for screen in screens {

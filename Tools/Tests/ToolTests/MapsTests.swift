@@ -4,7 +4,7 @@ import MmapStorage
 import SystemPackage
 import Testing
 
-/// `mmapstorage maps`: what is listed, and in which column.
+/// `mmapstorage maps`: the listed maps, and their columns.
 @Suite(.liveKernel, .serialized) struct MapsTests {
   @Test func columnsAndPins() throws {
     try withBPFFileSystem { directory in
@@ -31,7 +31,7 @@ import Testing
       let programs = try #require(entry["programs"] as? [[String: Any]])
       #expect(programs.map { $0["id"] as? UInt32 } == [info.id])
       #expect(programs.map { $0["tag"] as? String } == [info.tag])
-      // Not those of global variables.
+      // Not the maps of global variables.
       let globals = Set(info.mapIDs).subtracting([requests.id])
       #expect(!globals.isEmpty && maps.allSatisfy { !globals.contains($0["id"] as? UInt32 ?? 0) })
 
@@ -51,7 +51,7 @@ import Testing
         ],
         "\(table)"
       )
-      // Numbers are aligned at the right.
+      // Numbers are right-aligned.
       let header = table.output.prefix { $0 != "\n" }
       let end = try #require(header.firstRange(of: "BYTES")).upperBound
       let width = header.distance(from: header.startIndex, to: end)

@@ -6,9 +6,9 @@ import Synchronization
 import SystemPackage
 import Testing
 
-/// When `request-service` ends.
+/// The conditions under which `request-service` ends.
 @Suite(.liveKernel, .serialized) struct RequestServiceTests {
-  /// It goes on if the broker answers late, also later than it waits.
+  /// It continues if the broker replies late, even after its timeout.
   @Test func aBrokerThatIsStopped() throws {
     let path = "/tmp/mmapstorage-stopped-\(UUID().uuidString)"
     let object = try BPFObject(.requestService)
@@ -25,7 +25,7 @@ import Testing
       policy: BrokerPolicy(users: [0]),
       attachedPrograms: {
         if requests.add(1, ordering: .relaxed).newValue == 1 {
-          // It waits for five seconds.
+          // Its timeout is five seconds.
           for _ in 0..<700 where service.process.isRunning { usleep(10_000) }
         } else {
           second.signal()
@@ -47,7 +47,7 @@ import Testing
     service.end()
   }
 
-  /// The program that counts uses another map, with the next version of the pins.
+  /// The counting program uses another map, with the next version of the pins.
   @Test func theProgramUsesAnotherMap() throws {
     try withBPFFileSystem { root in
       let (directory, next) = (root.appending("requests"), root.appending("next"))
@@ -85,7 +85,7 @@ private final class RunningService: Sendable {
     try output.fileHandleForWriting.close()
   }
 
-  /// The next line that it prints; nil if it has ended.
+  /// The next line of output; nil if it has ended.
   func line() -> String? {
     var bytes: [UInt8] = []
     while let byte = try? output.fileHandleForReading.read(upToCount: 1)?.first {

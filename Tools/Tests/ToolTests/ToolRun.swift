@@ -4,7 +4,7 @@ import MmapStorage
 import SystemPackage
 import Testing
 
-/// A run of a tool to its end.
+/// A complete run of a tool.
 struct ToolRun {
   var status: Int32
   var output: String
@@ -16,7 +16,7 @@ struct ToolRun {
   ///   - arguments: The tool's arguments.
   ///   - tool: Its name.
   ///   - user: The user that runs it, without any capability; nil for that of the test.
-  ///   - redirection: How a shell redirects its descriptors, such as `>&-`.
+  ///   - redirection: The shell's redirection of its descriptors, such as `>&-`.
   ///   - command: A command and its arguments, which runs the command that follows them.
   ///   - input: Its standard input.
   /// - Throws: If it cannot be started.
@@ -54,7 +54,7 @@ struct ToolRun {
     self.errors = String(decoding: errorText, as: UTF8.self)
   }
 
-  /// Runs the tool in a terminal of that size, and returns its status and what it draws.
+  /// Runs the tool in a terminal of that size, and returns its status and its screen output.
   static func inTerminal(
     rows: Int,
     columns: Int,
@@ -84,7 +84,7 @@ struct ToolRun {
 }
 
 extension Process {
-  /// Runs a tool of this package, also as another user without any capability.
+  /// Runs a tool of this package, optionally as another user without any capability.
   func set(_ tool: String, _ arguments: [String], as user: Int?) throws {
     let path = try tools.appending(tool).string
     guard let user else {
@@ -144,7 +144,7 @@ struct RequestsProgram {
   }
 }
 
-/// Runs the body with a BPF file system of its own.
+/// Runs the body with a new BPF file system.
 func withBPFFileSystem(_ body: (FilePath) throws -> Void) throws {
   let directory = "/tmp/mmapstorage-bpffs-\(UUID().uuidString)"
   guard mkdir(directory, 0o755) == 0, mount("bpf", directory, "bpf", 0, "mode=0755") == 0 else {
@@ -157,7 +157,7 @@ func withBPFFileSystem(_ body: (FilePath) throws -> Void) throws {
   try body(FilePath(directory))
 }
 
-/// Why BPF cannot be used here, or nil.
+/// The reason why BPF cannot be used here, or nil.
 let obstacle: String? = {
   do {
     _ = try RequestsProgram()
@@ -168,7 +168,7 @@ let obstacle: String? = {
 }()
 
 extension Trait where Self == ConditionTrait {
-  /// Skips the test where BPF does not work and nobody insists on it.
+  /// Skips the test if BPF does not work and is not required.
   static var liveKernel: Self {
     let required = getenv("MMAPSTORAGE_REQUIRE").map { String(cString: $0) } ?? ""
     return .enabled(

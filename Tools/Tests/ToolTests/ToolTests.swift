@@ -4,7 +4,7 @@ import MmapStorage
 import SystemPackage
 import Testing
 
-/// The tool as its users run it.
+/// The tool as users run it.
 @Suite(.liveKernel, .serialized) struct ToolTests {
   @Test func doctorForRoot() throws {
     let run = try ToolRun(["doctor"])
@@ -70,7 +70,7 @@ import Testing
     }
   }
 
-  /// The kernel hands out its list of mounts a page at a time, with some characters escaped.
+  /// The kernel returns its list of mounts a page at a time, with some characters escaped.
   @Test func pinsBehindManyMounts() throws {
     try withBPFFileSystem { directory in
       let requests = try RequestsProgram()
@@ -172,7 +172,7 @@ import Testing
     defer { unlink(file) }
     let old = try RequestsOld.open().load(attaching: false)
     try old.maps.toolRequests.withCurrent { $0.id = 42 }
-    // Its name has more bytes than the kernel keeps.
+    // Its name is longer than the name that the kernel stores.
     try old.maps.toolRequestsByTime.withCurrent { $0.span.start = 5 }
     for (map, field, number) in [
       ("tool_requests", "id", 42), ("tool_requests_by_time", "span.start", 5),
@@ -270,7 +270,7 @@ import Testing
     #expect(run.output.hasPrefix("usage: request-service [SOCKET]"), "\(run)")
   }
 
-  /// Status 0 tells a script that it has the whole output.
+  /// Status 0 means that the output is complete.
   @Test(
     arguments: ["doctor", "maps", "dump", "layout"],
     [
@@ -307,7 +307,7 @@ import Testing
     process.standardOutput = pipe
     try process.run()
     defer {
-      // A child inherits the blocked signals of the test's thread, SIGTERM among them.
+      // A child inherits the blocked signals of the test's thread, including SIGTERM.
       kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()
     }

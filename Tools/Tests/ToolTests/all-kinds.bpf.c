@@ -9,7 +9,7 @@ enum level {
 	HIGH,
 };
 
-/* Fields of all kinds, with padding, a union, and names that begin alike. */
+/* Fields of all kinds, with padding, a union, and names with common prefixes. */
 struct kinds {
 	__u64 id;
 	__s32 balance;

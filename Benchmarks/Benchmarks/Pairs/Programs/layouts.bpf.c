@@ -2,7 +2,7 @@
 #include <linux/bpf.h>
 #include <mmap_storage.bpf.h>
 
-/* Values of 8, 64 and 512 fields. Nothing here is loaded. */
+/* Values of 8, 64 and 512 fields. This object is not loaded. */
 struct eight {
 	__u64 a, b;
 	__u32 c, d;

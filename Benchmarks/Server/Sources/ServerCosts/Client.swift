@@ -2,7 +2,7 @@
 import Glibc
 import Synchronization
 
-/// Sends requests over connections that stay open, each with a thread of its own.
+/// Sends requests over connections that stay open, each on a separate thread.
 final class Client: Sendable {
   struct Failed: Error {}
 
@@ -23,8 +23,8 @@ final class Client: Sendable {
     }
   }
 
-  /// Sends `count` requests for a path; nanoseconds of processor time that the process needed for each,
-  /// without the threads of this.
+  /// Sends `count` requests for a path. Returns the processor time of the process for each in
+  /// nanoseconds, without the threads of this client.
   func run(_ path: String, _ count: Int) throws -> Double {
     let left = Atomic<Int>(count)
     let client = Atomic<UInt64>(0)
@@ -35,7 +35,7 @@ final class Client: Sendable {
       var response = [UInt8](repeating: 0, count: 4096)
       while left.subtract(1, ordering: .relaxed).newValue >= 0 {
         let sent = send(descriptor, request, request.count, 0)
-        // It comes in one piece or in two, and ends with the body.
+        // The response arrives in one piece or in two, and ends with the body.
         var received = 0
         repeat {
           let piece = response.withUnsafeMutableBytes { bytes in
@@ -62,7 +62,7 @@ private func now(_ clock: clockid_t) -> UInt64 {
   return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }
 
-/// Runs `body` for each value on a thread of its own, and waits for all.
+/// Runs `body` for each value on a separate thread, and waits for all.
 private func withThreads(_ values: [CInt], _ body: @escaping @Sendable (CInt) -> Void) throws {
   final class Start {
     let run: @Sendable () -> Void

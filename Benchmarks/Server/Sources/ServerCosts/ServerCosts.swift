@@ -7,7 +7,7 @@ import MmapStorage
 /// `struct request` of served.bpf.c.
 typealias Costs = Served.Request
 
-/// Gives each request a scope, and nothing else.
+/// Runs each request in a scope.
 struct Scope<Context: RequestContext>: RouterMiddleware {
   let requests: SwiftTaskStorage<Costs>
 
@@ -20,8 +20,8 @@ struct Scope<Context: RequestContext>: RouterMiddleware {
   }
 }
 
-/// A route of Hummingbird with a scope for each request, beside the same route without, in turns: in
-/// processor time of the server. Prints samples for Benchmarks/report.
+/// A route of Hummingbird with a scope for each request, against the same route without one, in
+/// turns, in processor time of the server. Prints samples for Benchmarks/report.
 @main struct ServerCosts {
   static func main() async throws {
     var opened = try Served.open()
@@ -48,7 +48,7 @@ struct Scope<Context: RequestContext>: RouterMiddleware {
       break
     }
     server.cancel()
-    // Not waited for: the connections are open still.
+    // Not waited for, because the connections are still open.
     exit(0)
   }
 
@@ -60,7 +60,7 @@ struct Scope<Context: RequestContext>: RouterMiddleware {
       let programs = attached ? "attached" : "detached"
       let name = "swift tasks: /plain of Hummingbird, programs \(programs) (in a scope | without)"
       for _ in 0..<21 {
-        // Drift is in both sides.
+        // Drift affects both sides.
         let first = try client.run("/plain", 1_000)
         if attached { try object.attach() }
         let second = try client.run("/scope/plain", 2_000)

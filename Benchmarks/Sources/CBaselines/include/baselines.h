@@ -24,8 +24,8 @@ struct counters {
 #pragma clang assume_nonnull begin
 
 /*
- * What a C programmer would write who has the thread's page in a thread-local pointer. Each runs its
- * operation `count` times and returns a sum, so that nothing can be left out.
+ * C code with the thread's page in a thread-local pointer. Each runs its operation `count` times
+ * and returns a sum, so that no operation is optimized away.
  */
 void baseline_enter(void *page);
 
@@ -35,54 +35,54 @@ uint64_t baseline_mixed_fields(size_t count);
 uint64_t baseline_copy(size_t count);
 uint64_t baseline_add(size_t count);
 
-/* Each time by the pointer, with a check that the thread has one. */
+/* Uses the pointer each time, with a check that the thread has one. */
 uint64_t baseline_enter_and_read(size_t count);
 
-/* Each time as the kernel's helper for task-local data does: an atomic pointer to what is known of
- * all keys, and the key's offset in the thread's page.
+/* Each time as the kernel's helper for task-local data does: an atomic pointer to the data of all
+ * keys, and the key's offset in the thread's page.
  */
 void baseline_prepare_keys(void);
 uint64_t baseline_enter_by_key(size_t count);
 
-/* System calls, straight with libbpf. Negative: -errno. */
+/* System calls with libbpf. Negative results are -errno. */
 long baseline_lookup(int map, int pidfd, size_t count);
 long baseline_lookup_and_update(int map, int pidfd, size_t count);
 
-/* A page for the calling thread, registered with the map, as attaching does; and back. */
+/* Registers a page for the calling thread with the map, as attaching does, and removes it. */
 void *_Nullable baseline_attach(int map);
 void baseline_detach(int map, void *page);
 
 /* The same for a crowd of threads, in CROWD_STORAGES maps. */
 int baseline_crowd(int threads, const int *maps, struct crowd_figures *figures);
 
-/* The calling thread's element with system calls alone: what a first view and its removal do. */
+/* Creates and removes the calling thread's element with system calls, as a view and a removal do. */
 int baseline_create_and_remove(int map, int pidfd);
 
 /* The same with a map that threads map. */
 int baseline_map_and_remove(int map, int pidfd);
 
-/* An object file opened, loaded and closed. */
+/* Opens, loads and closes an object file. */
 int baseline_open_and_load(const void *bytes, size_t size);
 
-/* Up to 64 threads that count events. 0, or -errno. */
+/* Runs up to 64 threads that count events. Returns 0, or -errno. */
 enum counting { COUNT_PACKED, COUNT_PADDED, COUNT_SHARED_ATOMIC, COUNT_HASH };
 int baseline_count(enum counting way, int threads, size_t events, int map);
 
 int64_t baseline_now(void);
 
-/* Makes the compiler have the bytes there. */
+/* Compiler barrier: the bytes are in memory. */
 static inline void baseline_look_at(const void *bytes)
 {
 	__asm__ volatile("" : : "r"(bytes) : "memory");
 }
 
-/* Keeps the compiler from taking what it knows of memory from one turn of a loop to the next. */
+/* Compiler barrier between the iterations of a loop. */
 static inline void baseline_forget_memory(void)
 {
 	__asm__ volatile("" : : : "memory");
 }
 
-/* A pidfd of the calling thread, opened at its first call. */
+/* Returns a pidfd of the calling thread, opened at its first call. */
 int baseline_own_pidfd(void);
 
 #pragma clang assume_nonnull end

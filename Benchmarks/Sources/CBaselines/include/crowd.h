@@ -8,14 +8,14 @@
 
 #define CROWD_STORAGES 8
 
-/* How many storages a thread of a crowd has: no more mappings than a process may have. */
+/* The number of storages of a thread in a crowd, limited by the mappings of a process. */
 static inline int crowd_storages(int threads)
 {
 	return threads > 1000 ? 3 : CROWD_STORAGES;
 }
 
-/* What each thread of a crowd does, by the number of the storage. Of the first one only the heap is
- * measured, as a thread needs some things anyway. They return 0 or -errno.
+/* The steps of each thread of a crowd, by the number of the storage. For the first one, only the heap
+ * is measured, because each thread has one-time costs. They return 0 or -errno.
  */
 struct crowd_steps {
 	void *_Nullable context;
@@ -23,7 +23,7 @@ struct crowd_steps {
 	int (*detach)(void *_Nullable context, int storage);
 };
 
-/* Means of all threads and storages: the threads' own processor time, and what the process grew by. */
+/* Means over all threads and storages: the threads' processor time, and the process's growth. */
 struct crowd_figures {
 	double attach_nanoseconds;
 	double detach_nanoseconds;

@@ -7,7 +7,7 @@
 
 /* Measures task storage from the side of BPF programs, ours (other kinds of maps) against the
  * baseline (an ordinary one), and prints a line for each sample: what, unit, ours, baseline,
- * separated by tabs. Lines that begin with "left out" say what this kernel does not have.
+ * separated by tabs. Lines that begin with "left out" name what this kernel lacks.
  *
  * With `counted` the clock has to count instructions, as it does in a machine that QEMU runs with
  * -icount; that is checked. Returns an exit status.

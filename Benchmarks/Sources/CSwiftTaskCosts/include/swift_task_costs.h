@@ -4,19 +4,19 @@
 
 #include <stdint.h>
 
-/* How often the process called malloc() and its kind. */
+/* Returns the number of calls of malloc() and related functions in the process. */
 uint64_t costs_allocations(void);
 
-/* Processor time of the process so far, in nanoseconds: other processes take none of it. */
+/* Returns the processor time of the process in nanoseconds, which other processes do not affect. */
 uint64_t costs_now(void);
 
 /* Adds to *field, `times` times, each with a load and a store. */
 void costs_add(volatile uint64_t *field, uint64_t times);
 
-/* Runs a program of type raw_tp with one argument; nanoseconds by the clock. */
+/* Runs a program of type raw_tp with one argument. Returns the elapsed nanoseconds. */
 uint64_t costs_run(int fd, uint64_t argument);
 
-/* A loaded program of this process, by its name; its descriptor. */
+/* Returns a descriptor of a loaded program of this process, by its name. */
 int costs_find_program(const char *name);
 
 #endif

@@ -2,7 +2,7 @@
 #include <linux/bpf.h>
 #include <mmap_storage.bpf.h>
 
-/* Each program does one thing many times and writes into its context how long that took. */
+/* Each program repeats one operation and writes the elapsed time to its context. */
 #define GETS 1000
 #define CREATIONS 100
 
@@ -78,7 +78,7 @@ READ_MANY_TIMES(get_mmapable, from_mmapable)
 READ_MANY_TIMES(get_paged, from_paged)
 READ_MANY_TIMES(get_declared, from_declared)
 
-/* The loop alone, to be taken off the others. */
+/* The empty loop, whose time is subtracted from the others. */
 SEC("syscall")
 int get_nothing(struct outcome *outcome)
 {

@@ -18,7 +18,7 @@ struct counters {
 
 TASK_STORAGE(values, struct counters);
 
-/* A map of its own for the C side. */
+/* A separate map for the C side. */
 TASK_STORAGE(theirs, struct counters);
 
 struct {
@@ -28,7 +28,7 @@ struct {
 	__type(value, __u64);
 } by_thread SEC(".maps");
 
-/* Never attached: here for the verifier to see what the maps are used for. */
+/* Never attached. Shows the verifier the accesses to the maps. */
 SEC("tp_btf/sys_enter")
 int use_values(void *context)
 {

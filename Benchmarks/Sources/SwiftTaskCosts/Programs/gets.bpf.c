@@ -73,7 +73,7 @@ int measure_nothing(struct bpf_raw_tracepoint_args *arguments)
 __u64 expected_tgid;
 __u64 syscalls;
 
-/* Left out unless asked for: each system call of the machine runs it. */
+/* Not loaded by default, because each system call of the machine runs it. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(count_syscalls, void *registers, long number)
 {

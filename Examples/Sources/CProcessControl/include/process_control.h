@@ -8,8 +8,8 @@
 int process_control_open(const char *path);
 
 /*
- * Runs a program of type raw_tp in the calling thread (BPF_PROG_TEST_RUN). Returns what the program
- * returned, or -errno. Async-signal-safe.
+ * Runs a program of type raw_tp on the calling thread (BPF_PROG_TEST_RUN). Returns the result of the
+ * program, or -errno. Async-signal-safe.
  */
 int process_control_run(int program, uint64_t operation);
 
