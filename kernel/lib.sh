@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Shared by the scripts next to it. Sourced, with the repository as the current directory after it.
+# Shared by the scripts of this directory. After it is sourced, the current directory is the
+# repository.
 
 caller_directory=$PWD
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
 
-# The path of a file that the caller named, which may be relative to where that was.
+# The path of a file that the caller named, which may be relative to the caller's directory.
 callers_path() {
   case $1 in
     /*) printf '%s\n' "$1" ;;
@@ -21,7 +22,7 @@ kernel_series=kernel/patches/linux-$kernel_version
 kernel_patch_names='[0-9]*.patch'
 kernel_cache=${XDG_CACHE_HOME:-$HOME/.cache}/mmapstorage
 
-# What the kernel is built with, and what boots it.
+# The packages for building and booting the kernel.
 need_kernel_packages() {
   need_packages gcc make bc bison flex libelf-dev libssl-dev dwarves cpio gzip patch xz-utils rsync \
     debian-archive-keyring
@@ -32,13 +33,13 @@ need_boot_packages() { # flavour
   need_packages qemu-system-x86 busybox-static cpio gzip
 }
 
-# The version of the source that is in the cache; fails if there is none.
+# The version of the source in the cache; fails if there is none.
 kernel_source_version() {
   cat "$kernel_cache/$kernel_source_package.version" 2>/dev/null
 }
 
-# Downloads a package of Debian's into a folder. apt works on lists and a cache of its own below the
-# cache folder, so the machine's sources, package lists and architectures stay as they are.
+# Downloads a package of Debian into a folder. apt uses lists and a cache below the cache folder, so
+# the machine's sources, package lists and architectures do not change.
 download_package() { # suite, architecture, package, folder
   local apt=$kernel_cache/apt/$1-$2 options
   mkdir -p "$apt"/{parts,state/lists/partial,cache/archives/partial} "$4"
@@ -75,7 +76,7 @@ fetch_kernel_source() {
   printf '%s\n' "$version" >"$kernel_cache/$kernel_source_package.version"
 }
 
-# What the selftests are linked with on arm64, and a shell for its initial file system.
+# The libraries for linking the selftests on arm64, and a shell for its initial file system.
 need_arm64_packages() {
   local package root=$kernel_cache/arm64-root
   need_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross
@@ -89,7 +90,7 @@ need_arm64_packages() {
   : >"$root/done"
 }
 
-# Makes sure that the source is in the cache. It stays at the version that was downloaded first.
+# Downloads the source unless it is in the cache. Its version does not change afterwards.
 need_kernel_source() {
   local version fetch_lock
   mkdir -p "$kernel_cache"
@@ -101,7 +102,7 @@ need_kernel_source() {
   exec {fetch_lock}>&-
 }
 
-# The configuration fragments of a flavour, in the order in which they apply.
+# The configuration fragments of a flavour, in order.
 kernel_fragments() {
   echo kernel/config/base.config
   echo kernel/config/bpf.config
@@ -109,8 +110,8 @@ kernel_fragments() {
   if [[ $1 != plain ]]; then echo "kernel/config/$1.config"; fi
 }
 
-# The patches of a kernel, in the order in which they apply: the fix for the bpf tree, the series
-# for bpf-next, and the extra patch if there is one. With --unpatched, nothing but their selftests.
+# The patches of a kernel, in order: the fix for the bpf tree, the series for bpf-next, and the
+# extra patch if there is one. With --unpatched, only their selftests.
 kernel_patches() {
   local series
   for series in bpf bpf-next; do
@@ -119,7 +120,7 @@ kernel_patches() {
   if [[ -n ${1:-} ]]; then echo "$1"; fi
 }
 
-# Names a kernel by everything that decides what is in it.
+# A hash of all inputs of a kernel.
 kernel_key() { # flavour, extra patch
   local fragments patches scripts=(kernel/build kernel/selftests/build* kernel/selftests/*.[ch])
   local tool cross=''
@@ -137,17 +138,17 @@ kernel_key() { # flavour, extra patch
   } | sha256sum | cut -c 1-16
 }
 
-# The newest of Debian's own kernels of a version such as 6.1.
+# The newest kernel package of Debian for a version such as 6.1.
 stock_package() { # version
   local newest
   newest=$(apt-cache pkgnames "linux-image-$1." |
     grep -E '^linux-image-[0-9.]+(-[0-9]+|\+deb[0-9]+)-amd64-unsigned$' | sort -V | tail -n 1)
-  [[ -n $newest ]] || die "apt knows no kernel image of Linux $1; try 'apt-get update', or another version"
+  [[ -n $newest ]] || die "apt has no kernel image of Linux $1; try 'apt-get update', or another version"
   printf '%s\n' "$newest"
 }
 
-# Where kernel/build leaves the bzImage, and for those that it compiles the configuration and the
-# selftests.
+# The folder with the bzImage that kernel/build created, and for compiled kernels with the
+# configuration and the selftests.
 kernel_image_directory() { # flavour, extra patch
   case $1 in
     stock-*) printf '%s/images/stock-%s\n' "$kernel_cache" "$(stock_package "${1#stock-}")" ;;
@@ -155,15 +156,15 @@ kernel_image_directory() { # flavour, extra patch
   esac
 }
 
-# Reads the options that build, run and test have in common, and returns 0 if the argument was read
-# as well. Sets 'flavour', 'extra_patch', 'kernel_patch_names'.
+# Reads the common options of build, run and test. Returns 0 if it also used the argument. Sets
+# 'flavour', 'extra_patch', 'kernel_patch_names'.
 # shellcheck disable=SC2034 # the scripts use them
 kernel_option() { # option, its argument
   case $1 in
     --debug) flavour=debug && return 1 ;;
     --unpatched) kernel_patch_names='[0-9]*-selftests-*.patch' && return 1 ;;
     --flavour)
-      # These fragments are in others.
+      # Other flavours contain these fragments.
       [[ ${2:-} == plain || (-f kernel/config/${2:-}.config && $2 != base && $2 != bpf && $2 != x86) ]] ||
         die "--flavour needs plain, debug, kcsan, rt, arm64 or arm64-64k"
       flavour=$2

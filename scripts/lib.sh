@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Shared by the scripts next to it. Sourced, with the repository as the current directory after it.
+# Shared by the scripts of this directory. After it is sourced, the current directory is the
+# repository.
 
 script=$(readlink -f "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
@@ -54,7 +55,7 @@ need_swift() {
   [[ -n "$version" ]] || die "'swift --version' names no version"
   ((${version%.*} > 6 || (${version%.*} == 6 && ${version#*.} >= 3))) ||
     die "this is Swift $version; install Swift 6.3 or later from https://www.swift.org/install"
-  # SwiftPM builds a package by its old list of files if one was added or removed in the package that it
-  # depends on by path, until its own manifest is newer.
+  # After a file was added or removed in a package that a package depends on by path, SwiftPM builds
+  # the dependent package with the old list of files until its manifest is newer.
   touch Benchmarks/Package.swift Benchmarks/Server/Package.swift Examples/Package.swift Tools/Package.swift
 }
