@@ -142,7 +142,7 @@ import Testing
     let noSocket = try ToolRun([broker.object, "--user", "0"], tool: "mmapstorage-broker")
     #expect(noSocket.status == 1 && noSocket.errors.contains("pass --socket"), "\(noSocket)")
     let noRights = try ToolRun(
-      [broker.object, "--user", "0", "--socket", "/tmp/x"],
+      [broker.object, "--user", "0", "--socket", "/tmp/no-such-socket-\(getpid())"],
       tool: "mmapstorage-broker",
       as: 65534
     )
