@@ -106,4 +106,23 @@ import Testing
     releaseLock(lock)
     try BrokerServer.listen(at: path).close()
   }
+
+  @Test func aPathMayHave107Bytes() throws {
+    defer { remove() }
+    let longest = FilePath(
+      directory.string + "/" + String(repeating: "x", count: 106 - directory.length)
+    )
+    let socket = try BrokerServer.listen(at: longest)
+    defer { try? socket.close() }
+    _ = try BrokerClient(connectingTo: longest)
+    let tooLong = FilePath(longest.string + "x")
+    for attempt in [
+      { _ = try BrokerServer.listen(at: tooLong) },
+      { _ = try BrokerClient(connectingTo: tooLong) },
+    ] {
+      let error = #expect(throws: BPFError.self) { try attempt() }
+      #expect(error?.errno == .fileNameTooLong)
+      #expect(error?.advice == "the path of a socket has at most 107 bytes")
+    }
+  }
 }
