@@ -3,80 +3,10 @@
 #include "mms_sockets.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
-
-#ifndef SO_PEERGROUPS
-#define SO_PEERGROUPS 59
-#endif
-
-static int set_path(struct sockaddr_un *address, const char *path)
-{
-	if (strlen(path) >= sizeof(address->sun_path))
-		return -ENAMETOOLONG;
-	memset(address, 0, sizeof(*address));
-	address->sun_family = AF_UNIX;
-	strcpy(address->sun_path, path);
-	return 0;
-}
-
-static int give_up(int fd)
-{
-	int error = -errno;
-
-	close(fd);
-	return error;
-}
-
-int mms_unix_listen(const char *path, unsigned int mode)
-{
-	struct sockaddr_un address;
-	int fd, error = set_path(&address, path);
-
-	if (error)
-		return error;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)))
-		return give_up(fd);
-	/* A connect() fails until listen() is called. */
-	if (chmod(path, mode) || listen(fd, 64)) {
-		error = give_up(fd);
-		unlink(path);
-		return error;
-	}
-	return fd;
-}
-
-int mms_unix_connect(const char *path, unsigned int milliseconds)
-{
-	struct timeval limit = {
-		.tv_sec = milliseconds / 1000,
-		.tv_usec = milliseconds % 1000 * 1000,
-	};
-	struct sockaddr_un address;
-	int fd, error = set_path(&address, path);
-
-	if (error)
-		return error;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) ||
-	    connect(fd, (struct sockaddr *)&address, sizeof(address)))
-		return give_up(fd);
-	return fd;
-}
 
 int mms_accept(int listener)
 {
@@ -178,31 +108,6 @@ int mms_peer(int fd, uint32_t *user, uint32_t *group, int32_t *process)
 	*group = peer.gid;
 	*process = peer.pid;
 	return 0;
-}
-
-int mms_peer_groups(int fd, uint32_t *groups, size_t *count)
-{
-	socklen_t size = *count * sizeof(*groups);
-
-	*count = 0;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size))
-		return -errno;
-	*count = size / sizeof(*groups);
-	return 0;
-}
-
-int mms_has_unread(int fd)
-{
-	int bytes;
-
-	return ioctl(fd, SIOCOUTQ, &bytes) ? -errno : bytes > 0;
-}
-
-int mms_is_hung_up(int fd)
-{
-	struct pollfd entry = { .fd = fd, .events = POLLRDHUP };
-
-	return poll(&entry, 1, 0) > 0 && entry.revents & (POLLHUP | POLLRDHUP | POLLERR | POLLNVAL);
 }
 
 int mms_event(void)

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CLibBPFShim
 internal import Glibc
 public import LibBPF
 public import MmapStorage
@@ -70,7 +69,7 @@ public final class BrokerClient: Sendable {
   /// stopped or busy can be used. Costs two system calls.
   public var isConnected: Bool {
     process == getpid() && [.usable, .waiting].contains(state.load(ordering: .relaxed))
-      && mms_is_hung_up(descriptor) == 0
+      && !isHungUp(descriptor)
   }
 
   /// Returns the names of the attached programs. If a program is missing, it was detached, and the values that

@@ -216,8 +216,8 @@ public final class BrokerServer: Sendable {
       _ = send(.failure(.refused, reason), to: client.descriptor, [])
       return false
     }
-    // Descriptors that were not received count towards the broker's limit, and could exhaust it.
-    guard mms_has_unread(client.descriptor) == 0 else {
+    // Descriptors that nobody has received count for the broker's limit, and could use it up.
+    guard isAllReceived(client.descriptor) else {
       log("disconnected \(client.peer): it sent a request before it read the last answer")
       return false
     }

@@ -2,19 +2,86 @@
 internal import CLibBPFShim
 internal import Glibc
 internal import LibBPF
-internal import SystemPackage
+package import SystemPackage
 
 // Calls of sockets, with Swift types. Invariant: pointers are lent for one call, with the number of bytes
-// or elements that they point to. On failure each returns a negative error number.
+// or elements that they point to. Functions that return a number return a negative error number on failure.
 
-/// Connects. Blocking calls wait for at most `timeout` milliseconds.
-func connectSocket(to path: FilePath, timeout: UInt32) -> CInt {
-  unsafe path.withPlatformString { unsafe mms_unix_connect($0, timeout) }
+/// Connects. Calls that wait do so for at most `timeout` milliseconds, and then fail with `EAGAIN`.
+package func connectSocket(to path: FilePath, timeout: UInt32) -> CInt {
+  guard let address = sockaddr_un(path) else { return -ENAMETOOLONG }
+  let descriptor = socket(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0)
+  guard descriptor >= 0 else { return -errno }
+  var limit = timeval(tv_sec: Int(timeout) / 1000, tv_usec: Int(timeout) % 1000 * 1000)
+  let size = socklen_t(MemoryLayout<timeval>.size)
+  guard unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size) == 0,
+    unsafe setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, size) == 0,
+    unsafe address.call({ unsafe connect(descriptor, $0, $1) }) == 0
+  else { return closeAfterFailure(descriptor) }
+  return descriptor
 }
 
-/// Creates a socket of type `SOCK_SEQPACKET`, and listens.
-func listenOnSocket(at path: FilePath, _ permissions: FilePermissions) -> CInt {
-  unsafe path.withPlatformString { unsafe mms_unix_listen($0, permissions.rawValue) }
+/// Creates a socket of type `SOCK_SEQPACKET` that does not block, and listens.
+package func listenOnSocket(at path: FilePath, _ permissions: FilePermissions) -> CInt {
+  guard let address = sockaddr_un(path) else { return -ENAMETOOLONG }
+  let type = SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue
+  let descriptor = socket(AF_UNIX, CInt(type), 0)
+  guard descriptor >= 0 else { return -errno }
+  guard unsafe address.call({ unsafe bind(descriptor, $0, $1) }) == 0 else {
+    return closeAfterFailure(descriptor)
+  }
+  // Nobody can connect before listen().
+  guard unsafe path.withPlatformString({ unsafe chmod($0, permissions.rawValue) }) == 0,
+    listen(descriptor, 64) == 0
+  else {
+    let code = closeAfterFailure(descriptor)
+    _ = removeSocket(path)
+    return code
+  }
+  return descriptor
+}
+
+/// Closes the socket that a call failed for, and returns that call's error.
+private func closeAfterFailure(_ descriptor: CInt) -> CInt {
+  let code = -errno
+  closeDescriptor(descriptor)
+  return code
+}
+
+extension sockaddr_un {
+  /// `nil` if the path is too long.
+  fileprivate init?(_ path: FilePath) {
+    self.init()
+    guard path.length < MemoryLayout.size(ofValue: sun_path) else { return nil }
+    sun_family = sa_family_t(AF_UNIX)
+    unsafe path.withPlatformString { source in
+      unsafe withUnsafeMutableBytes(of: &sun_path) {
+        unsafe $0.copyMemory(from: UnsafeRawBufferPointer(start: source, count: path.length))
+      }
+    }
+  }
+
+  fileprivate func call(_ body: (UnsafePointer<sockaddr>, socklen_t) -> CInt) -> CInt {
+    let size = socklen_t(MemoryLayout<Self>.size)
+    return unsafe withUnsafePointer(to: self) {
+      unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe body($0, size) }
+    }
+  }
+}
+
+/// Whether the other side has received all that was sent to it; false if the kernel cannot tell.
+func isAllReceived(_ socket: CInt) -> Bool {
+  var bytes: CInt = 0
+  // SIOCOUTQ, by the name that Glibc's module has.
+  return unsafe ioctl(socket, UInt(TIOCOUTQ), &bytes) == 0 && bytes <= 0
+}
+
+/// Whether the other side has closed its end.
+func isHungUp(_ socket: CInt) -> Bool {
+  let closed: CInt = 0x2000  // POLLRDHUP, which Glibc's module does not have
+  var entry = pollfd(fd: socket, events: Int16(closed), revents: 0)
+  return unsafe poll(&entry, 1, 0) > 0
+    && CInt(entry.revents) & (POLLHUP | closed | POLLERR | POLLNVAL) != 0
 }
 
 /// The user who owns the socket at a path; `nil` if there is none.
@@ -80,9 +147,10 @@ extension BrokerPeer {
     self.init(user: .max, group: .max, supplementaryGroups: [], process: 0)
     guard unsafe mms_peer(socket, &user, &group, &process) == 0 else { return nil }
     var groups = [UInt32](repeating: 0, count: 65_536)
-    var count = groups.count
-    if unsafe mms_peer_groups(socket, &groups, &count) == 0 {
-      supplementaryGroups = Array(groups.prefix(count))
+    let stride = MemoryLayout<UInt32>.stride
+    var size = socklen_t(groups.count * stride)
+    if unsafe getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, &groups, &size) == 0 {
+      supplementaryGroups = Array(groups.prefix(Int(size) / stride))
     }
   }
 }

@@ -34,7 +34,7 @@ import Testing
       BrokerOffer(program.object, map: "echoes", as: "look", isReadOnly: true),
     ])
     for (name, count) in [("echoes", 4), ("look", 1)] {
-      let connection = mms_unix_connect(broker.path, 5000)
+      let connection = connectSocket(to: FilePath(broker.path), timeout: 5000)
       defer { close(connection) }
       let request = [0x4D, 0x4D, 0x53, 0x42, 1, 1, UInt8(name.utf8.count), 0] + Array(name.utf8)
       #expect(mms_send_message(connection, request, request.count, nil, 0, 1) == request.count)
@@ -74,7 +74,7 @@ import Testing
       alarm(60)
       let program = try EchoProgram(allowing: [.lookup])
       let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
-      let connections = (0..<8).map { _ in mms_unix_connect(broker.path, 5000) }
+      let connections = (0..<8).map { _ in connectSocket(to: FilePath(broker.path), timeout: 5000) }
       let status: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 2]
       let open = [0x4D, 0x4D, 0x53, 0x42, 1, 1, 6, 0] + Array("echoes".utf8)
       func answer(_ connection: CInt) -> (text: String, descriptors: [CInt]) {
@@ -194,7 +194,7 @@ private final class Listener {
   let path = FilePath("/tmp/mmapstorage-listener-\(UUID().uuidString)")
   let descriptor: CInt
 
-  init() { descriptor = mms_unix_listen(path.string, 0o600) }
+  init() { descriptor = listenOnSocket(at: path, .ownerReadWrite) }
 
   deinit {
     close(descriptor)

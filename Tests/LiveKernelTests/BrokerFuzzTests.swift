@@ -44,7 +44,7 @@ private func fuzzBroker() throws {
   let before = try openFiles().count
   var hanging: [CInt] = []
   let last = try forEachCase { number, random in
-    let descriptor = mms_unix_connect(broker.path, 1000)
+    let descriptor = connectSocket(to: FilePath(broker.path), timeout: 1000)
     try #require(descriptor >= 0, "case \(number): errno \(-descriptor)")
     for _ in 0..<random.next(4) {
       var message = random.next(4) == 0 ? Bytes.random(&random, 70_000) : Bytes.request(&random)
@@ -88,7 +88,7 @@ private func fuzzClient(_ backend: BackendKind) throws {
   let baits = try Baits(program)
   let good = try Answers(program)
   let path = "/tmp/mmapstorage-fuzz-\(getpid())"
-  let listener = mms_unix_listen(path, 0o600)
+  let listener = listenOnSocket(at: FilePath(path), .ownerReadWrite)
   defer {
     close(listener)
     unlink(path)
@@ -231,7 +231,7 @@ private struct Answers {
   init(_ program: EchoProgram) throws {
     let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
     func ask(_ request: [UInt8]) throws -> ([UInt8], [CInt]) {
-      let descriptor = mms_unix_connect(broker.path, 5000)
+      let descriptor = connectSocket(to: FilePath(broker.path), timeout: 5000)
       defer { close(descriptor) }
       _ = mms_send_message(descriptor, request, request.count, nil, 0, 1)
       var bytes = [UInt8](repeating: 0, count: 160 << 10)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CTestSupport
 import Foundation
 import LibBPF
 import MmapStorageBroker
@@ -124,5 +125,30 @@ import Testing
       #expect(error?.errno == .fileNameTooLong)
       #expect(error?.advice == "the path of a socket has at most 107 bytes")
     }
+  }
+
+  /// Otherwise the next broker would find a socket at which nobody listens.
+  @Test(arguments: [SYS_chmod, SYS_listen])
+  func aSocketThatCannotListenIsRemoved(_ call: CInt) async {
+    await #expect(processExitsWith: .success) { [call = call as CInt] in
+      let path = FilePath("/tmp/mmapstorage-removed-\(UUID().uuidString)")
+      try #require(test_forbid_call(call) == 0)
+      let error = #expect(throws: BPFError.self) { try BrokerServer.listen(at: path) }
+      #expect(error?.errno == .resourceBusy, "\(String(describing: error))")
+      #expect(access(path.string, F_OK) == -1 && errno == ENOENT)
+    }
+  }
+
+  /// A connection whose other end sends nothing more has ended, also while it still receives.
+  @Test func aConnectionThatWasShutDownHasEnded() throws {
+    defer { remove() }
+    let socket = try BrokerServer.listen(at: path)
+    defer { try? socket.close() }
+    let client = try BrokerClient(connectingTo: path)
+    let connection = accept(socket.rawValue, nil, nil)
+    defer { close(connection) }
+    #expect(client.isConnected)
+    #expect(shutdown(connection, CInt(SHUT_WR)) == 0)
+    #expect(!client.isConnected)
   }
 }

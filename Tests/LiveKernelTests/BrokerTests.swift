@@ -108,10 +108,10 @@ import Testing
       let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
       let before = try descriptors().count
       var hanging: [CInt] = []
-      for _ in 0..<20 { hanging.append(mms_unix_connect(broker.path, 1000)) }
+      for _ in 0..<20 { hanging.append(connectSocket(to: FilePath(broker.path), timeout: 1000)) }
       var generator = SplitMix(state: 7)
       for round in 0..<300 {
-        let descriptor = mms_unix_connect(broker.path, 1000)
+        let descriptor = connectSocket(to: FilePath(broker.path), timeout: 1000)
         #expect(descriptor >= 0)
         var bytes = [UInt8](repeating: 0, count: [0, 1, 5, 6, 64, 512, 513, 9000][round % 8])
         for index in bytes.indices { bytes[index] = UInt8(truncatingIfNeeded: generator.next()) }
@@ -127,8 +127,8 @@ import Testing
         }
         close(descriptor)  // half of them before the reply is received
       }
-      // A client that sends requests and never reads does not block the others.
-      let deaf = mms_unix_connect(broker.path, 100)
+      // A client that asks and never reads does not stop the others.
+      let deaf = connectSocket(to: FilePath(broker.path), timeout: 100)
       let request: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 1, 6, 0] + Array("echoes".utf8)
       for _ in 0..<2000 {
         if mms_send_message(deaf, request, request.count, nil, 0, 0) < 0 { break }
@@ -219,7 +219,7 @@ import Testing
   @Test func onlyAClientThatSendsNothingIsDisconnected() throws {
     let program = try EchoProgram()
     let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")], patience: 1000)
-    let silent = mms_unix_connect(broker.path, 60_000)
+    let silent = connectSocket(to: FilePath(broker.path), timeout: 60_000)
     defer { close(silent) }
     let client = try BrokerClient(connectingTo: FilePath(broker.path))
     #expect(try client.attachedPrograms() == ["repeat"])
@@ -288,7 +288,7 @@ import Testing
       let before = try descriptors().count
       for (what, reply, maps) in replies {
         let path = "/tmp/mmapstorage-liar-\(UUID().uuidString)"
-        let listener = mms_unix_listen(path, 0o600)
+        let listener = listenOnSocket(at: FilePath(path), .ownerReadWrite)
         defer {
           close(listener)
           unlink(path)
@@ -319,7 +319,7 @@ import Testing
       #expect(try descriptors().count == before)
       // A broker that does not reply.
       let path = "/tmp/mmapstorage-liar-\(UUID().uuidString)"
-      let listener = mms_unix_listen(path, 0o600)
+      let listener = listenOnSocket(at: FilePath(path), .ownerReadWrite)
       defer {
         close(listener)
         unlink(path)
@@ -332,7 +332,7 @@ import Testing
 
   @Test func aLateAnswerIsNotTakenForTheNextOne() throws {
     let path = "/tmp/mmapstorage-late-\(UUID().uuidString)"
-    let listener = mms_unix_listen(path, 0o600)
+    let listener = listenOnSocket(at: FilePath(path), .ownerReadWrite)
     defer {
       close(listener)
       unlink(path)
@@ -366,7 +366,7 @@ import Testing
     let program = try EchoProgram()
     let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
     for _ in 0..<1_000 {
-      let connection = mms_unix_connect(broker.path, 2000)
+      let connection = connectSocket(to: FilePath(broker.path), timeout: 2000)
       #expect(mms_send_message(connection, [0], 1, nil, 0, 1) == 1)
       // Returns when the broker has rejected it.
       var byte: UInt8 = 0
@@ -381,7 +381,7 @@ import Testing
   @Test func aClientThatDoesNotReadIsDisconnected() throws {
     let program = try EchoProgram()
     let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes")])
-    let connection = mms_unix_connect(broker.path, 2000)
+    let connection = connectSocket(to: FilePath(broker.path), timeout: 2000)
     defer { close(connection) }
     let request: [UInt8] = [0x4D, 0x4D, 0x53, 0x42, 1, 1, 6, 0] + Array("echoes".utf8)
     for _ in 0..<2 {

@@ -5,20 +5,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Unix sockets of type SOCK_SEQPACKET that pass descriptors. Each returns its result, or -errno. */
+/*
+ * Unix sockets of type SOCK_SEQPACKET with descriptors: what needs the CMSG macros, accept4(), eventfd() or
+ * struct ucred, which are not in Glibc's module. Each returns its result, or -errno.
+ */
 
 #pragma clang assume_nonnull begin
 
 /* The maximum number of descriptors in a message. */
 #define MMS_MAX_DESCRIPTORS 8
 
-/* Creates a non-blocking listening socket at a new path, with these permissions. */
-int mms_unix_listen(const char *path, unsigned int mode);
-
-/* Connects a socket whose calls fail with EAGAIN after this time. */
-int mms_unix_connect(const char *path, unsigned int milliseconds);
-
-/* Accepts the next connection, non-blocking. */
+/* The next connection, not blocking. */
 int mms_accept(int listener);
 
 /* Sends one message. Does not block if `wait` is 0. */
@@ -36,16 +33,7 @@ long mms_receive_message(int fd, void *bytes, size_t size, int *_Nullable descri
 /* Returns the peer's user, group and process at the time of the connection. */
 int mms_peer(int fd, uint32_t *user, uint32_t *group, int32_t *process);
 
-/* Returns the peer's supplementary groups. `count` is the capacity, and then their number. */
-int mms_peer_groups(int fd, uint32_t *groups, size_t *count);
-
-/* Returns 1 if the peer has not received all that was sent to it, 0 if it has, or -errno. */
-int mms_has_unread(int fd);
-
-/* Returns 1 if the peer has closed the connection, else 0. */
-int mms_is_hung_up(int fd);
-
-/* Creates a non-blocking eventfd. */
+/* An eventfd that is not blocking. */
 int mms_event(void);
 
 #pragma clang assume_nonnull end

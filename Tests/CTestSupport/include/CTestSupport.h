@@ -26,7 +26,10 @@ int test_drop_rights(void);
 /* Drops every capability of the calling thread but CAP_BPF and CAP_PERFMON. */
 int test_keep_rights_to_load(void);
 
-/* Gives the process a new mount namespace, without a mount at /sys/fs/bpf. */
+/* Makes this system call of the calling thread fail with EBUSY. */
+int test_forbid_call(int number);
+
+/* Gives the process a mount namespace of its own, where nothing is mounted at /sys/fs/bpf. */
 int test_leave_bpffs(void);
 
 /* Returns the number of bytes that malloc has allocated. */
