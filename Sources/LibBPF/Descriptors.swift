@@ -48,16 +48,19 @@ func isWritable(_ descriptor: CInt) -> Result<Bool, Errno> {
   return .success(flags & O_ACCMODE != O_RDONLY)
 }
 
+/// The text of a file, such as one below `/proc`; `nil` if it cannot be read.
+package func readText(_ path: String) -> String? {
+  guard let file = try? FileDescriptor.open(FilePath(path), .readOnly, options: .closeOnExec)
+  else { return nil }
+  defer { try? file.close() }
+  return (try? file.readToEnd()).map { String(decoding: $0, as: UTF8.self) }
+}
+
 /// The numbers in the descriptor's `/proc/self/fdinfo`, by name; empty without `/proc`.
 func descriptorInfo(_ descriptor: CInt) -> [Substring: Int] {
-  let path = FilePath("/proc/self/fdinfo/\(descriptor)")
-  guard let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) else {
-    return [:]
-  }
-  defer { try? file.close() }
-  guard let text = try? file.readToEnd() else { return [:] }
+  guard let text = readText("/proc/self/fdinfo/\(descriptor)") else { return [:] }
   var facts: [Substring: Int] = [:]
-  for line in String(decoding: text, as: UTF8.self).split(separator: "\n") {
+  for line in text.split(separator: "\n") {
     let words = line.split(whereSeparator: \.isWhitespace)
     if words.count == 2, let value = Int(words[1]) { facts[words[0]] = value }
   }

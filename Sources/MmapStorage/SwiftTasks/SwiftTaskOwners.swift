@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import LibBPF
-internal import SystemPackage
 
 /// Detects which processes that own slots have exited.
 ///
@@ -44,14 +43,8 @@ private struct ProcessState {
 
   /// `nil` if it cannot be read.
   init?(_ process: pid_t) {
-    let path = FilePath("/proc/\(process)/stat")
-    guard let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) else {
-      return nil
-    }
-    defer { try? file.close() }
-    guard let bytes = try? file.readToEnd() else { return nil }
-    let text = String(decoding: bytes, as: UTF8.self)
-    // The second field is the program's name in parentheses, and may itself contain parentheses.
+    guard let text = readText("/proc/\(process)/stat") else { return nil }
+    // The second field is the name of the program, in parentheses, which it may contain itself.
     guard let end = text.lastIndex(of: ")") else { return nil }
     let fields = text[text.index(after: end)...].split(separator: " ")
     guard fields.count > 19, let threadCount = Int(fields[17]), let start = UInt64(fields[19])
