@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,15 +33,4 @@ _Bool mms_thread_exists(int tid)
 _Bool mms_has_seccomp_filter(void)
 {
 	return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == SECCOMP_MODE_FILTER;
-}
-
-_Bool mms_is_in_user_namespace(void)
-{
-	unsigned int first, outside, count;
-	FILE *file = fopen("/proc/self/uid_map", "re");
-	int read = file ? fscanf(file, "%u %u %u", &first, &outside, &count) : 0;
-
-	if (file)
-		fclose(file);
-	return read == 3 && !(first == 0 && outside == 0 && count == UINT32_MAX);
 }

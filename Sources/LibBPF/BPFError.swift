@@ -164,7 +164,7 @@ extension BPFError {
           "needs CAP_BPF (and CAP_PERFMON for tracing programs), or root; "
             + "or a descriptor or pinned path that this user may open"
             + filtered
-            + (advice == nil && mms_is_in_user_namespace()
+            + (advice == nil && isInUserNamespace(uidMap: readText("/proc/self/uid_map"))
               ? "; only capabilities of the initial user namespace count, and this process is in another one"
               : "")
         )
@@ -195,4 +195,12 @@ extension BPFError {
       details: details
     )
   }
+}
+
+/// Whether a process with this `/proc/self/uid_map` is in a user namespace other than the initial one, where
+/// capabilities do not count for `bpf(2)`.
+package func isInUserNamespace(uidMap: String?) -> Bool {
+  let words = (uidMap ?? "").split(whereSeparator: \.isWhitespace)
+  let first = words.prefix(3).compactMap { UInt32($0) }
+  return first.count == 3 && first != [0, 0, .max]
 }

@@ -17,4 +17,17 @@ import Testing
     )
     #expect(error.kind == .wrongState)
   }
+
+  @Test(arguments: [
+    ("         0          0 4294967295\n", false),
+    ("         0       1000          1\n", true),
+    ("         0          0       1000\n", true),
+    ("         0          0       1000\n      1000     101000      64536\n", true),
+    ("         1          0 4294967295\n", true),
+    ("", false),
+    (nil, false),
+  ])
+  func userNamespaces(_ uidMap: String?, _ isOther: Bool) {
+    #expect(isInUserNamespace(uidMap: uidMap) == isOther)
+  }
 }

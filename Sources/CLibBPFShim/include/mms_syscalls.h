@@ -2,7 +2,9 @@
 #ifndef MMS_SYSCALLS_H
 #define MMS_SYSCALLS_H
 
-/* System calls that the C library may not wrap. Each returns its result, or -errno. */
+/*
+ * System calls that take syscall() or prctl(), which are variadic. Each returns its result, or -errno.
+ */
 
 /* Opens a pidfd of the task `tid`: with `thread`, of any task (Linux 6.9), else of a leader only. */
 int mms_pidfd_open(int tid, _Bool thread);
@@ -15,11 +17,5 @@ _Bool mms_thread_exists(int tid);
 
 /* Returns whether a seccomp filter may forbid system calls of the calling thread. */
 _Bool mms_has_seccomp_filter(void);
-
-/*
- * Returns whether the process is in a user namespace other than the initial one, where bpf()
- * ignores the capabilities.
- */
-_Bool mms_is_in_user_namespace(void);
 
 #endif
