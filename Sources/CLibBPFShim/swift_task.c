@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "mms_swift_task.h"
 
-#include <bpf/bpf.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -198,29 +197,4 @@ void mms_thread_scope_leave(struct mms_thread_scope *scope)
 int64_t mms_thread_scope_offset(void)
 {
 	return (int64_t)((uint64_t)&thread_scopes - thread_pointer());
-}
-
-int mms_raw_program_run(int fd, uint64_t *words, uint32_t count, uint32_t *result)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = words,
-		    .ctx_size_in = count * (uint32_t)sizeof(*words));
-	int error = bpf_prog_test_run_opts(fd, &options);
-
-	*result = options.retval;
-	return error;
-}
-
-int mms_program_uses_map(int fd, uint32_t map)
-{
-	uint32_t maps[64];
-	struct bpf_prog_info info = { .nr_map_ids = sizeof(maps) / sizeof(*maps),
-				      .map_ids = (uint64_t)(uintptr_t)maps };
-	uint32_t size = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(fd, &info, &size))
-		return -errno;
-	for (uint32_t i = 0; i < info.nr_map_ids && i < sizeof(maps) / sizeof(*maps); i++)
-		if (maps[i] == map)
-			return 1;
-	return 0;
 }

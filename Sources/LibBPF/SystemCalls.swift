@@ -235,8 +235,8 @@ func readProgramInfo(_ descriptor: CInt) -> (code: CInt, bpf_prog_info) {
   return unsafe (readInfo(descriptor, &info), info)
 }
 
-/// The ids of the maps that a program uses, at most `count`.
-func readProgramMaps(_ descriptor: CInt, count: Int) -> (code: CInt, [UInt32]) {
+/// The ids of the maps that a program uses, at most `count`, and zeroes after them.
+package func readProgramMaps(_ descriptor: CInt, count: Int) -> (code: CInt, [UInt32]) {
   var maps = [UInt32](repeating: 0, count: count)
   let code = unsafe maps.withUnsafeMutableBytes { bytes in
     var info = bpf_prog_info()
@@ -338,14 +338,8 @@ extension BPFProgram {
   /// Runs a raw tracepoint program with these arguments on the calling thread.
   package func runRaw(_ arguments: [UInt64]) -> Result<UInt32, Errno> {
     var arguments = arguments
-    var result: UInt32 = 0
-    let code = unsafe mms_raw_program_run(
-      descriptor,
-      &arguments,
-      UInt32(arguments.count),
-      &result
-    )
-    return code == 0 ? .success(result) : .failure(Errno(rawValue: -code))
+    let size = arguments.count * MemoryLayout<UInt64>.size
+    return unsafe run(&arguments, size: size).map { UInt32(bitPattern: $0) }
   }
 }
 

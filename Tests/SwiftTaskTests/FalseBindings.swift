@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CLibBPFShim
 import CTestSupport
 import Glibc
 import MmapStorage
@@ -34,11 +33,8 @@ final class FalseBindings: Sendable {
   }
 
   static func run(_ control: FileDescriptor, _ arguments: [UInt64]) {
-    var arguments = arguments
-    var result: UInt32 = 0
-    let code = mms_raw_program_run(control.rawValue, &arguments, 6, &result)
-    #expect(code == 0)
-    #expect(result == 1)
+    let program = try? BPFProgram(duplicating: control)
+    #expect(program?.runRaw(arguments) == .success(1))
   }
 }
 
@@ -69,12 +65,9 @@ struct MappedSlots: @unchecked Sendable {
   }
 
   static func owner(_ control: FileDescriptor) -> UInt64 {
-    var halves: [UInt32] = [0, 0]
-    for half in 0..<2 {
-      var arguments: [UInt64] = [UInt64(half + 1), 0, 0, 0, 0, 0]
-      _ = mms_raw_program_run(control.rawValue, &arguments, 6, &halves[half])
-    }
-    return UInt64(halves[0]) << 32 | UInt64(halves[1])
+    let program = try? BPFProgram(duplicating: control)
+    let halves = [1, 2].map { half in try? program?.runRaw([half, 0, 0, 0, 0, 0]).get() }
+    return UInt64(halves[0] ?? 0) << 32 | UInt64(halves[1] ?? 0)
   }
 
   func deallocateMapping() { _ = munmap(address, 256 * 64) }

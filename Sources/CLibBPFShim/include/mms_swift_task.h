@@ -6,7 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The parts of Swift task storage that depend on the Swift runtime, threads and the kernel. */
+/*
+ * What storage of Swift tasks needs of the Swift runtime and the threads: functions and weak symbols of the
+ * runtime, functions that are not in Glibc's module, thread-local variables and volatile accesses.
+ */
 
 #pragma clang assume_nonnull begin
 
@@ -66,12 +69,6 @@ MMS_HIDDEN void mms_thread_scope_leave(struct mms_thread_scope *scope);
 
 /* Returns the offset of the head of the list from the thread pointer. */
 MMS_HIDDEN int64_t mms_thread_scope_offset(void);
-
-/* Runs a program of type raw_tp on the calling thread. `words` are its arguments, at most 12. */
-MMS_HIDDEN int mms_raw_program_run(int fd, uint64_t *words, uint32_t count, uint32_t *result);
-
-/* Returns 1 if a program uses the map with this id, else 0, or -errno; -EINVAL for no program. */
-MMS_HIDDEN int mms_program_uses_map(int fd, uint32_t map);
 
 #pragma clang assume_nonnull end
 

@@ -42,13 +42,13 @@ final class SwiftTaskControl: Sendable {
   /// Checks that the descriptor is a program that uses the storage's map.
   func check(uses map: UInt32) throws(BPFError) {
     let isProgram = descriptorTarget(program.descriptor).map { $0 == "anon_inode:bpf-prog" } ?? true
-    let answer = isProgram ? mms_program_uses_map(program.descriptor, map) : 0
-    guard answer != 1 else { return }
+    let (code, maps) = isProgram ? readProgramMaps(program.descriptor, count: 64) : (0, [])
+    guard code < 0 || !maps.contains(map) else { return }
     throw BPFError(
       .wrongType,
       attempt: "use the program of a storage of Swift tasks",
       on: object,
-      errno: answer < 0 ? Errno(rawValue: -answer) : nil,
+      errno: code < 0 ? Errno(rawValue: -code) : nil,
       advice: "the descriptor is not that of the program that SWIFT_TASK_STORAGE() declares beside "
         + "this map"
     )
