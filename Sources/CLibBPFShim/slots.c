@@ -4,7 +4,6 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
-#include <stdlib.h>
 
 /*
  * No symbol here may be visible to other shared objects. Otherwise, if several of them contain the
@@ -26,11 +25,6 @@ uintptr_t mms_thread_offset(void)
 const struct mms_slot *mms_empty_slots(void)
 {
 	return mms_no_slots;
-}
-
-struct mms_slot *mms_slots_create(size_t count)
-{
-	return calloc(count, sizeof(struct mms_slot));
 }
 
 void mms_slots_copy(struct mms_slot *to, const struct mms_slot *from, size_t count)

@@ -7,7 +7,8 @@
 #include <stdint.h>
 
 /*
- * Per-thread tables of slots, one slot per storage.
+ * Per-thread tables of slots, one slot per storage: a thread-local variable, and atomic and
+ * volatile accesses to it and to the slots.
  *
  * A storage has an index. A thread reaches its value of that storage through the slot with this
  * index in its own table. A thread without a table points to mms_no_slots, which is all zero and
@@ -66,9 +67,6 @@ static inline void *_Nullable mms_slot_direct(uintptr_t thread, uintptr_t slot)
 /* Returns the slots of a thread without a table: zero, and never written. */
 const struct mms_slot *_Nonnull mms_empty_slots(void);
 
-/* Returns a table of `count` zeroed slots, or null. Free it with free(). */
-struct mms_slot *_Nullable mms_slots_create(size_t count);
-
 /* Copies `count` slots into a table that no thread uses yet. */
 void mms_slots_copy(struct mms_slot *_Nonnull to, const struct mms_slot *_Nonnull from,
 		    size_t count);
@@ -109,7 +107,10 @@ static inline void mms_slot_set_attachment(struct mms_slot *_Nonnull slot,
 bool mms_slow_path_enter(struct mms_thread *_Nonnull thread, int *_Nonnull cancel_state);
 void mms_slow_path_leave(struct mms_thread *_Nonnull thread, int cancel_state);
 
-/* Keeps the shared object that contains this code in memory until the process ends. */
+/*
+ * Keeps the shared object that contains this code in memory until the process ends. dladdr() is not in
+ * Glibc's module.
+ */
 void mms_pin_library(void);
 
 #endif

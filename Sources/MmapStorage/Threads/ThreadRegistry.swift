@@ -162,7 +162,7 @@ package final class ThreadRegistry: Sendable {
     var tables: [UnsafeMutablePointer<mms_slot>] = unsafe []
     unsafe tables.reserveCapacity(state.records.count)
     for _ in unsafe 0..<state.records.count {
-      guard let table = unsafe mms_slots_create(capacity) else {
+      guard let table = unsafe createSlots(capacity) else {
         unsafe tables.forEach { unsafe free($0) }
         return false
       }
@@ -206,7 +206,7 @@ package final class ThreadRegistry: Sendable {
     // as by the exit system call.
     if let old = record(of: id) { threadEnds(old) }
     return try lock.withLock { () throws(BPFError) in
-      guard let slots = unsafe mms_slots_create(state.capacity) else {
+      guard let slots = unsafe createSlots(state.capacity) else {
         throw outOfMemory(attempt, on: "thread \(id)")
       }
       let record = unsafe ThreadRecord(id: id, slots: slots, block: block, registry: self)
@@ -469,8 +469,14 @@ extension ThreadRegistry: ForkParticipant {
   }
 }
 
-/// The content of a slot for an attachment to a direct backend: the value's address, with the
-/// lowest bit set if the value was removed and the thread has to attach again.
+/// A table of zeroed slots, to be freed with `free`; `nil` without memory.
+private func createSlots(_ count: Int) -> UnsafeMutablePointer<mms_slot>? {
+  let table = unsafe calloc(count, MemoryLayout<mms_slot>.stride)
+  return unsafe table?.bindMemory(to: mms_slot.self, capacity: count)
+}
+
+/// What a slot says about an attachment to a direct backend: the value's address, whose lowest bit
+/// is set if the value was removed and the thread has to attach again.
 @safe
 private struct Attachment {
   var address: UnsafeMutableRawPointer
