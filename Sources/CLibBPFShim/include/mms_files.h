@@ -4,7 +4,10 @@
 
 #include <stddef.h>
 
-/* System calls on files and memory. Each returns its result, or -errno. */
+/*
+ * System calls on files and memory: statfs() is not in Glibc's module, and mremap() is variadic. Each
+ * returns its result, or -errno.
+ */
 
 #pragma clang assume_nonnull begin
 
