@@ -42,12 +42,12 @@ public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
     try elements.set([value], of: key, .isAbsent, "add a key")
   }
 
-  /// Replaces the value of a key if there is one (`BPF_EXIST`).
+  /// Sets the value of a key if there is one (`BPF_EXIST`). Unlike that of `Dictionary`, it adds no key.
   ///
   /// - Returns: Whether the key existed.
   /// - Throws: A system error.
-  public func replaceValue(_ value: Value, for key: Key) throws(BPFError) -> Bool {
-    try elements.set([value], of: key, .exists, "replace the value of a key")
+  public func updateValue(_ value: Value, for key: Key) throws(BPFError) -> Bool {
+    try elements.set([value], of: key, .exists, "update the value of a key")
   }
 
   /// Removes a key (`bpf_map_delete_elem`).

@@ -71,13 +71,15 @@ import Testing
     #expect(tally.bytes[0] == 7 && tally.bytes[1] == 0)
 
     let other = MapsOfAllKinds.Place(row: 9, column: 9)
-    #expect(try !maps.maps.tallies.replaceValue(.init(count: 1), for: other))
+    #expect(try !maps.maps.tallies.updateValue(.init(count: 1), for: other))
     #expect(try maps.maps.tallies.insert(.init(count: 1, side: .right), for: other))
     #expect(try !maps.maps.tallies.insert(.init(count: 2), for: other))
     try maps.maps.tallies.setValue(.init(count: 3), for: other)
     let contents = try maps.maps.tallies.contents()
     #expect(Set(contents.map(\.key.row)) == [1, 9])
     #expect(contents.first { $0.key.row == 9 }?.value.count == 3)
+    #expect(try maps.maps.tallies.updateValue(.init(count: 4), for: other))
+    #expect(try maps.maps.tallies.value(for: other)?.count == 4)
     for row in 20..<22 { try maps.maps.tallies.setValue(.init(), for: .init(row: UInt8(row))) }
     #expect {
       try maps.maps.tallies.setValue(.init(), for: .init(row: 30))
