@@ -216,7 +216,7 @@ public final class BrokerServer: Sendable {
       _ = send(.failure(.refused, reason), to: client.descriptor, [])
       return false
     }
-    // Descriptors that nobody has received count for the broker's limit, and could use it up.
+    // Descriptors that were not received count towards the broker's limit, and could exhaust it.
     guard isAllReceived(client.descriptor) else {
       log("disconnected \(client.peer): it sent a request before it read the last answer")
       return false

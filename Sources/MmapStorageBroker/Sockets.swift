@@ -7,7 +7,7 @@ package import SystemPackage
 // Calls of sockets, with Swift types. Invariant: pointers are lent for one call, with the number of bytes
 // or elements that they point to. Functions that return a number return a negative error number on failure.
 
-/// Connects. Calls that wait do so for at most `timeout` milliseconds, and then fail with `EAGAIN`.
+/// Connects. Blocking calls wait for at most `timeout` milliseconds, and then fail with `EAGAIN`.
 package func connectSocket(to path: FilePath, timeout: UInt32) -> CInt {
   guard let address = sockaddr_un(path) else { return -ENAMETOOLONG }
   let descriptor = socket(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0)
@@ -30,7 +30,7 @@ package func listenOnSocket(at path: FilePath, _ permissions: FilePermissions) -
   guard unsafe address.call({ unsafe bind(descriptor, $0, $1) }) == 0 else {
     return closeAfterFailure(descriptor)
   }
-  // Nobody can connect before listen().
+  // A connect() fails until listen() is called.
   guard unsafe path.withPlatformString({ unsafe chmod($0, permissions.rawValue) }) == 0,
     listen(descriptor, 64) == 0
   else {

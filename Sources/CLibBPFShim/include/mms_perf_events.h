@@ -5,8 +5,8 @@
 /*
  * perf_event_open(2), which needs the variadic syscall().
  *
- * A descriptor of an event that occurs `frequency` times a second on one processor, or -errno;
- * -ENODEV where the processor is not online.
+ * Opens an event that occurs `frequency` times a second on one processor. Returns a descriptor or
+ * -errno; -ENODEV if the processor is not online.
  */
 int mms_open_clock_event(int processor, unsigned int frequency);
 

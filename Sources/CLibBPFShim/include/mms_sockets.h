@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /*
- * Unix sockets of type SOCK_SEQPACKET with descriptors: what needs the CMSG macros, accept4(), eventfd() or
- * struct ucred, which are not in Glibc's module. Each returns its result, or -errno.
+ * Unix sockets of type SOCK_SEQPACKET that pass descriptors: calls that need the CMSG macros, accept4(),
+ * eventfd() or struct ucred, which are not in Glibc's module. Each returns its result, or -errno.
  */
 
 #pragma clang assume_nonnull begin
@@ -15,7 +15,7 @@
 /* The maximum number of descriptors in a message. */
 #define MMS_MAX_DESCRIPTORS 8
 
-/* The next connection, not blocking. */
+/* Accepts the next connection, non-blocking. */
 int mms_accept(int listener);
 
 /* Sends one message. Does not block if `wait` is 0. */
@@ -33,7 +33,7 @@ long mms_receive_message(int fd, void *bytes, size_t size, int *_Nullable descri
 /* Returns the peer's user, group and process at the time of the connection. */
 int mms_peer(int fd, uint32_t *user, uint32_t *group, int32_t *process);
 
-/* An eventfd that is not blocking. */
+/* Creates a non-blocking eventfd. */
 int mms_event(void);
 
 #pragma clang assume_nonnull end

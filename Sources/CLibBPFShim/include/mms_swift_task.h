@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * What storage of Swift tasks needs of the Swift runtime and the threads: functions and weak symbols of the
- * runtime, functions that are not in Glibc's module, thread-local variables and volatile accesses.
+ * For storage of Swift tasks: functions and weak symbols of the Swift runtime, functions that are not in Glibc's
+ * module, thread-local variables and volatile accesses.
  */
 
 #pragma clang assume_nonnull begin

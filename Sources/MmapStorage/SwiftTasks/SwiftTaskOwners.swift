@@ -44,7 +44,7 @@ private struct ProcessState {
   /// `nil` if it cannot be read.
   init?(_ process: pid_t) {
     guard let text = readText("/proc/\(process)/stat") else { return nil }
-    // The second field is the name of the program, in parentheses, which it may contain itself.
+    // The second field is the program's name in parentheses, and may itself contain parentheses.
     guard let end = text.lastIndex(of: ")") else { return nil }
     let fields = text[text.index(after: end)...].split(separator: " ")
     guard fields.count > 19, let threadCount = Int(fields[17]), let start = UInt64(fields[19])

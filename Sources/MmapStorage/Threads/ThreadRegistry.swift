@@ -475,8 +475,8 @@ private func createSlots(_ count: Int) -> UnsafeMutablePointer<mms_slot>? {
   return unsafe table?.bindMemory(to: mms_slot.self, capacity: count)
 }
 
-/// What a slot says about an attachment to a direct backend: the value's address, whose lowest bit
-/// is set if the value was removed and the thread has to attach again.
+/// The content of a slot for an attachment to a direct backend: the value's address, with the
+/// lowest bit set if the value was removed and the thread has to attach again.
 @safe
 private struct Attachment {
   var address: UnsafeMutableRawPointer

@@ -29,7 +29,7 @@ int test_keep_rights_to_load(void);
 /* Makes this system call of the calling thread fail with EBUSY. */
 int test_forbid_call(int number);
 
-/* Gives the process a mount namespace of its own, where nothing is mounted at /sys/fs/bpf. */
+/* Gives the process a new mount namespace, without a mount at /sys/fs/bpf. */
 int test_leave_bpffs(void);
 
 /* Returns the number of bytes that malloc has allocated. */
