@@ -13,12 +13,11 @@ die() {
   exit 1
 }
 
-# Prints the comment at the beginning of the script that sources this, if --help was passed to it.
-help_if_asked() { # arguments of the script
-  [[ ${1:-} == --help || ${1:-} == -h ]] || return 0
+# Prints the comment at the beginning of the script that sources this, if its first argument is --help.
+if [[ ${1:-} == --help || ${1:-} == -h ]]; then
   sed -n '3,/^[^#]/s/^# \{0,1\}//p' "$script"
   exit
-}
+fi
 
 # Installs the Debian packages that are missing. Does nothing, and needs no privileges, if none is missing.
 need_packages() {
