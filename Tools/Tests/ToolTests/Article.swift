@@ -1,0 +1,1 @@
+../../../Examples/Tests/DocumentationTests/Article.swift
