@@ -58,3 +58,30 @@ need_swift() {
   # the dependent package with the old list of files until its manifest is newer.
   touch Benchmarks/Package.swift Benchmarks/Server/Package.swift Examples/Package.swift Tools/Package.swift
 }
+
+# The block of text that follows a line.
+printed_after() { # line file
+  awk -v line="$1" '
+    $0 == line { found = 1; next }
+    found && /^```/ { if (inside) exit; inside = 1; next }
+    found && inside
+  ' "$2"
+}
+
+# Text without what differs in each run: directories, numbers, states and the widths of columns.
+masked() {
+  sed -E -e "s#(…|)/([^] \":'(]*/|)##g" -e 's/[0-9]+/N/g' -e 's/REQUEST_(IDLE|HANDLING)/STATE/g' \
+    -e 's/[[:space:]]+/ /g' -e 's/^ //'
+}
+
+# Checks that an output has each line of the block that follows a line of an article.
+quotes_lines() { # line, article, output
+  local expected line output
+  expected=$(printed_after "$1" "$2" | masked)
+  [[ -n $expected ]] || die "$2 has no text after the line: $1"
+  output=$(masked <<<"$3")
+  while read -r line; do
+    grep -qxF -e "$line" <<<"$output" ||
+      die "$2 has a line that is not printed: $line"$'\n'"Printed is:"$'\n'"$3"
+  done <<<"$expected"
+}
