@@ -81,6 +81,7 @@ func isCounting(_ requests: TaskLocalStorage<Request>) throws -> Bool {
     try withSampleService { sample in
       let run = try ToolRun(["dump", sample.map, "--process", sample.process, "--json"])
       let values = try #require(try run.json() as? [[String: Any]])
+      #expect(values.count == 3)
       #expect(values.allSatisfy { $0["user"] as? Int == 65534 })
       #expect(
         values.allSatisfy { ($0["value"] as? [String: Any])?["route"] as? String == "/orders" }
@@ -109,9 +110,9 @@ func isCounting(_ requests: TaskLocalStorage<Request>) throws -> Bool {
 
       sample.endBroker()
       let printed = sample.output.fileHandleForReading.readDataToEndOfFile()
-      for line in String(decoding: printed, as: UTF8.self).split(separator: "\n") {
-        #expect(production.quotes(String(line)), "\(line)")
-      }
+      let said = String(decoding: printed, as: UTF8.self).split(separator: "\n")
+      #expect(said.count == 2)
+      for line in said { #expect(production.quotes(String(line)), "\(line)") }
     }
   }
 
