@@ -87,7 +87,7 @@ func isCounting(_ requests: TaskLocalStorage<Request>) throws -> Bool {
         values.allSatisfy { ($0["value"] as? [String: Any])?["route"] as? String == "/orders" }
       )
       sample.endBroker()
-      sample.service.waitUntilExit()  // it notices that the broker is gone
+      sample.service.waitUntilExit()  // it detects that the broker has ended
       #expect(sample.service.terminationReason == .exit && sample.service.terminationStatus == 0)
     }
   }
