@@ -147,6 +147,21 @@ private struct TailFirst: MapValue {
     )
   }
 
+  /// Each type and each list of fields is described with these steps. They take less than a second, and more than an
+  /// hour if the time grows with the square.
+  @Test(.timeLimit(.minutes(1))) func manyFieldsAreCovered() {
+    let count = 200_000
+    func gap(without missing: Int?) -> Range<Int>? {
+      var coverage = Coverage(size: 4 * count, alignment: 4)
+      for index in 0..<count where index != missing {
+        coverage.add(4 * index..<4 * index + 4, alignment: 4)
+      }
+      return coverage.firstGap()
+    }
+    #expect(gap(without: nil) == nil)
+    #expect(gap(without: count - 2) == 4 * (count - 2)..<4 * (count - 1))
+  }
+
   @Test func importedAndSwiftStructureMatch() throws {
     #expect(
       LayoutComparison(

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Records which bytes of a structure belong to fields.
-struct Coverage {
+package struct Coverage {
   private var isCovered: [Bool]
   private let alignment: Int
   /// The alignments of the fields that begin at an offset.
   private var alignments: [Int: [Int]] = [:]
 
-  init(size: Int, alignment: Int) {
+  package init(size: Int, alignment: Int) {
     isCovered = [Bool](repeating: false, count: size)
     self.alignment = alignment
   }
 
   /// Adds a field.
-  mutating func add(_ range: Range<Int>, alignment: Int) {
+  package mutating func add(_ range: Range<Int>, alignment: Int) {
     addHole(range)
     alignments[range.lowerBound, default: []].append(alignment)
   }
@@ -28,7 +28,7 @@ struct Coverage {
   ///
   /// A hole before a field is explained if it ends at the next multiple of the field's alignment, and
   /// a hole at the end if it ends at the next multiple of the structure's.
-  func firstGap() -> Range<Int>? {
+  package func firstGap() -> Range<Int>? {
     var start = 0
     while let from = isCovered[start...].firstIndex(of: false) {
       let end = isCovered[from...].firstIndex(of: true) ?? isCovered.count
