@@ -80,8 +80,8 @@ import Testing
         let thread = try TestThread {
           allocated.set(Box(number))
           start.wait()
-          for round in 1...500 {
-            let value = UInt64(number * 1_000 + round)
+          for round in 1...(LiveKernel.isEmulated ? 500 : 5_000) {
+            let value = UInt64(number * 10_000 + round)
             try storage.withCurrent { $0.requestID = value }
             let read = try storage.withCurrent { $0.requestID }
             try #require(read == value)
