@@ -50,6 +50,9 @@ extension FieldAddress {
   }
 
   /// The bits of a scalar, as the lower bits of the result.
+  ///
+  /// Each cast is between types of the same size, and the value is the process's own. A described scalar
+  /// has one stored property of its size, and so no padding.
   @inlinable
   @inline(__always)
   static func bits<Scalar: MapScalar>(of scalar: Scalar) -> UInt64 {
@@ -63,8 +66,10 @@ extension FieldAddress {
 
   /// The scalar with these lower bits. A `Bool` is true for every byte but 0, as in C.
   ///
-  /// A type with invalid bit patterns has the size of its `Optional`. It either wraps a `Bool`, or
-  /// has no description and this traps.
+  /// The bits come from a program or another process, and may have any value. Fields of views were
+  /// described, and places are generated for described fields, so only a `Bool` has invalid patterns. A
+  /// type with invalid patterns has the size of its `Optional`: it either wraps a `Bool`, or has no
+  /// description and this traps.
   @inlinable
   @inline(__always)
   static func scalar<Scalar: MapScalar>(_ bits: UInt64) -> Scalar {
