@@ -127,7 +127,7 @@ public enum SwiftNames {
 
   /// The library's types, which the generated code uses.
   private static let libraryTypes: Set<String> = [
-    "ArrayView", "AtomicField", "AtomicFieldLoadOrdering", "AtomicFieldStoreOrdering",
+    "ArrayView", "AtomicField",
     "AtomicFields", "BPFArrayMap", "BPFError", "BPFFileSystem", "BPFHashMap", "BPFLink",
     "BPFMap", "BPFMapFlags", "BPFMapInfo", "BPFMapType", "BPFMappedArray",
     "BPFObject", "BPFObjectImage", "BPFPerCPUArrayMap", "BPFPerCPUHashMap", "BPFPinAttributes",

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Types of LibBPF are part of the public interface.
+// Types of LibBPF and the orderings of atomic operations are part of the public interface.
 @_exported public import LibBPF
+@_exported public import struct Synchronization.AtomicLoadOrdering
+@_exported public import struct Synchronization.AtomicStoreOrdering

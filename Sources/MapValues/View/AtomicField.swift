@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+public import Synchronization
+
 /// The scalar fields of a value, for atomic operations.
 ///
 /// ```swift
@@ -64,25 +66,27 @@ public struct AtomicField<Scalar: MapScalar>: ~Copyable, ~Escapable {
   @_lifetime(immortal)
   init(at address: FieldAddress) { self.address = address }
 
-  /// Loads the field.
+  /// Loads the field. The ordering is a type of the standard library's Synchronization module; a constant adds
+  /// no branch.
   @inlinable
   @inline(__always)
-  public func load(ordering: AtomicFieldLoadOrdering) -> Scalar {
+  public func load(ordering: AtomicLoadOrdering) -> Scalar {
     switch ordering {
     case .relaxed: address.load(as: Scalar.self)
     case .acquiring: address.loadAcquire(as: Scalar.self)
-    case .sequentiallyConsistent: address.loadSequentiallyConsistent(as: Scalar.self)
+    default: address.loadSequentiallyConsistent(as: Scalar.self)
     }
   }
 
-  /// Stores the field.
+  /// Stores the field. The ordering is a type of the standard library's Synchronization module; a constant adds
+  /// no branch.
   @inlinable
   @inline(__always)
-  public func store(_ value: Scalar, ordering: AtomicFieldStoreOrdering) {
+  public func store(_ value: Scalar, ordering: AtomicStoreOrdering) {
     switch ordering {
     case .relaxed: address.store(value)
     case .releasing: address.storeRelease(value)
-    case .sequentiallyConsistent: address.storeSequentiallyConsistent(value)
+    default: address.storeSequentiallyConsistent(value)
     }
   }
 
@@ -122,26 +126,4 @@ extension AtomicField where Scalar: FixedWidthInteger {
   @inline(__always)
   @discardableResult
   public func bitwiseOr(_ operand: Scalar) -> Scalar { address.fetchOr(operand) }
-}
-
-/// The ordering of an atomic load.
-@frozen
-public enum AtomicFieldLoadOrdering: Sendable {
-  /// Orders only accesses to the field itself.
-  case relaxed
-  /// Later accesses are not reordered before the load.
-  case acquiring
-  /// All threads observe all such operations in the same order.
-  case sequentiallyConsistent
-}
-
-/// The ordering of an atomic store.
-@frozen
-public enum AtomicFieldStoreOrdering: Sendable {
-  /// Orders only accesses to the field itself.
-  case relaxed
-  /// Earlier accesses are not reordered after the store.
-  case releasing
-  /// All threads observe all such operations in the same order.
-  case sequentiallyConsistent
 }
