@@ -48,24 +48,18 @@ public struct Fields<Value: MapValue> {
   @resultBuilder
   public enum Builder {
     /// Adds a field.
-    public static func buildExpression(_ field: Field) -> [Field] { [field] }
+    public static func buildExpression(_ field: Field) -> Field { field }
 
     /// Accepts a complete list, such as ``Fields/reflected``.
     public static func buildExpression(_ fields: Fields) -> Fields { fields }
 
-    /// Joins the declared fields.
-    public static func buildBlock(_ fields: [Field]...) -> [Field] { fields.flatMap { $0 } }
-
-    /// Returns a complete list.
-    public static func buildBlock(_ fields: Fields) -> Fields { fields }
-
-    /// Creates the list.
-    public static func buildFinalResult(_ fields: [Field]) -> Fields {
+    /// Creates the list from the declared fields.
+    public static func buildBlock(_ fields: Field...) -> Fields {
       Fields(source: .declaration(fields))
     }
 
     /// Returns a complete list.
-    public static func buildFinalResult(_ fields: Fields) -> Fields { fields }
+    public static func buildBlock(_ fields: Fields) -> Fields { fields }
   }
 }
 
