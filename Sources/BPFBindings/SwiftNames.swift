@@ -127,15 +127,14 @@ public enum SwiftNames {
 
   /// The library's types, which the generated code uses.
   private static let libraryTypes: Set<String> = [
-    "ArrayView", "AtomicField",
-    "AtomicFields", "BPFArrayMap", "BPFError", "BPFFileSystem", "BPFHashMap", "BPFLink",
-    "BPFMap", "BPFMapFlags", "BPFMapInfo", "BPFMapType", "BPFMappedArray",
+    "ArrayView", "AtomicField", "AtomicFields", "BPFArrayMap", "BPFError", "BPFFileSystem",
+    "BPFHashMap", "BPFLink", "BPFMap", "BPFMapFlags", "BPFMapInfo", "BPFMapType", "BPFMappedArray",
     "BPFObject", "BPFObjectImage", "BPFPerCPUArrayMap", "BPFPerCPUHashMap", "BPFPinAttributes",
     "BPFPinDirectory", "BPFPinMismatchPolicy", "BPFPinOutcome", "BPFProgram", "BPFProgramInfo",
-    "BPFRingBuffer", "BackendChoice", "BackendKind", "BitField", "FieldLayout",
-    "FieldValue", "GeneratedMap", "GlobalSection", "InitialGlobalValues", "KernelProbe",
-    "LayoutPolicy", "LookupAccessPath", "MapField", "MapScalar", "MapValue", "MappingState",
-    "Place", "PlacedMapValue", "RingBuffer", "StorageView", "SwiftRuntime", "SwiftTaskStorage",
+    "BPFRingBuffer", "BackendChoice", "BackendKind", "BitField", "FieldLayout", "FieldValue",
+    "GeneratedMap", "GlobalSection", "InitialGlobalValues", "KernelProbe", "LayoutPolicy",
+    "LookupAccessPath", "MapField", "MapScalar", "MapValue", "MappingState", "Place",
+    "PlacedMapValue", "RingBuffer", "StorageView", "SwiftTaskStorage",
     "SwiftTaskStorageDeclaration", "TaskInfo", "TaskLocalStorage", "TaskReference",
     "TaskStorageReader", "TaskValue", "ThreadID", "UnalignedPlace", "UntypedTaskValue",
     "ValueLayout",

@@ -3,17 +3,17 @@ internal import CLibBPFShim
 internal import LibBPF
 internal import SystemPackage
 
-/// The Swift runtime of this process, for errors and logs.
-public struct SwiftRuntime: Sendable, Hashable {
+/// The Swift runtime of this process, for errors.
+package struct SwiftRuntime: Sendable, Hashable {
   /// The version of the layout that the runtime exports for debuggers; `nil` if it exports none.
   package let layoutVersion: UInt32?
 
   /// The file with the runtime's code: libswift_Concurrency, or the executable if it is linked statically. May
   /// be empty.
-  public let path: String
+  package let path: String
 
   /// The runtime of this process.
-  public static let current: SwiftRuntime = {
+  package static let current: SwiftRuntime = {
     let version = mms_swift_layout_version()
     return SwiftRuntime(layoutVersion: UInt32(exactly: version), path: findPath())
   }()
@@ -42,7 +42,7 @@ public struct SwiftRuntime: Sendable, Hashable {
 
 extension SwiftRuntime: CustomStringConvertible {
   /// One line, such as "Swift runtime with layout version 1 in '/usr/lib/libswift_Concurrency.so'".
-  public var description: String {
+  package var description: String {
     let version = layoutVersion.map { "layout version \($0)" } ?? "no layout version"
     return "Swift runtime with \(version)" + (path.isEmpty ? "" : " in '\(path)'")
   }
