@@ -47,30 +47,22 @@ public struct RingBuffer<Record: MapField>: Sendable {
 }
 
 extension RingBuffer: AsyncSequence {
-  /// Iterates over the records. Ends when its Swift task is cancelled.
-  public struct AsyncIterator: AsyncIteratorProtocol {
-    private let ring: RingBuffer
-    private var iterator: BPFRingBuffer.AsyncIterator
-
-    fileprivate init(_ ring: RingBuffer) {
-      self.ring = ring
-      iterator = ring.buffer.makeAsyncIterator()
-    }
-
-    /// Waits for the next record and returns it; `nil` after cancellation.
-    public mutating func next() async throws(BPFError) -> Record? {
-      try await next(isolation: nil)
-    }
-
-    /// Waits for the next record and returns it; `nil` after cancellation.
-    public mutating func next(
-      isolation actor: isolated (any Actor)?
-    ) async throws(BPFError) -> Record? {
-      guard let bytes = try await iterator.next(isolation: actor) else { return nil }
-      return try ring.decode(bytes)
-    }
+  /// Returns an iterator over the records, from the oldest one that was not read. It waits for the next record,
+  /// and ends when its Swift task is cancelled.
+  public func makeAsyncIterator() -> some AsyncIteratorProtocol<Record, BPFError> {
+    RecordIterator(ring: self, iterator: buffer.makeAsyncIterator())
   }
+}
 
-  /// Returns an iterator over the records, from the oldest one that was not read.
-  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(self) }
+private struct RecordIterator<Record: MapField, Iterator>: AsyncIteratorProtocol
+where Iterator: AsyncIteratorProtocol<[UInt8], BPFError> {
+  let ring: RingBuffer<Record>
+  var iterator: Iterator
+
+  mutating func next() async throws(BPFError) -> Record? { try await next(isolation: nil) }
+
+  mutating func next(isolation actor: isolated (any Actor)?) async throws(BPFError) -> Record? {
+    guard let bytes = try await iterator.next(isolation: actor) else { return nil }
+    return try ring.decode(bytes)
+  }
 }

@@ -111,31 +111,25 @@ public final class BPFRingBuffer: Sendable {
 }
 
 extension BPFRingBuffer: AsyncSequence {
-  /// Iterates over the records. Ends when its Swift task is cancelled.
-  public struct AsyncIterator: AsyncIteratorProtocol {
-    private let buffer: BPFRingBuffer
-
-    fileprivate init(_ buffer: BPFRingBuffer) { self.buffer = buffer }
-
-    /// Waits for the next record and returns it; `nil` after cancellation.
-    public mutating func next() async throws(BPFError) -> [UInt8]? {
-      try await next(isolation: nil)
-    }
-
-    /// Waits for the next record and returns it; `nil` after cancellation.
-    public mutating func next(
-      isolation actor: isolated (any Actor)?
-    ) async throws(BPFError) -> [UInt8]? {
-      while !Task.isCancelled {
-        if let record = try buffer.takeRecords(atMost: 1).first { return record }
-        try await buffer.waitForRecords()
-      }
-      return nil
-    }
+  /// Returns an iterator over the records, from the oldest one that was not read. It waits for the next record,
+  /// and ends when its Swift task is cancelled.
+  public func makeAsyncIterator() -> some AsyncIteratorProtocol<[UInt8], BPFError> {
+    RecordIterator(buffer: self)
   }
+}
 
-  /// Returns an iterator over the records, from the oldest one that was not read.
-  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(self) }
+private struct RecordIterator: AsyncIteratorProtocol {
+  let buffer: BPFRingBuffer
+
+  mutating func next() async throws(BPFError) -> [UInt8]? { try await next(isolation: nil) }
+
+  mutating func next(isolation actor: isolated (any Actor)?) async throws(BPFError) -> [UInt8]? {
+    while !Task.isCancelled {
+      if let record = try buffer.takeRecords(atMost: 1).first { return record }
+      try await buffer.waitForRecords()
+    }
+    return nil
+  }
 }
 
 /// The records of one call of libbpf. Guarded by the ring buffer's lock.
