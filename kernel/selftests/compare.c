@@ -46,7 +46,7 @@ static int own_pidfd(void)
 	return fd;
 }
 
-/* The thread's value, as a program would find it afterwards */
+/* The value of the thread that a program reads afterwards */
 static struct compare_data *first_touch(enum compare_kind kind)
 {
 	struct compare_data empty = {};
@@ -193,7 +193,7 @@ int main(void)
 	pthread_barrier_init(&touched, NULL, NR_THREADS + 1);
 	pthread_barrier_init(&leave, NULL, NR_THREADS + 1);
 
-	/* Once for caches and lazily allocated tables */
+	/* Fill caches, and allocate tables that are allocated at first use */
 	for (kind = COMPARE_ORDINARY; kind < COMPARE_KINDS; kind++)
 		measure(kind);
 	for (kind = COMPARE_ORDINARY; kind < COMPARE_KINDS; kind++)

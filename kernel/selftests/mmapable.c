@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What BPF_F_MMAPABLE promises beyond the selftests of the series: contexts of programs, exec, who is
- * charged, races, and flags of mmap() that seldom occur.
+/* Tests of BPF_F_MMAPABLE that are not part of the series: contexts of programs, exec, memory cgroups,
+ * races, and rare flags of mmap().
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -59,7 +59,7 @@ static void run(void)
 
 	ASSERT_OK_PTR(link, "attach");
 	getpgid(0);
-	/* One of these sleeps, whatever the number of CPUs and the timer */
+	/* One of these sleeps, independently of the number of CPUs and of the timer */
 	usleep(1000);
 	kern_sync_rcu();
 	bpf_link__destroy(link);
@@ -135,7 +135,7 @@ static void test_delete_by_program(void)
 	munmap(new, page_size);
 }
 
-/* A copy of this program, which waits for a signal if its name is "pause" */
+/* A copy of this program. It waits for a signal if its name is "pause". */
 static bool copy_as_set_user_id(const char *path)
 {
 	int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), to;
@@ -209,7 +209,7 @@ static void test_exec(void)
 	unlink(path);
 }
 
-/* Map and delete values until that fails: returns whether it was for lack of memory */
+/* Maps and deletes values until mmap() fails. Returns whether the error was ENOMEM. */
 static bool map_and_delete(void)
 {
 	int own = sys_pidfd_open(getpid(), 0), i;
@@ -220,7 +220,7 @@ static bool map_and_delete(void)
 	return i < 4096 && errno == ENOMEM;
 }
 
-/* Who maps is charged, and gets an error instead of an OOM kill */
+/* mmap() charges its caller, and fails instead of invoking the OOM killer */
 static void test_charge(void)
 {
 	int i, status = -1;
@@ -230,7 +230,7 @@ static void test_charge(void)
 	if (!ASSERT_OK(setup_cgroup_environment(), "cgroups"))
 		return;
 	close(create_and_get_cgroup("/user"));
-	/* At one limit of many, it is the VMA or its page table that is too much */
+	/* At some limits, the VMA or its page table does not fit: the OOM killer is invoked then */
 	for (i = 0; i < 3 && status; i++) {
 		snprintf(limit, sizeof(limit), "%zu", (2048 + i) * page_size);
 		ASSERT_OK(write_cgroup_file("/user", "memory.max", limit), "memory.max");
@@ -268,7 +268,7 @@ static void map_beside(bool updates)
 	wait_for(pid);
 }
 
-/* mmap() returns the value, whatever others do to it meanwhile */
+/* mmap() returns the value while other threads create and delete it */
 static void test_race(void)
 {
 	map_beside(true);
@@ -286,7 +286,7 @@ static int create_map(void)
 			      sizeof(struct value), 0, &opts);
 }
 
-/* mmap() through a read-only descriptor does not keep others from freezing the map */
+/* mmap() through a read-only descriptor does not prevent a freeze of the map */
 static void test_freeze(void)
 {
 	LIBBPF_OPTS(bpf_get_fd_by_id_opts, opts, .open_flags = BPF_F_RDONLY);
@@ -383,7 +383,7 @@ static void test_split(void)
 	ASSERT_OK(munmap(value, size), "munmap of all");
 }
 
-/* What limits and personalities of a process do to mmap() */
+/* mmap() with limits and personalities of the process */
 static void test_mmap_limits(void)
 {
 	const struct rlimit none = {};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What it takes to open and close a socket, without and with a value of socket storage, with the
- * callbacks that free the values of earlier sockets. For instructions: kernel/run --count-instructions -- sockets
+/* Opens and closes sockets, without and with a value of socket storage. The cost includes the callbacks
+ * that free the values of earlier sockets. For instructions: kernel/run --count-instructions -- sockets
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Creates and deletes values of the stress test's tasks wherever it gets the chance. */
+/* Creates and deletes values of the stress test's tasks, in many contexts. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -21,7 +21,7 @@ struct large_map {
 	__type(value, struct stress_large);
 } a_large_map SEC(".maps");
 
-/* The maps in the slots are replaced all the time. */
+/* User space replaces the maps in the slots. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, STRESS_SLOTS);
@@ -38,7 +38,7 @@ struct {
 
 __u64 got, failed, deleted;
 
-/* Allocates when a value is deleted, of all kinds of maps: not where the zone's lock is held. */
+/* With it, a delete allocates, for all kinds of maps. Do not delete with the lock of a zone held. */
 extern bool CONFIG_DEBUG_OBJECTS_RCU_HEAD __kconfig __weak;
 
 static __always_inline bool is_ours(struct task_struct *task)
@@ -102,7 +102,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	return 0;
 }
 
-/* Under the locks of the page allocator itself. */
+/* Runs with the locks of the page allocator held. */
 SEC("tp_btf/mm_page_alloc_extfrag")
 int BPF_PROG(on_extfrag)
 {
@@ -123,7 +123,7 @@ int BPF_PROG(on_page_free)
 	return 0;
 }
 
-/* The zone's lock is held, and this is where pages come from. */
+/* Runs with the lock of the zone held that pages are allocated from. */
 SEC("tp_btf/mm_page_alloc_zone_locked")
 int BPF_PROG(on_zone_locked)
 {

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Threads that map, write, unmap, exit, fork and exec; others that delete, update and look up the
- * same tasks' values; programs that create and delete in system calls, in the scheduler and below
- * the page allocator; and maps that are closed and replaced all the while, short of memory.
+/* Stress test of mmapable task storage. Threads map, write, unmap, exit, fork and exec. Other threads
+ * delete, update and look up the values of the same tasks. Programs create and delete values in system
+ * calls, in the scheduler and in the page allocator. Meanwhile maps are closed and replaced, and memory
+ * is short.
  *
  *   stress [SECONDS [SEED [faults]]]
  *
- * With "faults" it is an error if the kernel cannot let allocations fail.
+ * With "faults", a kernel that cannot make allocations fail is an error.
  *
- * A thread writes its stamp behind the value, where nobody else writes. Whatever it maps later as
- * its own value has that stamp there, or zeroes; and what it has mapped keeps the stamp until it is
- * unmapped, also when the value is deleted or the thread is gone. Anything else is a page that has
- * two owners. At the end, the memory cgroup that paid for all maps must have its memory back.
+ * A thread writes a stamp after the value in its page, where nothing else writes. A later mapping of
+ * its own value has that stamp or zeroes. A mapping keeps the stamp until it is unmapped, also after
+ * the value is deleted or the thread has exited. Anything else is a page with two owners. At the end,
+ * the memory cgroup of the maps must have at most 256 KiB of kernel memory.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -116,7 +117,7 @@ static size_t size_of(bool large)
 	return (size + page_size - 1) / page_size * page_size;
 }
 
-/* Where the stamp goes: words behind the value, to the very last of the page. */
+/* The places of the stamp: words after the value, up to the last one of the page. */
 static size_t stamp_word(bool large, int i)
 {
 	size_t last = size_of(large) / 8 - 1;
@@ -187,7 +188,7 @@ static void unmap(struct mapping *mapping, const char *when)
 	COUNT(unmapped);
 }
 
-/* What threads left behind in the process, with their stamps */
+/* Mappings that threads did not remove, with their stamps */
 static pthread_mutex_t orphans_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct mapping orphans[NR_THREADS * NR_MAPPINGS];
 
@@ -242,7 +243,7 @@ static void change(struct mapping *mapping, uint64_t random)
 		hole = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (hole == MAP_FAILED)
 			break;
-		/* If it fails for lack of memory, either may be left: abandon the mapping. */
+		/* If it fails for lack of memory, either may be mapped: abandon the mapping. */
 		moved = mremap(mapping->words, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, hole);
 		mapping->words = moved == MAP_FAILED ? NULL : moved;
 		break;
@@ -422,7 +423,7 @@ static int replacer(int number)
 	return 0;
 }
 
-/* Takes memory until the cgroup has none, and is killed for it now and then. */
+/* Allocates memory until the cgroup is full. The OOM killer may end it. */
 static int hog(int number)
 {
 	uint64_t random = seed + 3000 + number;
@@ -469,9 +470,10 @@ static long cgroup_kernel_bytes(void)
 }
 
 /*
- * Charges that the kernel keeps for later slab allocations are not lost. PREEMPT_RT keeps more of them:
- * whenever the processor's stock is locked, the rest of a page is added to the cgroup's own. Lowering
- * the limit empties the stocks, and the next allocation on a processor takes back what the cgroup has.
+ * Charges in the stocks of processors are not lost: the kernel keeps them for later slab allocations.
+ * PREEMPT_RT keeps more of them. If the stock is locked, the rest of a page goes to the cgroup's own
+ * stock. A lower limit empties the stocks of processors, and the next allocation on a processor takes
+ * the cgroup's stock.
  */
 static void return_kept_charges(void)
 {
@@ -494,7 +496,7 @@ static void return_kept_charges(void)
 	}
 }
 
-/* Allocations of a task fail one time in fifty when it asks for it, if the kernel can do that. */
+/* Makes one of fifty allocations fail for tasks that ask for it, if the kernel supports it. */
 static bool set_up_faults(void)
 {
 	static const char * const kinds[] = { "failslab", "fail_page_alloc" };
@@ -553,7 +555,7 @@ static int silent(enum libbpf_print_level level, const char *format, va_list arg
 }
 
 /*
- * Only the OOM killer ends a process: SIGBUS or SIGSEGV may be a mapping that lost its pages. Where
+ * Only the OOM killer may end a process. SIGBUS or SIGSEGV may mean that a mapping lost its pages. If
  * allocations fail on purpose, it may also be a page of the program or of the stack.
  */
 static void check_end(const struct role *role, int status)
@@ -660,7 +662,7 @@ int main(int argc, char **argv)
 	}
 	stress__destroy(skel);
 
-	/* Maps are freed by workers, after grace periods: wait as long as there is progress. */
+	/* Maps are freed by workers, after grace periods. Wait while the memory becomes less. */
 	for (tries = 0; tries < 100; tries++) {
 		syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 		usleep(100000);
