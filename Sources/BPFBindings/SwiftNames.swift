@@ -136,7 +136,7 @@ public enum SwiftNames {
     "LookupAccessPath", "MapField", "MapScalar", "MapValue", "MappingState", "Place",
     "PlacedMapValue", "RingBuffer", "StorageView", "SwiftTaskStorage",
     "SwiftTaskStorageDeclaration", "TaskInfo", "TaskLocalStorage", "TaskReference",
-    "TaskStorageReader", "TaskValue", "ThreadID", "UnalignedPlace", "UntypedTaskValue",
+    "TaskStorageReader", "TaskValue", "ThreadID", "UnalignedPlace",
     "ValueLayout",
   ]
 }

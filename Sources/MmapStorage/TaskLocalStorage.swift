@@ -262,7 +262,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     try registry.withSlowPath { () throws(BPFError) in
       let found = try implementation.values()
       return found.compactMap { found in
-        var bytes = found.bytes
+        var bytes = found.value
         for offset in booleans where bytes[offset] > 1 { bytes[offset] = 1 }
         let value = unsafe withUnsafeTemporaryAllocation(
           byteCount: max(bytes.count, MemoryLayout<Value>.size),

@@ -133,11 +133,11 @@ extension StorageBackend where Self: FakeStorageBackend {
 
   func remove(_ task: TaskReference) throws(BPFError) -> Bool { try fake.remove(task) }
 
-  func values() throws(BPFError) -> [UntypedTaskValue] {
+  func values() throws(BPFError) -> [TaskValue<[UInt8]>] {
     let threads = fake.state.withLock { $0.pages.keys.sorted { $0.rawValue < $1.rawValue } }
     return threads.compactMap { thread in
       fake.bytes(of: thread).map {
-        UntypedTaskValue(
+        TaskValue(
           task: TaskInfo(
             thread: thread,
             processID: getpid(),
@@ -146,7 +146,7 @@ extension StorageBackend where Self: FakeStorageBackend {
             userID: getuid(),
             startTime: 0
           ),
-          bytes: $0
+          value: $0
         )
       }
     }

@@ -64,7 +64,7 @@ import Testing
       let reader = try TaskStorageReader(map: held)
       let value = try #require(try reader.values().first)
       let field = try #require(reader.layout.fields.first { $0.name == "said" })
-      #expect(field.value(in: value.bytes) == .unsigned(77))
+      #expect(field.value(in: value.value) == .unsigned(77))
     }
   }
 
@@ -82,9 +82,9 @@ import Testing
       default: storage = try fill(Counter.self, object, map) { $0.calls = 0xA5_5A }
       }
       let values = try reader.values()
-      #expect(values.count == 1 && values.first?.bytes.count == size)
+      #expect(values.count == 1 && values.first?.value.count == size)
       let last = size % 8 == 0 ? [0x5A, 0xA5, 0, 0, 0, 0, 0, 0] : [0xA5]
-      #expect(values.first?.bytes.suffix(last.count) == last[...].map { UInt8($0) }[...], "\(map)")
+      #expect(values.first?.value.suffix(last.count) == last[...].map { UInt8($0) }[...], "\(map)")
       withExtendedLifetime(storage) {}
     }
   }
@@ -106,7 +106,7 @@ import Testing
       BPFObject(.echo).layout(ofMap: "echoes")
     )
     let said = try #require(echoes.layout.fields.first { $0.name == "said" })
-    #expect(try echoes.values().map { said.value(in: $0.bytes) } == [.unsigned(9)])
+    #expect(try echoes.values().map { said.value(in: $0.value) } == [.unsigned(9)])
 
     // The size of a page's address.
     let pages = try BPFObject(.pages, allowing: [backend])
@@ -117,7 +117,7 @@ import Testing
       pages.map("by_header"),
       BPFObject(.pages).layout(ofMap: "by_header")
     )
-    #expect(try counts.values().map(\.bytes) == [[5, 0, 0, 0, 0, 0, 0, 0]])
+    #expect(try counts.values().map(\.value) == [[5, 0, 0, 0, 0, 0, 0, 0]])
   }
 
   @Test(.userPages) func theLayoutIsThatOfAnotherObjectWithTheSameValue() throws {
@@ -128,7 +128,7 @@ import Testing
     let held = try BPFMap(id: object.map("counters").info.id, readOnly: true)
     for map in ["by_header", "directs"] {
       let reader = try TaskStorageReader(map: held, layout: BPFObject(.pages).layout(ofMap: map))
-      #expect(try reader.values().map(\.bytes) == [[5, 0, 0, 0, 0, 0, 0, 0]], "\(map)")
+      #expect(try reader.values().map(\.value) == [[5, 0, 0, 0, 0, 0, 0, 0]], "\(map)")
     }
   }
 
@@ -143,7 +143,7 @@ import Testing
       #expect(throws: BPFError.self) { try held.valueLayout() }
       let reader = try TaskStorageReader(map: held, layout: layout)
       let said = try #require(reader.layout.fields.first { $0.name == "said" })
-      #expect(try reader.values().map { said.value(in: $0.bytes) } == [.unsigned(9)])
+      #expect(try reader.values().map { said.value(in: $0.value) } == [.unsigned(9)])
     }
   }
 
@@ -177,8 +177,8 @@ import Testing
     }
     #expect(errno == nil)
     let values = try reader.values()
-    #expect(values.count == 1 && values.first?.bytes.count == 32_000)
-    #expect(values.first?.bytes.suffix(8) == [0x34, 0x12, 0, 0, 0, 0, 0, 0])
+    #expect(values.count == 1 && values.first?.value.count == 32_000)
+    #expect(values.first?.value.suffix(8) == [0x34, 0x12, 0, 0, 0, 0, 0, 0])
     #expect(values.first?.task.thread == .current)
   }
 

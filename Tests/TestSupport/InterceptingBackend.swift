@@ -17,7 +17,7 @@ package final class InterceptingBackend: DirectBackend, CopyingBackend {
   package var valueSize: Int { base.valueSize }
   package var observer: (any AttachmentObserver)? { base.observer }
   package func valueLayout() throws(BPFError) -> ValueLayout { try base.valueLayout() }
-  package func values() throws(BPFError) -> [UntypedTaskValue] { try base.values() }
+  package func values() throws(BPFError) -> [TaskValue<[UInt8]>] { try base.values() }
 
   package var access: ValueAccess {
     switch base.access {

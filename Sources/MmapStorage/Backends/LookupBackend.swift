@@ -80,7 +80,7 @@ package final class LookupBackend: CopyingBackend {
 
   package func valueLayout() throws(BPFError) -> ValueLayout { layout }
 
-  package func values() throws(BPFError) -> [UntypedTaskValue] { try inspected.values() }
+  package func values() throws(BPFError) -> [TaskValue<[UInt8]>] { try inspected.values() }
 
   package func loadOwn(into bytes: UnsafeMutableRawBufferPointer) throws(BPFError) -> Bool {
     try unsafe load(.callingThread, into: bytes)

@@ -124,7 +124,7 @@ package final class MappedBackend: DirectBackend {
     unsafe map.unmap(address, size: valueSize)
   }
 
-  package func values() throws(BPFError) -> [UntypedTaskValue] { try elements.values() }
+  package func values() throws(BPFError) -> [TaskValue<[UInt8]>] { try elements.values() }
 
   /// One `bpf_map_lookup_elem`.
   package func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)

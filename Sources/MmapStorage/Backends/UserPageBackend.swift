@@ -203,7 +203,7 @@ package final class UserPageBackend: DirectBackend {
 
   // MARK: Any thread
 
-  package func values() throws(BPFError) -> [UntypedTaskValue] { try inspected.values() }
+  package func values() throws(BPFError) -> [TaskValue<[UInt8]>] { try inspected.values() }
 
   /// One `bpf_map_lookup_elem`, and a copy of the page, for threads of this process.
   package func load(_ task: TaskReference, into bytes: UnsafeMutableRawBufferPointer)

@@ -27,7 +27,7 @@ package final class InspectedMap: Sendable {
     self.layout = layout
   }
 
-  func values() throws(BPFError) -> [UntypedTaskValue] {
+  func values() throws(BPFError) -> [TaskValue<[UInt8]>] {
     let reader = try reader.withLock { (loaded) throws(BPFError) in
       if let loaded { return loaded }
       let new = try TaskStorageReader(map: handle.duplicate(), layout: layout)

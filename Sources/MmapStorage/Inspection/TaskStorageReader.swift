@@ -13,8 +13,8 @@ internal import SystemPackage
 ///
 /// ```swift
 /// let reader = try TaskStorageReader(map: map)
-/// for value in try reader.values() {
-///   for field in reader.layout.fields { print(field.name, field.value(in: value.bytes)) }
+/// for found in try reader.values() {
+///   for field in reader.layout.fields { print(field.name, field.value(in: found.value)) }
 /// }
 /// ```
 ///
@@ -99,18 +99,18 @@ public final class TaskStorageReader: Sendable {
     }
   }
 
-  /// Returns copies of all values, in the order of the kernel's list of tasks.
+  /// Returns copies of all values as bytes, in the order of the kernel's list of tasks.
   ///
   /// Only tasks in the pid namespace of the calling process are visited. Values of more than 28 KiB are
   /// looked up one by one; smaller values are copied in one pass over all tasks.
   ///
   /// - Throws: ``BPFError``.
   /// - Complexity: One step in the kernel for each task of the machine, about 100 ns.
-  public func values() throws(BPFError) -> [UntypedTaskValue] {
+  public func values() throws(BPFError) -> [TaskValue<[UInt8]>] {
     let attempt = "read the values of all tasks"
     let bytes = try link.readIterator(for: attempt)
     let size = layout.type.size
-    var found: [UntypedTaskValue] = []
+    var found: [TaskValue<[UInt8]>] = []
     var offset = 0
     var elements: MapBytes?
     while bytes.count - offset >= TaskRecord.size {
@@ -132,14 +132,14 @@ public final class TaskStorageReader: Sendable {
           }
         elements = known
         if let value = try lookUp(record.task.thread, in: known, attempt: attempt) {
-          found.append(UntypedTaskValue(task: record.task, bytes: value))
+          found.append(TaskValue(task: record.task, value: value))
         }
         continue
       }
       guard record.valueSize == size, bytes.count - offset >= size else { break }
       let value = Array(bytes[offset..<offset + size])
       offset += size
-      found.append(UntypedTaskValue(task: record.task, bytes: value))
+      found.append(TaskValue(task: record.task, value: value))
     }
     guard offset == bytes.count else {
       throw BPFError(

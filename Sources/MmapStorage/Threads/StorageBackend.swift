@@ -45,7 +45,7 @@ package protocol StorageBackend: AnyObject, Sendable {
     throws(BPFError)
 
   /// Copies the values of all tasks, including those of other processes.
-  func values() throws(BPFError) -> [UntypedTaskValue]
+  func values() throws(BPFError) -> [TaskValue<[UInt8]>]
 
   /// Removes a task's value.
   ///

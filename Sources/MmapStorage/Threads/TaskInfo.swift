@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-public import MapValues
-
 /// Information about a task of any process, from ``TaskLocalStorage/values()``.
 public struct TaskInfo: Sendable, Hashable {
   /// The thread's id, in the pid namespace of the process that reads. 0 if the task is not in it.
@@ -34,23 +32,18 @@ public struct TaskInfo: Sendable, Hashable {
   }
 }
 
-/// A task with a copy of its value as bytes.
-public struct UntypedTaskValue: Sendable, Hashable {
-  /// The task.
-  public var task: TaskInfo
-  /// The value, of as many bytes as the map's layout has.
-  public var bytes: [UInt8]
-
-  package init(task: TaskInfo, bytes: [UInt8]) {
-    self.task = task
-    self.bytes = bytes
-  }
-}
-
-/// A task with a copy of its value.
-public struct TaskValue<Value: MapField>: Sendable {
+/// A task with a copy of its value: a Swift type, or the bytes of the value.
+public struct TaskValue<Value: Sendable>: Sendable {
   /// The task.
   public var task: TaskInfo
   /// The value. No field is torn, but the copy is not atomic.
   public var value: Value
+
+  package init(task: TaskInfo, value: Value) {
+    self.task = task
+    self.value = value
+  }
 }
+
+extension TaskValue: Equatable where Value: Equatable {}
+extension TaskValue: Hashable where Value: Hashable {}

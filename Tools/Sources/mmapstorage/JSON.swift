@@ -69,7 +69,7 @@ enum JSON: Encodable {
       }
   }
 
-  init(_ value: UntypedTaskValue, _ fields: [ValueLayout.Field]) {
+  init(_ value: TaskValue<[UInt8]>, _ fields: [ValueLayout.Field]) {
     let task = value.task
     self = .object([
       "thread": .int(task.thread.rawValue),
@@ -80,7 +80,7 @@ enum JSON: Encodable {
       "startTime": .unsigned(task.startTime),
       "value": .object(
         Dictionary(
-          fields.map { ($0.name, JSON($0.value(in: value.bytes))) },
+          fields.map { ($0.name, JSON($0.value(in: value.value))) },
           uniquingKeysWith: { first, _ in first }
         )
       ),

@@ -57,7 +57,7 @@ struct ValueOptions: ParsableArguments {
   }
 
   /// Reads, filters and sorts the values.
-  func values(_ reader: TaskStorageReader) throws -> [UntypedTaskValue] {
+  func values(_ reader: TaskStorageReader) throws -> [TaskValue<[UInt8]>] {
     let values = try reader.values().filter { value in
       let task = value.task
       return
@@ -70,7 +70,7 @@ struct ValueOptions: ParsableArguments {
         ($0.task.processID, $0.task.thread.rawValue) < ($1.task.processID, $1.task.thread.rawValue)
       }
     }
-    return values.sorted { SortKey(field.value(in: $0.bytes)) > SortKey(field.value(in: $1.bytes)) }
+    return values.sorted { SortKey(field.value(in: $0.value)) > SortKey(field.value(in: $1.value)) }
   }
 }
 
@@ -107,9 +107,9 @@ extension FieldValue {
 extension TextTable {
   /// A table of values with a column for each field. `changed` contains the cells to mark.
   init(
-    _ values: [UntypedTaskValue],
+    _ values: [TaskValue<[UInt8]>],
     _ fields: [ValueLayout.Field],
-    changed: (UntypedTaskValue, ValueLayout.Field) -> Bool = { _, _ in false }
+    changed: (TaskValue<[UInt8]>, ValueLayout.Field) -> Bool = { _, _ in false }
   ) {
     self.init(header: ["PROCESS", "PID", "THREAD", "TID"] + fields.map(\.name))
     numbers = [1, 3]
@@ -122,7 +122,7 @@ extension TextTable {
       return [
         printable(task.processName), "\(task.processID)", printable(task.threadName),
         "\(task.thread)",
-      ] + fields.map { (changed(value, $0) ? "*" : "") + $0.value(in: value.bytes).cell }
+      ] + fields.map { (changed(value, $0) ? "*" : "") + $0.value(in: value.value).cell }
     }
   }
 }

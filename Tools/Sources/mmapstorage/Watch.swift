@@ -38,9 +38,9 @@ struct Watch: ParsableCommand {
     while true {
       let values = try options.values(reader)
       let isFirst = readings == 0
-      func hasChanged(_ value: UntypedTaskValue, _ field: ValueLayout.Field) -> Bool {
+      func hasChanged(_ value: TaskValue<[UInt8]>, _ field: ValueLayout.Field) -> Bool {
         guard let old = last[TaskKey(value)] else { return !isFirst }
-        return field.value(in: old) != field.value(in: value.bytes)
+        return field.value(in: old) != field.value(in: value.value)
       }
       if redraws {
         try redraw(values, fields, changed: hasChanged)
@@ -54,7 +54,7 @@ struct Watch: ParsableCommand {
         }
       }
       last = Dictionary(
-        values.map { (TaskKey($0), $0.bytes) },
+        values.map { (TaskKey($0), $0.value) },
         uniquingKeysWith: { first, _ in first }
       )
       readings += 1
@@ -64,7 +64,7 @@ struct Watch: ParsableCommand {
   }
 
   private func printChange(
-    _ value: UntypedTaskValue,
+    _ value: TaskValue<[UInt8]>,
     _ fields: [ValueLayout.Field],
     changed: Set<String>
   ) throws {
@@ -77,7 +77,7 @@ struct Watch: ParsableCommand {
       return
     }
     let text = fields.map {
-      "\($0.name)=\(changed.contains($0.name) ? "*" : "")\($0.value(in: value.bytes).cell)"
+      "\($0.name)=\(changed.contains($0.name) ? "*" : "")\($0.value(in: value.value).cell)"
     }.joined(separator: " ")
     try printLine(
       "\(printable(task.processName))[\(task.processID)] \(printable(task.threadName))"
@@ -86,9 +86,9 @@ struct Watch: ParsableCommand {
   }
 
   private func redraw(
-    _ values: [UntypedTaskValue],
+    _ values: [TaskValue<[UInt8]>],
     _ fields: [ValueLayout.Field],
-    changed: (UntypedTaskValue, ValueLayout.Field) -> Bool
+    changed: (TaskValue<[UInt8]>, ValueLayout.Field) -> Bool
   ) throws {
     // `struct winsize` is in a module that cannot be imported: rows, columns, and the size in pixels.
     var size = [UInt16](repeating: 0, count: 4)
@@ -110,7 +110,7 @@ private struct TaskKey: Hashable {
   var thread: Int32
   var start: UInt64
 
-  init(_ value: UntypedTaskValue) {
+  init(_ value: TaskValue<[UInt8]>) {
     thread = value.task.thread.rawValue
     start = value.task.startTime
   }
