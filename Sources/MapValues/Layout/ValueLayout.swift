@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The layout of a map's values, from the map's type information.
-public struct ValueLayout: Sendable, Hashable {
+public struct ValueLayout: Sendable, Equatable {
   /// The C name: a structure's tag or a typedef's name, such as "request_tag".
   package var name: String
   /// The type of the value.
@@ -21,12 +21,5 @@ public struct ValueLayout: Sendable, Hashable {
   /// Whether name, type and place (user page or element) are equal.
   public static func == (one: Self, other: Self) -> Bool {
     (one.name, one.type, one.isInUserPage) == (other.name, other.type, other.isInUserPage)
-  }
-
-  /// Hashes the properties that `==` compares.
-  public func hash(into hasher: inout Hasher) {
-    hasher.combine(name)
-    hasher.combine(type)
-    hasher.combine(isInUserPage)
   }
 }
