@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-public import SystemPackage
+package import SystemPackage
 
 /// The method by which a thread accesses its value.
 ///
@@ -30,13 +30,11 @@ public struct BackendKind: RawRepresentable, Sendable, Hashable, Codable, CaseIt
 /// The backend of a storage, and the reason for the choice.
 public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
   /// A better backend that is not used, and the reason.
-  public struct Rejection: Sendable, Hashable, CustomStringConvertible {
-    /// The backend.
-    public var kind: BackendKind
-    /// The reason, as text for users.
-    public var reason: String
+  package struct Rejection: Sendable, Hashable, CustomStringConvertible {
+    package var kind: BackendKind
+    package var reason: String
     /// The error of the kernel, if the backend was tried.
-    public var errno: Errno?
+    package var errno: Errno?
 
     package init(_ kind: BackendKind, reason: String, errno: Errno? = nil) {
       self.kind = kind
@@ -57,7 +55,7 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
     fileprivate var isExpected: Bool { kind == .mapped && errno != nil }
 
     /// Such as "not .mapped, as this kernel does not … (Invalid argument, errno 22)".
-    public var description: String {
+    package var description: String {
       let cause = errno.map { " (\($0), errno \($0.rawValue))" } ?? ""
       return "not \(kind), as \(reason)\(cause)"
     }
@@ -68,7 +66,7 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
   /// The reason for the choice.
   public var reason: String
   /// The better backends that are not used, best first.
-  public var rejected: [Rejection]
+  package var rejected: [Rejection]
 
   package init(_ kind: BackendKind, reason: String, rejected: [Rejection] = []) {
     self.kind = kind
@@ -76,7 +74,7 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
     self.rejected = rejected
   }
 
-  /// The reason for the choice and for each rejection, as text for users.
+  /// The reason for the choice, and the reason for each better backend that is not used, as text for users.
   public var explanation: String {
     ([reason] + rejected.map(\.description)).joined(separator: "; ")
   }
