@@ -24,6 +24,7 @@ let package = Package(
     .library(name: "MmapStorage", targets: ["MmapStorage"]),
     .library(name: "LibBPF", targets: ["LibBPF"]),
     .library(name: "MmapStorageBroker", targets: ["MmapStorageBroker"]),
+    .library(name: "MmapStorageInspection", targets: ["MmapStorageInspection"]),
     .library(name: "MmapStorageTesting", targets: ["MmapStorageTesting"]),
     .plugin(name: "BPFPlugin", targets: ["BPFPlugin"]),
   ],
@@ -82,6 +83,11 @@ let package = Package(
       swiftSettings: sourceSettings
     ),
     .target(
+      name: "MmapStorageInspection",
+      dependencies: ["LibBPF", "MapValues", "MmapStorage"],
+      swiftSettings: sourceSettings
+    ),
+    .target(
       name: "MmapStorageTesting",
       dependencies: ["LibBPF", "MmapStorage"],
       swiftSettings: sourceSettings
@@ -105,7 +111,7 @@ let package = Package(
     .testTarget(
       name: "MmapStorageTests",
       dependencies: [
-        "MmapStorage", "MmapStorageTesting", "TestSupport", "CTestValues",
+        "MmapStorage", "MmapStorageInspection", "MmapStorageTesting", "TestSupport", "CTestValues",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings
@@ -138,7 +144,8 @@ let package = Package(
     .testTarget(
       name: "LiveKernelTests",
       dependencies: [
-        "CLibBPFShim", "LibBPF", "MmapStorage", "MmapStorageBroker", "TestSupport", "CTestSupport",
+        "CLibBPFShim", "LibBPF", "MmapStorage", "MmapStorageBroker", "MmapStorageInspection",
+        "TestSupport", "CTestSupport",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       exclude: ["Programs"],

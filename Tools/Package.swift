@@ -14,6 +14,10 @@ let mmapStorageBroker: Target.Dependency = .product(
   name: "MmapStorageBroker",
   package: "MmapStorage"
 )
+let mmapStorageInspection: Target.Dependency = .product(
+  name: "MmapStorageInspection",
+  package: "MmapStorage"
+)
 let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let argumentParser: Target.Dependency = .product(
   name: "ArgumentParser",
@@ -36,7 +40,7 @@ let package = Package(
   targets: [
     .executableTarget(
       name: "mmapstorage",
-      dependencies: [mmapStorage, argumentParser, systemPackage],
+      dependencies: [mmapStorage, mmapStorageInspection, argumentParser, systemPackage],
       swiftSettings: swiftSettings
     ),
     .executableTarget(
@@ -59,7 +63,7 @@ let package = Package(
       name: "ToolTests",
       dependencies: [
         "mmapstorage", "mmapstorage-broker", "request-service", mmapStorage, mmapStorageBroker,
-        systemPackage,
+        mmapStorageInspection, systemPackage,
       ],
       exclude: [
         "all-kinds.bpf.c", "request-service.bpf.c", "requests.bpf.c", "requests-old.bpf.c",

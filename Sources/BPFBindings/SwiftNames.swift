@@ -131,12 +131,12 @@ public enum SwiftNames {
     "BPFHashMap", "BPFLink", "BPFMap", "BPFMapFlags", "BPFMapInfo", "BPFMapType", "BPFMappedArray",
     "BPFObject", "BPFObjectImage", "BPFPerCPUArrayMap", "BPFPerCPUHashMap", "BPFPinAttributes",
     "BPFPinDirectory", "BPFPinMismatchPolicy", "BPFPinOutcome", "BPFProgram", "BPFProgramInfo",
-    "BPFRingBuffer", "BackendChoice", "BackendKind", "BitField", "FieldLayout", "FieldValue",
+    "BPFRingBuffer", "BackendChoice", "BackendKind", "BitField", "FieldLayout",
     "GeneratedMap", "GlobalSection", "InitialGlobalValues", "KernelProbe", "LayoutPolicy",
     "LookupAccessPath", "MapField", "MapScalar", "MapValue", "MappingState", "Place",
     "PlacedMapValue", "RingBuffer", "StorageView", "SwiftTaskStorage",
     "SwiftTaskStorageDeclaration", "TaskInfo", "TaskLocalStorage", "TaskReference",
-    "TaskStorageReader", "TaskValue", "ThreadID", "UnalignedPlace",
+    "TaskValue", "ThreadID", "UnalignedPlace",
     "ValueLayout",
   ]
 }

@@ -253,7 +253,8 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// which takes about 100 ms. Only tasks in the pid namespace of the calling process are visited. No
   /// field is torn, but neither the copy of a value nor that of all values is atomic.
   ///
-  /// Needs CAP_BPF and CAP_PERFMON. ``TaskStorageReader`` does the same without the type of the value.
+  /// Needs CAP_BPF and CAP_PERFMON. `TaskStorageReader` of
+  /// `MmapStorageInspection` does the same without the type of the value.
   ///
   /// - Throws: ``BPFError``: ``BPFError/Kind/permissionDenied``, or an error if the iterator cannot
   ///   be loaded.

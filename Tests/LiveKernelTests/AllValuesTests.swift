@@ -2,6 +2,7 @@
 import CTestSupport
 import Glibc
 import MmapStorage
+import MmapStorageInspection
 import SystemPackage
 import TestSupport
 import Testing

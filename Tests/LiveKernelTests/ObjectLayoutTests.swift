@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import MmapStorage
+import MmapStorageInspection
 import Testing
 
 /// Layouts read from an object file: needs neither rights nor a kernel with BPF.

@@ -4,6 +4,7 @@ import Dispatch
 import Glibc
 import MmapStorage
 import MmapStorageBroker
+import MmapStorageInspection
 import SystemPackage
 import TestSupport
 import Testing

@@ -35,7 +35,7 @@ func selectBackend(
       on: map.describedName,
       advice:
         "its descriptor is read-only, or the map is frozen, and \(kind) needs to write to it; open "
-        + "the map without readOnly: true, or read it with a TaskStorageReader"
+        + "the map without readOnly: true, or read it with a TaskStorageReader of MmapStorageInspection"
     )
   }
   throw BPFError(

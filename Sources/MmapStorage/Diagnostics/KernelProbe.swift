@@ -45,7 +45,7 @@ public struct KernelProbe: Sendable {
         () throws(BPFError) in
         let map = try map.get()
         let layout = ValueLayout(name: "value", type: .integer(size: 8, signed: false))
-        _ = try TaskStorageReader(map: map, layout: layout).values()
+        _ = try TaskIterator(map: map, layout: layout).values()
       },
     ]
   }

@@ -18,7 +18,7 @@ package final class InspectedMap: Sendable {
 
   private let handle: MapHandle
   private let layout: ValueLayout
-  private let reader = ForkSafeMutex<TaskStorageReader?>(nil, sharing: lock)
+  private let reader = ForkSafeMutex<TaskIterator?>(nil, sharing: lock)
   private let comparison: ForkSafeMutex<BPFProgram?>
 
   init(_ handle: MapHandle, id: UInt32, layout: ValueLayout) {
@@ -30,7 +30,7 @@ package final class InspectedMap: Sendable {
   func values() throws(BPFError) -> [TaskValue<[UInt8]>] {
     let reader = try reader.withLock { (loaded) throws(BPFError) in
       if let loaded { return loaded }
-      let new = try TaskStorageReader(map: handle.duplicate(), layout: layout)
+      let new = try TaskIterator(map: handle.duplicate(), layout: layout)
       loaded = new
       return new
     }
@@ -68,9 +68,9 @@ extension InspectedMap {
     for map: BPFMap,
     _ layout: ValueLayout
   ) throws(BPFError) -> BPFProgram {
-    try TaskStorageReader.withErrors(about: map, comparisonAttempt) { () throws(BPFError) in
+    try TaskIterator.withErrors(about: map, comparisonAttempt) { () throws(BPFError) in
       let size = layout.type.size
-      let object = try TaskStorageReader.loaded(comparisonName, for: map, valueSize: size)
+      let object = try TaskIterator.loaded(comparisonName, for: map, valueSize: size)
       defer { object.close() }
       return try object.program(comparisonName).loaded()
     }

@@ -64,7 +64,7 @@ const volatile __u32 value_size = 1;
 #define LARGEST (28 * 1024)
 #define CHUNK 256
 
-/* Keep in step with TaskStorageReader in Swift. */
+/* Keep in step with TaskRecord in TaskIterator.swift. */
 struct record {
 	__u32 size;		/* of the value that follows */
 	__s32 tid;		/* in the reader's pid namespace */

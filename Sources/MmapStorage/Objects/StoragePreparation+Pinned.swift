@@ -64,9 +64,10 @@ extension StoragePreparation {
       return isSameLayout
         ? nil : "map '\(declared.name)': the layouts differ; details need CAP_SYS_ADMIN"
     }
-    return layout.difference(
+    return layout.differences(
       from: expected,
-      names: (left: "pinned map \(declared.name)", right: "object \(object.name)")
+      leftName: "pinned map \(declared.name)",
+      rightName: "object \(object.name)"
     ).map { "map '\(declared.name)': the layouts differ\n\($0)" }
   }
 }

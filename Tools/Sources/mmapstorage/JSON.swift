@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 import MmapStorage
+import MmapStorageInspection
 
 /// A JSON document.
 enum JSON: Encodable {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import MmapStorage
+import MmapStorageInspection
 import SystemPackage
 
 struct Layout: ParsableCommand {

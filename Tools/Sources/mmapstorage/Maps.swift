@@ -2,6 +2,7 @@
 import ArgumentParser
 import Glibc
 import MmapStorage
+import MmapStorageInspection
 import SystemPackage
 
 struct Maps: ParsableCommand {

@@ -2,6 +2,7 @@
 import ArgumentParser
 import Foundation
 import MmapStorage
+import MmapStorageInspection
 
 struct Watch: ParsableCommand {
   static let configuration = CommandConfiguration(

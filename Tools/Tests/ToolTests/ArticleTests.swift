@@ -2,6 +2,7 @@
 import Foundation
 import MmapStorage
 import MmapStorageBroker
+import MmapStorageInspection
 import SystemPackage
 import Testing
 
@@ -39,6 +40,12 @@ func isCounting(_ requests: TaskLocalStorage<Request>) throws -> Bool {
 
       for found in try requests.values() {
         print(found.task.processName, found.task.thread, found.value.id)
+      }
+
+      let map = try BPFMap(pinnedAt: pins.map("tool_requests"), readOnly: true)
+      let reader = try TaskStorageReader(map: map)
+      for found in try reader.values() {
+        for field in reader.layout.fields { print(field.name, field.value(in: found.value)) }
       }
 
       guard try requests.verifyMapping() == .own else {

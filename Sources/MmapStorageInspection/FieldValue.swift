@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import LibBPF
+internal import MapValues
 
 /// The value of a field, read from the bytes of a map's value.
 public indirect enum FieldValue: Sendable, Hashable {

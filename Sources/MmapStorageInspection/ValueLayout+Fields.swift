@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MapValues
 
 extension ValueLayout {
   /// A field of a value: a scalar or an array, with its place.
@@ -23,7 +24,7 @@ extension ValueLayout {
       }
     }
     /// The type.
-    package var type: FieldType
+    fileprivate var type: FieldType
 
     /// Reads the field.
     ///
@@ -44,23 +45,22 @@ extension ValueLayout {
   /// The fields in the order of their offsets. Nested structures are replaced by their members, and unions by
   /// each of their members. A value that is not a structure is one field, "value".
   public var fields: [Field] {
-    var fields: [Field] = []
-    func add(_ field: PlacedField) {
-      if case .structure = field.type {
-        PlacedField.members(of: field).forEach(add)
-      } else if case .union = field.type {
-        PlacedField.members(of: field).forEach(add)
-      } else {
-        fields.append(
-          Field(
-            name: field.path.isEmpty ? "value" : field.path,
-            offset: field.offset,
-            type: field.type
-          )
-        )
-      }
+    leaves.map { path, offset, type in
+      Field(name: path.isEmpty ? "value" : path, offset: offset, type: type)
     }
-    add(PlacedField(name: "", path: "", offset: 0, type: type))
-    return fields.enumerated().sorted { ($0.1.offset, $0.0) < ($1.1.offset, $1.0) }.map(\.element)
+  }
+
+  /// Compares two layouts of C types field by field.
+  ///
+  /// - Parameters:
+  ///   - other: The layout on the right side of the table.
+  ///   - names: The names of the two sides, such as "object a.bpf.o".
+  /// - Returns: A table with both layouts, a line for each field, and a mark at each difference; `nil`
+  ///   if all fields have the same name, offset, size and kind.
+  public func difference(
+    from other: ValueLayout,
+    names: (left: String, right: String)
+  ) -> String? {
+    differences(from: other, leftName: names.left, rightName: names.right)
   }
 }
