@@ -80,6 +80,9 @@ public final class BPFRingBuffer: Sendable {
 
   /// Removes records from the buffer and returns them, without waiting (`ring_buffer__consume`).
   ///
+  /// Returns at most as many bytes as the buffer has, also if programs write records faster than the call reads
+  /// them.
+  ///
   /// - Parameter limit: The largest number of records to take.
   /// - Returns: The bytes of each record, oldest first; empty if there are none.
   /// - Throws: A system error of libbpf; `EBADMSG` if a record is larger than the buffer, which happens if
@@ -90,7 +93,7 @@ public final class BPFRingBuffer: Sendable {
       guard limit > 0 else { return [] }
       let code = unsafe ring_buffer__consume(pointer)
       let records = inbox.end()
-      // The callback ends a call that has reached the limit with this number.
+      // The callback ends a call that has read enough with this number.
       guard code >= 0 || code == -ECANCELED else {
         throw BPFError(
           code: code,
@@ -136,12 +139,15 @@ private struct RecordIterator: AsyncIteratorProtocol {
 private final class Inbox: @unchecked Sendable {
   private var records: [[UInt8]] = []
   private var limit = 0
+  /// The bytes that the records occupied in the buffer.
+  private var taken = 0
   private let largest: Int
 
   init(largest: Int) { self.largest = largest }
 
   func begin(limit: Int) {
     self.limit = limit
+    taken = 0
     records = []
   }
 
@@ -156,8 +162,10 @@ private final class Inbox: @unchecked Sendable {
     // mapping.
     guard record.count <= largest else { return -EBADMSG }
     unsafe records.append(Array(record))
+    // A record has a header of eight bytes, and begins at a multiple of eight.
+    taken += (record.count + 15) & ~7
     // libbpf marks this record as read before it stops.
-    return records.count < limit ? 0 : -ECANCELED
+    return records.count < limit && taken < largest ? 0 : -ECANCELED
   }
 }
 

@@ -306,7 +306,9 @@ import Testing
       for name in ["slots", "raw_events", "others"] {
         try $0.object.setAutocreate(false, map: name)
       }
-      try $0.object.program("add_everywhere").setAutoload(false)
+      for name in ["add_everywhere", "flood"] {
+        try $0.object.program(name).setAutoload(false)
+      }
     }.load()
     try run(maps.programs.rarely)
     #expect(try maps.maps.perCPUSlots.count == 3)

@@ -82,4 +82,23 @@ import Testing
     let records = try RingBuffer<UInt64>(maps.object.map("raw_events"))
     expect(.layoutMismatch) { () throws(BPFError) in _ = try records.takeRecords() }
   }
+
+  /// Other threads write records faster than this one reads them.
+  @Test func oneCallReadsNoMoreThanTheBufferContains() throws {
+    let maps = try MapsOfAllKinds.load()
+    let flood = try maps.programs.flood.loaded()
+    let running = Box(3)
+    let writers = try (0..<running.get()).map { _ in
+      try TestThread {
+        defer { running.change { $0 -= 1 } }
+        for _ in 0..<300 { _ = flood.run(nil, size: 0) }
+      }
+    }
+    let records = try maps.maps.rawEvents
+    while running.get() > 0 {
+      // A record occupies 16 bytes.
+      #expect(try records.takeRecords().count <= 64 * 1024 / 16)
+    }
+    for writer in writers { try writer.join() }
+  }
 }

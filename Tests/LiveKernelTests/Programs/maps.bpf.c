@@ -136,6 +136,17 @@ int add_everywhere(void *context)
 	return 0;
 }
 
+/* Sends more records than the buffer can contain. */
+SEC("syscall")
+int flood(void *context)
+{
+	__u32 number = 0;
+
+	for (int i = 0; i < 5000; i++)
+		bpf_ringbuf_output(&raw_events, &number, sizeof(number), 0);
+	return 0;
+}
+
 /* The compiler must not split the cold part off into another function. */
 SEC("syscall")
 int rarely(void *context)
