@@ -32,10 +32,10 @@ final class TypeWriter {
     declaredNames = [objectName]
   }
 
-  /// A type of the standard library or of MmapStorage, qualified if the object has a type of this
-  /// name.
+  /// A type of the standard library, qualified if the object has a type of this name; or a type of MmapStorage,
+  /// which is always qualified, because the user's module may have a type of this name.
   func library(_ name: String, module: String = "Swift") -> String {
-    declaredNames.contains(name) ? "\(module).\(name)" : name
+    module != "Swift" || declaredNames.contains(name) ? "\(module).\(name)" : name
   }
 
   /// Checks the size of the type of a map's elements, or of a global variable.

@@ -12,7 +12,8 @@ struct BindingsTests {
       "struct request_tag { unsigned long request_id; char in; int words[2][3]; } tag;"
     )
     for line in [
-      "struct RequestTag: MapValue, BitwiseCopyable {", "var requestID: UInt64", "var `in`: CChar",
+      "struct RequestTag: MmapStorage.MapValue, BitwiseCopyable {", "var requestID: UInt64",
+      "var `in`: CChar",
       "var words: InlineArray<2, InlineArray<3, Int32>>", "var tag: RequestTag {",
       "/// struct request_tag {  /* 40 bytes */", "///     int words[2][3];  /* byte 12 */",
     ] {
@@ -24,19 +25,21 @@ struct BindingsTests {
     let text = try text(
       "struct s { union { int number; char bytes[4]; }; unsigned low : 3, high : 5; } s;"
     )
-    #expect(text.contains("struct S: PlacedMapValue"))
+    #expect(text.contains("struct S: MmapStorage.PlacedMapValue"))
     #expect(
-      text.contains("var low: BitField<UInt32> { BitField(bit: 32, width: 3, signed: false) }")
+      text.contains(
+        "var low: MmapStorage.BitField<UInt32> { MmapStorage.BitField(bit: 32, width: 3, signed: false) }"
+      )
     )
-    #expect(text.contains("var number: Place<Int32> { Place(0) }"))
+    #expect(text.contains("var number: MmapStorage.Place<Int32> { MmapStorage.Place(0) }"))
   }
 
   @Test func signedMembersAndConstants() throws {
     let text = try text(
       "struct s { int low : 3; unsigned high : 5; } s; enum level { BELOW = -2, ABOVE = 1 } level;"
     )
-    #expect(text.contains("BitField(bit: 0, width: 3, signed: true)"))
-    #expect(text.contains("BitField(bit: 3, width: 5, signed: false)"))
+    #expect(text.contains("MmapStorage.BitField(bit: 0, width: 3, signed: true)"))
+    #expect(text.contains("MmapStorage.BitField(bit: 3, width: 5, signed: false)"))
     #expect(text.contains("static let below = Self(rawValue: -2)"))
   }
 
@@ -45,7 +48,11 @@ struct BindingsTests {
     let text = try text(
       "struct __attribute__((packed)) s { unsigned long number; char letter; } s;"
     )
-    #expect(text.contains("var number: UnalignedPlace<UInt64> { UnalignedPlace(0) }"))
+    #expect(
+      text.contains(
+        "var number: MmapStorage.UnalignedPlace<UInt64> { MmapStorage.UnalignedPlace(0) }"
+      )
+    )
     #expect(text.contains("var letter: CChar\n") && !text.contains("var number: UInt64\n"))
   }
 
@@ -77,7 +84,7 @@ struct BindingsTests {
 
   @Test func enumerationsLoseTheirCommonPrefix() throws {
     let text = try text("enum phase { PHASE_QUEUED, PHASE_IN_PROGRESS = 5 } phase;")
-    #expect(text.contains("struct Phase: RawRepresentable, MapScalar, Hashable {"))
+    #expect(text.contains("struct Phase: RawRepresentable, MmapStorage.MapScalar, Hashable {"))
     #expect(text.contains("static let queued = Self(rawValue: 0)"))
     #expect(text.contains("static let inProgress = Self(rawValue: 5)"))
   }
@@ -93,11 +100,16 @@ struct BindingsTests {
     let text = try text(
       "struct u_int64 { unsigned long value; } number; struct array { int x; } array;"
     )
-    #expect(text.contains("struct UInt64: MapValue") && text.contains("var value: Swift.UInt64"))
+    #expect(
+      text.contains("struct UInt64: MmapStorage.MapValue")
+        && text.contains("var value: Swift.UInt64")
+    )
   }
 
   @Test func aTypeWithTheObjectsNameIsRenamed() throws {
-    #expect(try text("struct test { int x; } first;").contains("struct TestValue: MapValue"))
+    #expect(
+      try text("struct test { int x; } first;").contains("struct TestValue: MmapStorage.MapValue")
+    )
   }
 
   @Test func theObjectHidesNoTypeOfTheLibrary() throws {
@@ -109,6 +121,29 @@ struct BindingsTests {
     )
   }
 
+  /// The user's module may have types with these names.
+  @Test func typesOfTheLibraryAreQualified() throws {
+    let text = try text(
+      """
+      #define MAP(name, number, type_of_value) struct { \
+        int (*type)[number]; int (*max_entries)[4]; int *key; type_of_value *value; \
+      } name __attribute__((section(".maps")))
+      enum phase { PHASE_ONE, PHASE_TWO };
+      struct __attribute__((packed)) item {
+        union { int number; float other; }; char letter; long last; int low : 3; enum phase phase;
+      };
+      MAP(hash, 1, struct item); MAP(array, 2, struct item); MAP(storage, 29, struct item);
+      MAP(other, 11, struct item); struct item item = {1};
+      """
+    )
+    let names =
+      #/(?:^|[^.\w])(BPF(Error|Object|Map|\w+Map)|BackendKind|BitField|FieldLayout|Fields|GlobalSection|GeneratedMap|InitialGlobalValues|\w+Storage|Map(Value|Scalar)|PlacedMapValue|(Unaligned)?Place)\b/#
+    for line in text.split(separator: "\n")
+    where !line.contains("//") && !line.hasPrefix("@_spi(Generated) import ") {
+      #expect(line.firstMatch(of: names) == nil, "\(line)")
+    }
+  }
+
   @Test func nestedTypesDoNotHideOthers() throws {
     let text = try text(
       """
@@ -116,7 +151,8 @@ struct BindingsTests {
       """
     )
     for line in [
-      "struct Point: MapValue", "var first: Point\n", "struct Point_: MapValue",
+      "struct Point: MmapStorage.MapValue", "var first: Point\n",
+      "struct Point_: MmapStorage.MapValue",
       "var point: Line.Point_\n", "var line: Line.Line_\n",
     ] {
       #expect(text.contains(line), "\(line)")
@@ -144,14 +180,14 @@ struct BindingsTests {
         __attribute__((section(".maps")));
       """
     )
-    #expect(text.contains("var one: BPFMap {") && !text.contains("typealias"))
+    #expect(text.contains("var one: MmapStorage.BPFMap {") && !text.contains("typealias"))
   }
 
   @Test func publicDeclarations() throws {
     let text = try text("struct s { int x; } s;", isPublic: true)
     for line in [
       "@_spi(Generated) public import MmapStorage", "public final class Test",
-      "public struct S: MapValue", "public var x: Int32", "public init(x: Int32 = 0)",
+      "public struct S: MmapStorage.MapValue", "public var x: Int32", "public init(x: Int32 = 0)",
     ] {
       #expect(text.contains(line), "\(line)")
     }
@@ -245,6 +281,6 @@ struct BindingsTests {
     )
     #expect(parts[0].contains("var other: Int32 {") && parts[1].contains("var other: Int32 {"))
     #expect(!parts[0].contains("var only:") && parts[1].contains("var only:"))
-    #expect(parts[0].components(separatedBy: "try GlobalSection(").count == 2)
+    #expect(parts[0].components(separatedBy: "try MmapStorage.GlobalSection(").count == 2)
   }
 }

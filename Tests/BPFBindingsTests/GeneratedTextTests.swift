@@ -40,7 +40,7 @@ struct GeneratedTextTests {
         MAP(requests_control, 2, int, int);
         SECTION(syscall) int requests_processes(void *context) { return 0; }
         """,
-      lines: ["let requests: SwiftTaskStorageDeclaration<Int32>"],
+      lines: ["let requests: MmapStorage.SwiftTaskStorageDeclaration<Int32>"],
       absent: ["requestsControl", "requestsProcesses"]
     ),
     // Maps of each type
@@ -57,11 +57,14 @@ struct GeneratedTextTests {
         } mapped SECTION(.maps);
         """,
       lines: [
-        "var array: BPFArrayMap<Value> {", "var hash: BPFHashMap<Key, Value> {",
-        "var lru: BPFHashMap<Key, Value> {", "var perCPUArray: BPFPerCPUArrayMap<Value> {",
-        "var perCPUHash: BPFPerCPUHashMap<Key, Value> {",
-        "var perCPULru: BPFPerCPUHashMap<Key, Value> {", "var wide: BPFMap {", "var trie: BPFMap {",
-        "var mapped: BPFMappedArray<Int64> {",
+        "var array: MmapStorage.BPFArrayMap<Value> {",
+        "var hash: MmapStorage.BPFHashMap<Key, Value> {",
+        "var lru: MmapStorage.BPFHashMap<Key, Value> {",
+        "var perCPUArray: MmapStorage.BPFPerCPUArrayMap<Value> {",
+        "var perCPUHash: MmapStorage.BPFPerCPUHashMap<Key, Value> {",
+        "var perCPULru: MmapStorage.BPFPerCPUHashMap<Key, Value> {",
+        "var wide: MmapStorage.BPFMap {", "var trie: MmapStorage.BPFMap {",
+        "var mapped: MmapStorage.BPFMappedArray<Int64> {",
       ]
     ),
     // Values of task storage
@@ -76,9 +79,11 @@ struct GeneratedTextTests {
         TASK_STORAGE(address, void *);
         """,
       lines: [
-        "var plain: TaskLocalStorage<Value> {", "var paged: TaskLocalStorage<Value> {",
-        "var kept: TaskLocalStorage<Kept> {", "var numbers: TaskLocalStorage<Int32> {",
-        "var address: BPFMap {",
+        "var plain: MmapStorage.TaskLocalStorage<Value> {",
+        "var paged: MmapStorage.TaskLocalStorage<Value> {",
+        "var kept: MmapStorage.TaskLocalStorage<Kept> {",
+        "var numbers: MmapStorage.TaskLocalStorage<Int32> {",
+        "var address: MmapStorage.BPFMap {",
       ]
     ),
     // A ring buffer that was not declared with RING_BUFFER
@@ -86,13 +91,14 @@ struct GeneratedTextTests {
       source: """
         struct { int (*type)[27]; int (*max_entries)[4096]; } raw SECTION(.maps);
         """,
-      lines: ["var raw: BPFRingBuffer {"]
+      lines: ["var raw: MmapStorage.BPFRingBuffer {"]
     ),
     // Names of Swift's standard library
     Case(
       source: "MAP(in, 2, int, int); int _1st; enum _2nd { SIZE_1, SIZE_2 } second;",
       lines: [
-        "private let _in: GeneratedMap<BPFArrayMap<Int32>>", "var `in`: BPFArrayMap<Int32> {",
+        "private let _in: MmapStorage.GeneratedMap<MmapStorage.BPFArrayMap<Int32>>",
+        "var `in`: MmapStorage.BPFArrayMap<Int32> {",
         "var _1st: Int32", "struct _2nd: RawRepresentable", "static let size1 = ",
         "static let size2 = ",
       ]
@@ -109,7 +115,8 @@ struct GeneratedTextTests {
         long padded = 1, second = 2;
         """,
       lines: [
-        "private let _data_counts: GlobalSection", "get { _data_counts.load(Int32.self, at: 0) }",
+        "private let _data_counts: MmapStorage.GlobalSection",
+        "get { _data_counts.load(Int32.self, at: 0) }",
         "get { _rodata_limits.load(Int32.self, at: 0) }",
         "nonmutating set { _data_counts.store(newValue, at: 0) }",
         "get { _data.load(Int64.self, at: 8) }", "set { _data.store(newValue, at: 8) }",
@@ -145,13 +152,13 @@ struct GeneratedTextTests {
     // The lock has no alias, because the alias could have the name of another type
     Case(
       source: "typedef struct bpf_spin_lock a_b; struct aB { a_b lock; int x; }; struct aB v;",
-      lines: ["struct AB: MapValue"],
+      lines: ["struct AB: MmapStorage.MapValue"],
       absent: ["typealias"]
     ),
     // A member of a union that shares no bytes with other members
     Case(
       source: "struct s { union { struct { int a; _Bool b; }; int c; }; int d; } s;",
-      lines: ["var b: Place<Bool> { Place(4) }", "var d: Int32\n"],
+      lines: ["var b: MmapStorage.Place<Bool> { MmapStorage.Place(4) }", "var d: Int32\n"],
       absent: ["var b: Bool\n"]
     ),
     // Bytes of members, and others
@@ -176,7 +183,7 @@ struct GeneratedTextTests {
     // The largest
     Case(
       source: "unsigned char bytes[65536]; struct s { char bytes[65536]; } s;",
-      lines: ["var bytes: ", "struct S: MapValue"]
+      lines: ["var bytes: ", "struct S: MmapStorage.MapValue"]
     ),
   ])
   func text(_ test: Case) throws {

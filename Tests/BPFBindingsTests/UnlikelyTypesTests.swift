@@ -11,7 +11,7 @@ struct UnlikelyTypesTests {
         + (2...depth).map { "struct s\($0) { struct s\($0 - 1) x; };" }.joined()
         + "struct s\(depth) value;"
     }
-    #expect(try text(nested(127)).contains("struct S127: MapValue"))
+    #expect(try text(nested(127)).contains("struct S127: MmapStorage.MapValue"))
     #expect(try error(nested(128)).description.contains("nested too deeply"))
   }
 
