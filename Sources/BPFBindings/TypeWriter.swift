@@ -357,6 +357,14 @@ final class TypeWriter {
       }
       let type = try swiftType(member.type)
       guard type.size > 0 else { continue }
+      if member.bitSize != 0, type.size > 8 {
+        throw BindingError(
+          "bit-field '\(member.name)' has a type of \(type.size) bytes, and Swift has only bit-fields of "
+            + "up to 8; declare it with a smaller type, or without a width",
+          near: member.name,
+          in: composite.name
+        )
+      }
       leaves.append(
         StructurePlan.Leaf(
           cName: member.name,

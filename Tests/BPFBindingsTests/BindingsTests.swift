@@ -218,6 +218,12 @@ struct BindingsTests {
     #expect(try error("struct s { int _; } s;").cName == "_")
   }
 
+  @Test func aBitFieldThatIsTooWide() throws {
+    let error = try error("struct s { unsigned __int128 low : 3; } s;")
+    #expect(error.description.contains("bit-field 'low' has a type of 16 bytes"))
+    #expect(error.cName == "low" && error.enclosing == "s")
+  }
+
   @Test(arguments: [
     ("struct large { char bytes[100000]; } one;", "large"),
     ("typedef struct { char bytes[100000]; } large_t; large_t one[2];", "one"),
