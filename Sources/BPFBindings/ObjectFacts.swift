@@ -174,7 +174,7 @@ struct ObjectFacts {
         let variable = try btf.variable(index, of: id)
         // The name of a function's static variable contains a dot.
         guard !variable.name.hasPrefix("__"), !variable.name.contains(".") else { continue }
-        let type = try table.type(variable.type)
+        let type = try table.type(variable.type, of: variable.name)
         guard try table.size(of: type) > 0 else { continue }
         variables.append(
           Variable(

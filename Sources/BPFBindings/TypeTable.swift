@@ -14,6 +14,15 @@ final class TypeTable {
 
   init(btf: BTF) { self.btf = btf }
 
+  /// Resolves the type of a variable or member, and everything in it.
+  func type(_ id: UInt32, of name: String, in enclosing: String = "") throws -> CType {
+    do {
+      return try type(id)
+    } catch let error as BindingError where error.cName.isEmpty && !name.isEmpty {
+      throw BindingError("'\(name)': \(error)", near: name, in: enclosing)
+    }
+  }
+
   /// Resolves a type, and everything in it.
   func type(_ id: UInt32) throws -> CType {
     var id = id
@@ -97,7 +106,10 @@ final class TypeTable {
         near: info.name
       )
     default:
-      throw BindingError("a type that is neither data nor a pointer to data", near: alias)
+      throw BindingError(
+        "the type has no Swift type; use numbers, structures, arrays or pointers",
+        near: alias
+      )
     }
   }
 
@@ -127,7 +139,7 @@ final class TypeTable {
       members.append(
         CMember(
           name: member.name,
-          type: try type(member.type),
+          type: try type(member.type, of: member.name, in: info.name),
           bitOffset: Int(member.bitOffset),
           bitSize: Int(member.bitSize),
           declaration: try CDeclaration(btf).member(member)

@@ -225,6 +225,16 @@ struct BindingsTests {
   }
 
   @Test(arguments: [
+    ("struct s { int x; _Complex float number; } s;", "s"), ("_Complex double number;", ""),
+    ("struct s { _Complex int number[2]; } s;", "s"),
+  ])
+  func typesThatSwiftDoesNotHave(source: String, enclosing: String) throws {
+    let error = try error(source)
+    #expect(error.description.contains("'number'") && error.cName == "number")
+    #expect(error.enclosing == enclosing)
+  }
+
+  @Test(arguments: [
     ("struct large { char bytes[100000]; } one;", "large"),
     ("typedef struct { char bytes[100000]; } large_t; large_t one[2];", "one"),
     ("unsigned short numbers[50000];", "numbers"),
