@@ -79,7 +79,10 @@ struct ObjectFacts {
       return isPlain(value) ? .taskStorage(value) : .other
     case .array:
       if let value = try swiftTaskValue(of: map) { return .swiftTasks(try table.type(value)) }
-      let isMapped = try object.mapFlags(of: map.name).contains(.mmapable)
+      // The kernel does not map such a map for writing.
+      let readOnly: BPFMapFlags = [.rdonly, .wronly, .rdonlyProg]
+      let flags = try object.mapFlags(of: map.name)
+      let isMapped = flags.contains(.mmapable) && flags.isDisjoint(with: readOnly)
       return try elements(isMapped ? "BPFMappedArray" : "BPFArrayMap", [map.valueTypeID])
     case .perCPUArray:
       return try elements("BPFPerCPUArrayMap", [map.valueTypeID])

@@ -118,7 +118,8 @@ public final class BPFMappedArray<Value: MapField>: Sendable {
   public init(_ map: BPFMap) throws(BPFError) {
     let attempt = "map the array"
     elements = try MapElements(map, types: [.array], attempt: attempt)
-    guard try map.info.flags.contains(.mmapable) else {
+    let info = try map.info
+    guard info.flags.contains(.mmapable) else {
       throw BPFError(
         .wrongType,
         attempt: attempt,
@@ -132,7 +133,15 @@ public final class BPFMappedArray<Value: MapField>: Sendable {
     do throws(Errno) {
       memory = try elements.handle.mapMemory(size: stride * count)
     } catch {
-      throw BPFError(errno: error, attempt: attempt, on: map.describedName)
+      throw BPFError(
+        errno: error,
+        attempt: attempt,
+        on: map.describedName,
+        advice: info.isWritable && info.flags.isDisjoint(with: [.rdonly, .wronly, .rdonlyProg])
+          ? nil
+          : "the array is read-only, frozen, or has the flags \(info.flags), and the kernel does not map it for "
+            + "writing; use BPFArrayMap"
+      )
     }
   }
 

@@ -67,6 +67,22 @@ struct GeneratedTextTests {
         "var mapped: MmapStorage.BPFMappedArray<Int64> {",
       ]
     ),
+    // Arrays that cannot be mapped for writing
+    Case(
+      source: """
+        #define FLAGS(name, flags) struct { \
+          int (*type)[2]; int (*max_entries)[4]; int (*map_flags)[flags]; int *key; long *value; \
+        } name SECTION(.maps)
+        FLAGS(read_only, 1024 | 8); FLAGS(write_only, 1024 | 16); FLAGS(constant, 1024 | 128);
+        FLAGS(kept, 1024 | 256);
+        """,
+      lines: [
+        "var readOnly: MmapStorage.BPFArrayMap<Int64> {",
+        "var writeOnly: MmapStorage.BPFArrayMap<Int64> {",
+        "var constant: MmapStorage.BPFArrayMap<Int64> {",
+        "var kept: MmapStorage.BPFMappedArray<Int64> {",
+      ]
+    ),
     // Values of task storage
     Case(
       source: """

@@ -64,6 +64,17 @@ import Testing
     }
   }
 
+  @Test func anArrayThatTheKernelDoesNotMapForWriting() throws {
+    let object = try MapsOfAllKinds.load()
+    let slots: BPFArrayMap<UInt32> = try object.maps.constantSlots
+    try slots.setValue(3, at: 2)
+    #expect(try slots.value(at: 2) == 3)
+    let map = try object.object.map("constant_slots")
+    let error = #expect(throws: BPFError.self) { try BPFMappedArray<UInt32>(map) }
+    #expect(error?.advice.contains("BPF_F_RDONLY_PROG | BPF_F_MMAPABLE") == true)
+    #expect(error?.advice.contains("use BPFArrayMap") == true)
+  }
+
   @Test func paddingOfAKeyIsZero() throws {
     let map = try BPFHashMap<Place, Tally>(MapsOfAllKinds.load().object.map("tallies"))
     var key = Place(row: 5, column: 6)

@@ -68,6 +68,14 @@ struct {
 	__type(value, __u32);	/* the kernel rounds it up to eight bytes */
 } mapped_words SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
+	__uint(max_entries, 3);
+	__type(key, __u32);
+	__type(value, __u32);
+} constant_slots SEC(".maps");
+
 RING_BUFFER(events, struct event, 64 * 1024);
 
 struct {
