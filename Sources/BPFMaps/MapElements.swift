@@ -161,6 +161,9 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
       switch error {
       case .argListTooLong: "the map is full; declare it with more max_entries"
       case .noMemory: "the kernel has no memory for the element"
+      case .notPermitted where !handle.isWritable:
+        "its descriptor is read-only, or the map is frozen; open the map without readOnly: true, or declare "
+          + "it without BPF_F_RDONLY"
       default: nil
       }
     return BPFError(errno: error, attempt: attempt, on: subject, advice: advice)

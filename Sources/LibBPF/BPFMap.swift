@@ -195,7 +195,7 @@ public final class BPFMap: Sendable {
           btfID: info.btf_id,
           btfKeyTypeID: info.btf_key_type_id,
           btfValueTypeID: info.btf_value_type_id,
-          isWritable: (try? isWritable(descriptor.rawValue).get()) == true && facts["frozen:"] != 1,
+          isWritable: canChangeMap(descriptor.rawValue, facts),
           memory: facts["memlock:"]
         )
       }

@@ -56,6 +56,13 @@ package func readText(_ path: String) -> String? {
   return (try? file.readToEnd()).map { String(decoding: $0, as: UTF8.self) }
 }
 
+/// Whether system calls with a map's descriptor can change the map: it was opened for writing, and the map is
+/// not frozen.
+func canChangeMap(_ descriptor: CInt, _ info: [Substring: Int]? = nil) -> Bool {
+  (try? isWritable(descriptor).get()) == true
+    && (info ?? descriptorInfo(descriptor))["frozen:"] != 1
+}
+
 /// The numbers in the descriptor's `/proc/self/fdinfo`, by name; empty without `/proc`.
 func descriptorInfo(_ descriptor: CInt) -> [Substring: Int] {
   guard let text = readText("/proc/self/fdinfo/\(descriptor)") else { return [:] }

@@ -16,6 +16,9 @@ package final class MapHandle: Sendable {
 
   package var name: String { map.name }
 
+  /// Whether system calls with this descriptor can change the map, as in `BPFMapInfo.isWritable`. Reads `/proc`.
+  package var isWritable: Bool { canChangeMap(descriptor) }
+
   /// Lends the descriptor's number.
   func withNumber<Result>(_ body: (CInt) -> Result) -> Result { body(descriptor) }
 

@@ -64,6 +64,18 @@ import Testing
     }
   }
 
+  @Test func aMapThatUserSpaceCanOnlyRead() throws {
+    let maps = try MapsOfAllKinds.load().maps
+    let numbers = try maps.readOnlyNumbers
+    #expect(try numbers.value(for: 1) == nil)
+    let set = #expect(throws: BPFError.self) { try numbers.setValue(2, for: 1) }
+    let remove = #expect(throws: BPFError.self) { try numbers.removeValue(for: 1) }
+    for error in [set, remove] {
+      #expect(error?.kind == .permissionDenied)
+      #expect(error?.advice.contains("declare it without BPF_F_RDONLY") == true)
+    }
+  }
+
   @Test func anArrayThatTheKernelDoesNotMapForWriting() throws {
     let object = try MapsOfAllKinds.load()
     let slots: BPFArrayMap<UInt32> = try object.maps.constantSlots

@@ -76,6 +76,14 @@ struct {
 	__type(value, __u32);
 } constant_slots SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_RDONLY);
+	__uint(max_entries, 3);
+	__type(key, __u32);
+	__type(value, __u32);
+} read_only_numbers SEC(".maps");
+
 RING_BUFFER(events, struct event, 64 * 1024);
 
 struct {
