@@ -64,6 +64,14 @@ import Testing
     }
   }
 
+  @Test func errorsNameThePartThatDiffers() throws {
+    let map = try MapsOfAllKinds.load().object.map("tallies")
+    let key = #expect(throws: BPFError.self) { try BPFHashMap<UInt32, Tally>(map) }
+    #expect(key?.attempt == "use Swift type 'UInt32' as the key")
+    let value = #expect(throws: BPFError.self) { try BPFHashMap<Place, UInt32>(map) }
+    #expect(value?.attempt == "use Swift type 'UInt32' as the value")
+  }
+
   @Test func aMapThatUserSpaceCanOnlyRead() throws {
     let maps = try MapsOfAllKinds.load().maps
     let numbers = try maps.readOnlyNumbers

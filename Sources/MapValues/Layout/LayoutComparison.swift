@@ -141,16 +141,17 @@ package struct LayoutComparison: Sendable {
 
   /// Throws an error unless the two sides match.
   ///
+  /// - Parameter part: What the type describes, for the error.
   /// - Throws: ``BPFError`` of kind ``BPFError/Kind/layoutMismatch``, with the table in its
   ///   details.
-  package func check() throws(BPFError) {
+  package func check(as part: String = "the value") throws(BPFError) {
     if swift.matchesInOrder(map) { return }
     let rows = rows
     let count = rows.count { !$0.differences.isEmpty }
     if count == 0 { return }
     throw BPFError(
       .layoutMismatch,
-      attempt: "use Swift type '\(swiftName)' as the value",
+      attempt: "use Swift type '\(swiftName)' as \(part)",
       on: "map '\(mapName)'",
       advice: "the layouts differ in \(count) \(count == 1 ? "row" : "rows"), marked '!' below",
       details: table(of: rows)
