@@ -267,14 +267,23 @@ private func openObject(
       code: code,
       attempt: attempt,
       on: source,
-      advice: warnings.contains("can't determine")
-        ? "the type of a map's key or value is declared and not defined; include the header that defines it"
-        : "it is truncated, or was not compiled with 'clang -target bpf -O2 -g -c' "
-          + "(maps need the type information that -g writes)",
+      advice: advice(forOpening: warnings),
       details: warnings
     )
   }
   return object
+}
+
+private func advice(forOpening warnings: String) -> String {
+  if warnings.contains("can't determine") {
+    return
+      "the type of a map's key or value is declared and not defined; include the header that defines it"
+  }
+  if ["map '", "prog '", "extern '", "'maps' section"].contains(where: warnings.contains) {
+    return "libbpf rejects a declaration of the object; correct what its message below names"
+  }
+  return "it is truncated, or was not compiled with 'clang -target bpf -O2 -g -c' "
+    + "(maps need the type information that -g writes)"
 }
 
 private func readObjectFile(_ path: FilePath) throws(BPFError) -> [UInt8] {

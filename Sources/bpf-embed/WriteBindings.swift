@@ -26,9 +26,14 @@ func writeBindings(_ job: Job) throws(Failure) {
   } catch let error as Failure {
     throw error
   } catch let error as BPFError {
-    // libbpf's message contains the map's name.
-    let map = error.details.firstMatch(of: /map '([^']+)'/).map { String($0.1) } ?? ""
-    throw Failure(error.description, at: try location(of: BindingError("", near: map), job))
+    // libbpf's message contains names, such as of the map and its field. The last one is the most specific.
+    let line = error.details.split(separator: "\n").first { $0.contains("'") } ?? ""
+    let start = "\(job.source):1:1"
+    var place = start
+    for match in line.matches(of: /'([^']+)'/).reversed() where place == start {
+      place = try location(of: BindingError("", near: String(match.1)), job)
+    }
+    throw Failure(error.description, at: place)
   } catch {
     throw Failure("\(error)", at: "\(job.source):1:1")
   }

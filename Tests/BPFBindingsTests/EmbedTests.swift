@@ -102,6 +102,37 @@ final class EmbedTests {
     #expect(run.messages.contains("\(directory.path)/\(place): error: "), "\(run)")
   }
 
+  private static let declarations = """
+    #define SEC(name) __attribute__((section(name), used))
+    SEC("syscall") int run(void *context)
+    """
+
+  /// libbpf's message contains the name.
+  @Test(arguments: [
+    (
+      "extern int other(int x);\n\(declarations) {\n\treturn other(1);\n}\n", "1:12",
+      "extern 'other'"
+    ),
+    (
+      "struct d { int type; };\n\(declarations) { return 0; }\nstruct d old SEC(\"maps\");\n",
+      "4:19", "legacy"
+    ),
+    (
+      "int x __attribute__((section(\"mine\")));\n\(declarations) { return ++x; }\n", "1:31",
+      "against 'x' in section 'mine'"
+    ),
+    (
+      "\(declarations) { return 0; }\nstruct {\n\tint (*type)[1];\n\tint *no_field;\n} counts SEC(\".maps\");\n",
+      "5:7", "unknown field 'no_field'"
+    ),
+  ])
+  func placesOfDeclarationsThatLibbpfRejects(text: String, place: String, reason: String) throws {
+    let run = try embed(text)
+    #expect(run.status == 1 && run.messages.contains(reason), "\(run)")
+    #expect(run.messages.contains("\(source.path):\(place): error: "), "\(run)")
+    #expect(run.messages.contains("libbpf rejects a declaration of the object"), "\(run)")
+  }
+
   @Test func optionsOfTheSource() throws {
     for (comment, type) in [
       ("/* BPFPlugin: public, name = Other_Tags */", "public final class Other_Tags"),
