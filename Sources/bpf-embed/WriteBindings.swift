@@ -78,7 +78,9 @@ private func location(of error: BindingError, _ job: Job) throws(Failure) -> Str
   files += DependencyRule.prerequisites(
     in: String(decoding: try read(job.dependencies), as: UTF8.self)
   )
-  .filter { $0 != job.source && !$0.hasPrefix("/usr/") }
+  .filter { file in
+    file != job.source && !["/usr/include/", "/usr/lib/"].contains { file.hasPrefix($0) }
+  }
   let texts = files.compactMap { file in
     (try? read(file)).map { bytes in
       (

@@ -102,6 +102,16 @@ final class EmbedTests {
     #expect(run.messages.contains("\(directory.path)/\(place): error: "), "\(run)")
   }
 
+  /// The package may be below /usr, such as in /usr/src.
+  @Test func placesInHeadersBelowUsr() throws {
+    let header = "/usr/..\(file("tags.h").path)"
+    let run = try embed(
+      "#include \"\(header)\"\nstruct s s;\n",
+      header: "\nstruct s { int a_b, aB; };\n"
+    )
+    #expect(run.messages.contains("\(header):2:21: error: "), "\(run)")
+  }
+
   private static let declarations = """
     #define SEC(name) __attribute__((section(name), used))
     SEC("syscall") int run(void *context)
