@@ -49,7 +49,10 @@ struct SourceOptions {
     let lines = String(decoding: try read(path), as: UTF8.self)
       .split(separator: "\n", omittingEmptySubsequences: false)
     for (index, line) in lines.enumerated() {
-      guard let marker = line.firstRange(of: "BPFPlugin:"), line[..<marker.lowerBound].contains("/")
+      // In a comment that begins in this line or before.
+      guard let marker = line.firstRange(of: "BPFPlugin:") else { continue }
+      let before = line[..<marker.lowerBound]
+      guard before.contains("/") || before.allSatisfy({ $0.isWhitespace || $0 == "*" })
       else { continue }
       var text = line[marker.upperBound...]
       if let end = text.firstRange(of: "*/") { text = text[..<end.lowerBound] }

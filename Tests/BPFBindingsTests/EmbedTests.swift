@@ -147,6 +147,8 @@ final class EmbedTests {
     for (comment, type) in [
       ("/* BPFPlugin: public, name = Other_Tags */", "public final class Other_Tags"),
       ("// BPFPlugin: name=OtherTags", "\nfinal class OtherTags"),
+      ("/*\n * BPFPlugin: public\n */", "public final class Tags"),
+      ("/*\n\tBPFPlugin: public\n */", "public final class Tags"),
       ("int BPFPlugin; char *text = \"BPFPlugin: public\";", "\nfinal class Tags"),
     ] {
       let run = try embed(comment + "\nint number;\n")
