@@ -26,7 +26,8 @@ public struct RingBuffer<Record: MapField>: Sendable {
   ///
   /// - Parameter limit: The largest number of records to take.
   /// - Returns: The records, oldest first; empty if there are none.
-  /// - Throws: ``BPFError/Kind/layoutMismatch`` if a record is smaller than `Record`; a system error.
+  /// - Throws: ``BPFError/Kind/layoutMismatch`` if a record is smaller than `Record`, and the other records that
+  ///   the call removed are lost; a system error.
   public func takeRecords(atMost limit: Int = .max) throws(BPFError) -> [Record] {
     var records: [Record] = []
     for bytes in try buffer.takeRecords(atMost: limit) { records.append(try decode(bytes)) }
