@@ -34,6 +34,8 @@ func writeToStandardError(_ text: String) {
 }
 
 /// Runs a program to its end, and returns its output to standard error.
+///
+/// - Throws: ``Failure`` if it cannot be run, or if a signal ends it.
 func run(_ command: [String]) throws(Failure) -> (succeeded: Bool, messages: String) {
   var ends: [Int32] = [-1, -1]
   guard unsafe pipe(&ends) == 0 else {
@@ -58,6 +60,15 @@ func run(_ command: [String]) throws(Failure) -> (succeeded: Bool, messages: Str
   var end: Int32 = 0
   while unsafe waitpid(process, &end, 0) < 0 {
     if errno != EINTR { throw Failure("wait for", command[0], errno: errno) }
+  }
+  let signal = end & 0x7f
+  if signal != 0 {
+    writeToStandardError(String(decoding: messages, as: UTF8.self))
+    throw Failure(
+      "\(command[0]) was ended by signal \(signal)"
+        + (signal == SIGKILL
+          ? ", which the kernel sends if there is no memory; build with fewer jobs" : "")
+    )
   }
   return (end == 0, String(decoding: messages, as: UTF8.self))
 }

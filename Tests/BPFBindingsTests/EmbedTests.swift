@@ -21,7 +21,8 @@ final class EmbedTests {
   private func embed(
     _ text: String,
     header: String = "",
-    without missing: String? = nil
+    without missing: String? = nil,
+    compiler: String? = nil
   ) throws -> (status: Int32, messages: String) {
     try text.write(to: source, atomically: true, encoding: .utf8)
     try header.write(to: file("tags.h"), atomically: true, encoding: .utf8)
@@ -38,7 +39,7 @@ final class EmbedTests {
     process.executableURL = try tool()
     process.arguments = options.flatMap { [$0.0, $0.1] } + ["--"]
     if missing != "--" {
-      process.arguments? += [try clang(), "-target", "bpf", "-O2", "-g"]
+      process.arguments? += [try compiler ?? clang(), "-target", "bpf", "-O2", "-g"]
     }
     let errors = Pipe()
     process.standardError = errors
@@ -141,6 +142,16 @@ final class EmbedTests {
     #expect(run.status == 1 && run.messages.contains(reason), "\(run)")
     #expect(run.messages.contains("\(source.path):\(place): error: "), "\(run)")
     #expect(run.messages.contains("libbpf rejects a declaration of the object"), "\(run)")
+  }
+
+  @Test func aCompilerThatIsKilled() throws {
+    let compiler = file("compiler").path
+    let script = "#!/bin/sh\necho words >&2\nkill -KILL $$\n"
+    try script.write(toFile: compiler, atomically: true, encoding: .utf8)
+    chmod(compiler, 0o755)
+    let run = try embed("int x;\n", compiler: compiler)
+    #expect(run.status == 1)
+    #expect(run.messages.contains("words\nerror: \(compiler) was ended by signal 9, "), "\(run)")
   }
 
   @Test func optionsOfTheSource() throws {
