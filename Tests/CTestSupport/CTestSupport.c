@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <sched.h>
@@ -176,6 +177,55 @@ int test_is_mapped(void *page)
 	unsigned char resident;
 
 	return mincore(page, 1, &resident) == 0;
+}
+
+int test_has_io_uring(void)
+{
+	struct io_uring_params parameters = { 0 };
+	int ring = (int)syscall(SYS_io_uring_setup, 1, &parameters);
+
+	if (ring < 0)
+		return 0;
+	close(ring);
+	return 1;
+}
+
+int test_read_in_kernel_thread(int fd)
+{
+	static char byte;
+	struct io_uring_params parameters = { 0 };
+	struct io_uring_sqe *entry;
+	int ring, result = 0;
+	size_t size;
+	char *head;
+
+	ring = (int)syscall(SYS_io_uring_setup, 1, &parameters);
+	if (ring < 0)
+		return -errno;
+	size = parameters.sq_off.array + sizeof(unsigned int);
+	head = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	entry = mmap(NULL, sizeof(*entry), PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
+	if (head != MAP_FAILED && entry != MAP_FAILED) {
+		*entry = (struct io_uring_sqe){
+			.opcode = IORING_OP_READ,
+			.flags = IOSQE_ASYNC,
+			.fd = fd,
+			.addr = (unsigned long)&byte,
+			.len = 1,
+		};
+		*(unsigned int *)(head + parameters.sq_off.array) = 0;
+		__atomic_store_n((unsigned int *)(head + parameters.sq_off.tail), 1, __ATOMIC_RELEASE);
+		result = (int)syscall(SYS_io_uring_enter, ring, 1, 0, 0, NULL, 0);
+	}
+	if (head == MAP_FAILED || entry == MAP_FAILED || result < 0) {
+		result = -errno;
+		close(ring);
+	}
+	if (head != MAP_FAILED)
+		munmap(head, size);
+	if (entry != MAP_FAILED)
+		munmap(entry, sizeof(*entry));
+	return result < 0 ? result : ring;
 }
 
 enum test_sanitizer test_sanitizer(void)

@@ -186,7 +186,7 @@
  * Returns the value of the innermost scope (SwiftTaskStorage.withValue()) of the Swift task that runs on
  * the current thread. If no Swift task runs on it, returns the value of the innermost synchronous scope of
  * the thread. Returns NULL outside of any scope, in a scope for which no slot was free, in processes that
- * are not registered, and if user memory cannot be read.
+ * are not registered, in kernel threads of a process (io_uring), and if user memory cannot be read.
  *
  * Threads that run child tasks of the same Swift task share the value. Use atomic operations.
  */
@@ -245,6 +245,7 @@ struct thread_struct___swift_task {
 } __attribute__((preserve_access_index));
 
 struct task_struct___swift_task {
+	unsigned int flags;
 	int tgid;
 	__u64 start_time;
 	__u64 self_exec_id;
@@ -253,6 +254,12 @@ struct task_struct___swift_task {
 } __attribute__((preserve_access_index));
 
 #define __swift_task_thread task_struct___swift_task
+
+/*
+ * PF_IO_WORKER and PF_USER_WORKER: a kernel thread of the process, such as one of io_uring. Its thread
+ * pointer is that of the thread that created it, which may serve another request meanwhile.
+ */
+#define __SWIFT_TASK_KERNEL_THREAD 0x4010
 
 #if defined(__TARGET_ARCH_x86)
 #define __SWIFT_TASK_THREAD_POINTER(thread_) ((thread_)->thread.fsbase)
@@ -295,7 +302,7 @@ int __swift_task_bindings(struct __swift_task_thread *thread,
 {
 	__u64 pointer = __SWIFT_TASK_THREAD_POINTER(thread);
 
-	if (thread->self_exec_id != process->exec_id)
+	if (thread->self_exec_id != process->exec_id || thread->flags & __SWIFT_TASK_KERNEL_THREAD)
 		return 0;
 	if (bpf_probe_read_user(words, sizeof(*words), (void *)(pointer + process->task_word)))
 		return 0;

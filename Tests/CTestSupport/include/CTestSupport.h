@@ -62,6 +62,15 @@ void test_exit_thread(void);
  */
 long test_send(int fd, const void *bytes, size_t size, const int *descriptors, size_t count);
 
+/* Returns 1 if the process may use io_uring, else 0. */
+int test_has_io_uring(void);
+
+/*
+ * Starts to read a byte with io_uring, in a kernel thread of the process (an io worker). Returns
+ * the ring, which the caller closes.
+ */
+int test_read_in_kernel_thread(int fd);
+
 /* The sanitizer of this build. */
 enum test_sanitizer { TEST_SANITIZER_NONE, TEST_SANITIZER_ADDRESS, TEST_SANITIZER_THREAD };
 enum test_sanitizer test_sanitizer(void);
