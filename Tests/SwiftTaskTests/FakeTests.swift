@@ -51,6 +51,20 @@ import Testing
     #expect(fake.storage.overflowCount == 1)
   }
 
+  /// As when a storage is opened while the last one over the map ends.
+  @Test func theEndOfAStorageFreesNoSlotsOfAnother() throws {
+    let memory = SharedMemory()
+    var first: SwiftTaskStorage<Request>? = SwiftTaskStorage(slots: 128) { _ in memory }
+    first?.withValue({ $0.id = 1 }) {}
+    #expect(memory.slotsInUse == 64)
+    let second = SwiftTaskStorage<Request>(slots: 128) { _ in memory }
+    second.withValue({ $0.id = 2 }) {
+      first = nil
+      #expect(memory.slotsInUse == 64)
+    }
+    #expect(memory.slotsInUse == 64)
+  }
+
   @Test func threadsOutsideOfSwiftTasks() throws {
     let fake = try FakeSwiftTasks<Request>()
     try TestThread {
@@ -71,5 +85,23 @@ import Testing
     #expect(error?.kind == .layoutMismatch)
     let other = #expect(throws: BPFError.self) { try FakeSwiftTasks<Request>(object, "plain") }
     #expect(other?.kind == .wrongType)
+  }
+}
+
+/// 128 slots that several storages use, in 64 bytes each.
+private final class SharedMemory: SwiftTaskMemory {
+  nonisolated(unsafe) let base = UnsafeMutableRawPointer.allocate(
+    byteCount: 128 * 64,
+    alignment: 64
+  )
+
+  init() { base.initializeMemory(as: UInt8.self, repeating: 0, count: 128 * 64) }
+  deinit { base.deallocate() }
+
+  func hasExited(_ owner: UInt64) -> Bool { false }
+
+  /// The number of slots with an owner.
+  var slotsInUse: Int {
+    (0..<128).count { base.load(fromByteOffset: $0 * 64, as: UInt64.self) != 0 }
   }
 }

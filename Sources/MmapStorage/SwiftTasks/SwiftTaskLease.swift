@@ -84,6 +84,7 @@ struct SwiftTaskSlotState {
   /// Index plus one of the next free slot.
   var next: UInt64 = 0
   var index: UInt64 = 0
+  /// 0 while these slots do not include the slot.
   var generation: UInt64 = 0
   /// 0 while the slot is free.
   var tag: UInt64 = 0

@@ -91,7 +91,10 @@ final class SwiftTaskSlots: Sendable {
   }
 
   deinit {
-    for index in 0..<count { word(index, Self.ownerOffset).release(from: owner) }
+    // Other storages of the process, such as one that is being opened, have the same owner.
+    for index in 0..<count where unsafe states[index].generation != 0 {
+      word(index, Self.ownerOffset).release(from: owner)
+    }
     for index in 0..<count { unsafe states[index].parked?.release() }
     unsafe states.deinitialize(count: count).deallocate()
   }
@@ -191,7 +194,10 @@ final class SwiftTaskSlots: Sendable {
   /// Releases the slots that are in no scope, for other processes. Other threads of this process
   /// may continue.
   func releaseFree() {
-    while let index = pop() { word(index, Self.ownerOffset).release(from: owner) }
+    while let index = pop() {
+      unsafe states[index].generation = 0
+      word(index, Self.ownerOffset).release(from: owner)
+    }
   }
 
   private func claim() -> Int? {
@@ -226,6 +232,7 @@ final class SwiftTaskSlots: Sendable {
           unsafe mms_store64(base + index * stride + offset, 0)
         }
         _ = place.claim(for: owner, from: owner | Self.claiming)
+        unsafe states[index].generation = 1
         if claimed == nil { claimed = index } else { push(index) }
         left -= 1
       }
