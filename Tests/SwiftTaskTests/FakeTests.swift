@@ -65,6 +65,20 @@ import Testing
     #expect(memory.slotsInUse == 64)
   }
 
+  /// swift_task_storage_find() finds no scope for a token of an earlier storage.
+  @Test func aStorageThatIsOpenedAgainHasOtherTags() {
+    let memory = SharedMemory()
+    func tags() -> Set<UInt64> {
+      let storage = SwiftTaskStorage<Request>(slots: 1) { _ in memory }
+      var tags: Set<UInt64> = []
+      for _ in 1...100 { storage.withValue({ _ in }) { tags.formUnion(memory.holders) } }
+      return tags
+    }
+    let earlier = tags()
+    #expect(earlier.count == 100)
+    #expect(earlier.isDisjoint(with: tags()))
+  }
+
   @Test func threadsOutsideOfSwiftTasks() throws {
     let fake = try FakeSwiftTasks<Request>()
     try TestThread {
@@ -101,7 +115,13 @@ private final class SharedMemory: SwiftTaskMemory {
   func hasExited(_ owner: UInt64) -> Bool { false }
 
   /// The number of slots with an owner.
-  var slotsInUse: Int {
-    (0..<128).count { base.load(fromByteOffset: $0 * 64, as: UInt64.self) != 0 }
+  var slotsInUse: Int { words(at: 0).count }
+  /// The tags of scopes.
+  var holders: [UInt64] { words(at: 8) }
+
+  /// The words of all slots that are not 0.
+  private func words(at offset: Int) -> [UInt64] {
+    (0..<128).map { base.load(fromByteOffset: $0 * 64 + offset, as: UInt64.self) }
+      .filter { $0 != 0 }
   }
 }

@@ -53,6 +53,7 @@ final class SwiftTaskSlots: Sendable {
   private static var bindingOffset: Int { 24 }
   static var valueOffset: Int { 32 }
   private static var indexBits: UInt64 { 24 }
+  private static var generations: UInt64 { 1 << (64 - indexBits) }
   /// Flag in an owner: the process does not use the slot yet. Process ids have fewer bits.
   private static var claiming: UInt64 { 1 << 63 }
   /// The number of slots that a process claims at a time.
@@ -116,7 +117,7 @@ final class SwiftTaskSlots: Sendable {
     let slot = unsafe base + index * stride
     let state = unsafe states + index
     var generation = unsafe state.pointee.generation &+ 1
-    if generation >= 1 << (64 - Self.indexBits) { generation = 1 }
+    if generation >= Self.generations { generation = 1 }
     let tag = generation << Self.indexBits | UInt64(index)
     unsafe state.pointee.index = UInt64(index)
     unsafe state.pointee.generation = generation
@@ -232,7 +233,8 @@ final class SwiftTaskSlots: Sendable {
           unsafe mms_store64(base + index * stride + offset, 0)
         }
         _ = place.claim(for: owner, from: owner | Self.claiming)
-        unsafe states[index].generation = 1
+        // A random start, so that tags differ from those of earlier storages of the process.
+        unsafe states[index].generation = .random(in: 1..<Self.generations)
         if claimed == nil { claimed = index } else { push(index) }
         left -= 1
       }
