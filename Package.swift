@@ -171,7 +171,7 @@ let package = Package(
     .testTarget(
       name: "SwiftTaskTests",
       dependencies: [
-        "MmapStorage", "MmapStorageTesting", "CLibBPFShim", "TestSupport", "CTestSupport",
+        "LibBPF", "MmapStorage", "MmapStorageTesting", "CLibBPFShim", "TestSupport", "CTestSupport",
         "swift-task-process",
         .product(name: "SystemPackage", package: "swift-system"),
       ],

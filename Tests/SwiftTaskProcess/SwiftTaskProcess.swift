@@ -17,11 +17,13 @@ struct Request: MapValue {
 ///     swift-task-process DIRECTORY STORAGE serve ROW FIRST-ID ROUNDS MAGIC
 ///     swift-task-process DIRECTORY STORAGE hold FIRST-ID COUNT
 ///     swift-task-process DIRECTORY STORAGE exec ROW FIRST-ID ROUNDS MAGIC
+///     swift-task-process DIRECTORY STORAGE restart COUNT
 ///
 /// The first makes calls from 16 concurrent requests. The second enters the given number of scopes,
 /// prints a line, and stays in them until its input ends. The third makes a call in a scope and
 /// executes itself there. The new program makes the same number of calls of the next row without a
-/// storage, and then serves the row after it.
+/// storage, and then serves the row after it. The fourth enters a scope and executes itself there, as
+/// often as it says.
 @main struct SwiftTaskProcess {
   @TaskLocal static var other = 0
   /// A server keeps its storage until it exits.
@@ -50,6 +52,13 @@ struct Request: MapValue {
         execute(Array(arguments[0...2]) + ["executed"] + arguments[4...])
       }
       exit(3)
+    case ("restart", 1):
+      requests.withValue({ $0.id = 1 }) {
+        guard requests.overflowCount == 0 else { exit(4) }
+        guard numbers[0] > 0 else { return }
+        execute(arguments[0...3] + ["\(numbers[0] - 1)"])
+        exit(3)
+      }
     case ("serve", 4), ("executed", 4):
       await serve(
         requests,
@@ -64,7 +73,7 @@ struct Request: MapValue {
     print("without a slot: \(requests.overflowCount)")
   }
 
-  static func execute(_ arguments: [String]) {
+  static func execute(_ arguments: some Sequence<String>) {
     let strings = arguments.map { strdup($0) } + [nil]
     execv("/proc/self/exe", strings)
   }

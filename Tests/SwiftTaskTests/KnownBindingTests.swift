@@ -158,23 +158,6 @@ import Testing
     #expect(try program.seen()[2] == Seen(none: 3))
   }
 
-  @Test func whatTheProgramBeforeExecLeftIsCleared() async throws {
-    let program = try RequestProgram()
-    let slots = try MappedSlots(program.object.map("requests"))
-    defer { slots.deallocateMapping() }
-    try await withPins(of: program.object, ["requests"]) { directory in
-      let control = try openProgram(directory.appending("requests_control"))
-      defer { try? control.close() }
-      let owner = MappedSlots.owner(control)
-      for index in 0..<8 {
-        slots[index] = .init(owner: owner, holder: 9, task: 8, binding: 8, id: 77)
-      }
-      let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
-      #expect((0..<8).allSatisfy { slots[$0].task == 0 && slots[$0].holder == 9 })
-      withExtendedLifetime(requests) {}
-    }
-  }
-
   @Test func whatAnExitedProcessLeftIsCleared() async throws {
     let program = try RequestProgram()
     let slots = try MappedSlots(program.object.map("requests"))

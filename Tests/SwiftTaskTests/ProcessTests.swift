@@ -81,6 +81,17 @@ import Testing
     #expect(try program.hasSeen(seen[2].own, of: 16 * 20 * 10), "\(seen[2])")
   }
 
+  @Test(arguments: [[], ["unshare", "--pid", "--fork"]])
+  func slotsOfTheProgramBeforeExecAreUsedAgain(_ starter: [String]) async throws {
+    let program = try RequestProgram()
+    try await withPins(of: program.object, ["requests"]) { directory in
+      // The map has slots for four programs at a time.
+      let other = try OtherProcess([directory.string, "requests", "restart", "6"], by: starter)
+      let (output, status) = try other.end()
+      #expect(status == 0 && output == "without a slot: 0\n")
+    }
+  }
+
   @Test func aProcessInAPIDNamespaceOfItsOwn() async throws {
     let program = try RequestProgram(allProcesses: true)
     let requests = try await SwiftTaskStorage<Request>(program.object, "requests")

@@ -268,13 +268,16 @@ struct task_struct___swift_task {
 #define __SWIFT_TASK_THREAD_POINTER(thread_) ((thread_)->thread.uw.tp_value)
 #endif
 
-/* Unique: a process id is not reused within the same nanosecond. */
+/*
+ * Unique: a process id is not reused within the time of some thousand nanoseconds. After exec, the process is
+ * another owner.
+ */
 static __always_inline __attribute__((unused))
 __u64 __swift_task_owner(struct __swift_task_thread *thread)
 {
 	struct __swift_task_thread *leader = (void *)thread->group_leader;
 
-	return (__u64)thread->tgid << 32 | (__u32)leader->start_time;
+	return (__u64)thread->tgid << 32 | (__u32)(leader->start_time + thread->self_exec_id);
 }
 
 static __always_inline __attribute__((unused))

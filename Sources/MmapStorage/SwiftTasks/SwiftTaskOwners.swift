@@ -5,13 +5,16 @@ internal import LibBPF
 /// Detects which processes that own slots have exited.
 ///
 /// An owner is the result of `__swift_task_owner()` of swift_task_storage.bpf.h: the process id,
-/// and the lower half of the process's start time in nanoseconds of the monotonic clock.
-struct SwiftTaskOwners: Sendable {
+/// and the lower half of the process's start time in nanoseconds of the monotonic clock, plus a small
+/// number that `exec` increments.
+package struct SwiftTaskOwners: Sendable {
+  private let own: UInt64
   private let seesAllProcesses: Bool
   private let comparesStarts: Bool
 
   /// - Parameter owner: The owner word of this process.
-  init(own owner: UInt64) {
+  package init(own owner: UInt64) {
+    own = owner
     // The owner contains the process id in the initial PID namespace. In other namespaces, ids of
     // other processes cannot be compared with it.
     seesAllProcesses = owner >> 32 == UInt64(getpid())
@@ -20,10 +23,11 @@ struct SwiftTaskOwners: Sendable {
   }
 
   /// Whether the process is known to have exited: it does not exist, it is a zombie, or its id
-  /// belongs to a later process.
+  /// belongs to a later process. Also if this process executed another program meanwhile.
   ///
   /// Costs a system call for a process that no longer exists, and about ten microseconds otherwise.
-  func hasExited(_ owner: UInt64) -> Bool {
+  package func hasExited(_ owner: UInt64) -> Bool {
+    if owner >> 32 == own >> 32 { return owner != own }
     guard seesAllProcesses, let process = pid_t(exactly: owner >> 32), process > 0 else {
       return false
     }
@@ -64,8 +68,9 @@ private struct ProcessState {
     let tick = 1_000_000_000 / UInt64(max(sysconf(CInt(_SC_CLK_TCK)), 1))
     let shown = UInt32(truncatingIfNeeded: start &* tick)
     let difference = Int32(bitPattern: shown &- UInt32(truncatingIfNeeded: owner))
-    // The kernel reads the two clocks in succession, and may be interrupted between the reads.
-    return difference > -Int32(tick) && difference < 1_000_000_000
+    // The owner is later than the start by a nanosecond for each exec of the process and its ancestors. The
+    // kernel reads the two clocks in succession, and may be interrupted between the reads.
+    return difference > -Int32(tick) - 1_000_000 && difference < 1_000_000_000
   }
 }
 

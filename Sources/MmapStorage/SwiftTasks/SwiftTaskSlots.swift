@@ -84,11 +84,6 @@ final class SwiftTaskSlots: Sendable {
     unsafe states.initialize(repeating: SwiftTaskSlotState(), count: count)
     // A random start, so that processes do not claim from the same index.
     unsafe claimedUpTo = Int.random(in: 0..<count)
-    // The program that the process executed before this one may have left its own Swift tasks in
-    // the slots.
-    for index in 0..<count where word(index, Self.ownerOffset).load() == owner {
-      unsafe mms_store64(base + index * stride + Self.taskOffset, 0)
-    }
   }
 
   deinit {
