@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import CTestSupport
+import Dispatch
 import Glibc
 import MmapStorage
+import Synchronization
 import SystemPackage
 
 /// `struct request` of requests.bpf.c.
@@ -17,22 +19,43 @@ struct Request: MapValue {
 ///     swift-task-process DIRECTORY STORAGE serve ROW FIRST-ID ROUNDS MAGIC
 ///     swift-task-process DIRECTORY STORAGE hold FIRST-ID COUNT
 ///     swift-task-process DIRECTORY STORAGE exec ROW FIRST-ID ROUNDS MAGIC
+///     swift-task-process DIRECTORY STORAGE exec-elsewhere ROW FIRST-ID ROUNDS MAGIC
 ///     swift-task-process DIRECTORY STORAGE restart COUNT
 ///
 /// The first makes calls from 16 concurrent requests. The second enters the given number of scopes,
-/// prints a line, and stays in them until its input ends. The third makes a call in a scope and
-/// executes itself there. The new program makes the same number of calls of the next row without a
-/// storage, and then serves the row after it. The fourth enters a scope and executes itself there, as
-/// often as it says.
+/// prints a line, and stays in them until its input ends. The third makes a call in a scope of the
+/// first thread, stores its token, and executes itself there. The new program uses the token, makes the
+/// given number of calls of the next row without a storage, and then serves the row after it. The fourth
+/// does so on another thread, which then becomes the first one. The fifth enters a scope and executes
+/// itself there, as often as it says.
 @main struct SwiftTaskProcess {
   @TaskLocal static var other = 0
   /// A server keeps its storage until it exits.
-  @MainActor static var kept: SwiftTaskStorage<Request>?
+  static let kept = Mutex<SwiftTaskStorage<Request>?>(nil)
+  static let job = Mutex<(@Sendable () -> Void)?>(nil)
+  static let hasJob = DispatchSemaphore(value: 0)
 
-  static func main() async throws {
+  /// Runs a job on the first thread, which an asynchronous `main()` would end.
+  static func main() {
+    Task.detached {
+      do {
+        try await run()
+      } catch {
+        print("\(error)")
+        exit(1)
+      }
+      exit(0)
+    }
+    hasJob.wait()
+    job.withLock { $0 }?()
+    exit(3)
+  }
+
+  static func run() async throws {
     let arguments = CommandLine.arguments
     let numbers = arguments.dropFirst(4).compactMap { UInt64($0) }
     if arguments[3] == "executed" {
+      test_call(0, 0, UInt(numbers[3]) + 4)
       await $other.withValue(1) {
         for _ in 0..<numbers[2] {
           test_call(UInt(numbers[1]), UInt(numbers[0]) + 1, UInt(numbers[3]))
@@ -44,14 +67,20 @@ struct Request: MapValue {
       pinnedIn: FilePath(arguments[1]),
       name: arguments[2]
     )
-    kept = requests
+    kept.withLock { $0 = requests }
     switch (arguments[3], numbers.count) {
-    case ("exec", 4):
-      requests.withValue({ $0.id = numbers[1] }) {
-        test_call(UInt(numbers[1]), UInt(numbers[0]), UInt(numbers[3]))
-        execute(Array(arguments[0...2]) + ["executed"] + arguments[4...])
+    case ("exec", 4), ("exec-elsewhere", 4):
+      let execute: @Sendable () -> Void = {
+        requests.withValue({ $0.id = numbers[1] }) {
+          test_call(UInt(numbers[1]), UInt(numbers[0]), UInt(numbers[3]))
+          test_call(0, 0, UInt(numbers[3]) + 3)
+          Self.execute(Array(arguments[0...2]) + ["executed"] + arguments[4...])
+        }
       }
-      exit(3)
+      guard arguments[3] == "exec" else { return execute() }
+      job.withLock { $0 = execute }
+      hasJob.signal()
+      while true { pause() }
     case ("restart", 1):
       requests.withValue({ $0.id = 1 }) {
         guard requests.overflowCount == 0 else { exit(4) }

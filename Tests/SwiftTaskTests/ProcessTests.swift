@@ -63,16 +63,19 @@ import Testing
     }
   }
 
-  @Test func aProgramThatIsExecutedHasNothingOfTheOldOne() async throws {
+  @Test(arguments: ["exec", "exec-elsewhere"])
+  func aProgramThatIsExecutedHasNothingOfTheOldOne(_ mode: String) async throws {
     let program = try RequestProgram(allProcesses: true)
+    program.requests.globals.foundByToken = 1
     try await withPins(of: program.object, ["requests"]) { directory in
       let other = try OtherProcess(
-        [directory.string, "requests", "exec", "0", "7", "20", "\(program.magic)"]
+        [directory.string, "requests", mode, "0", "7", "20", "\(program.magic)"]
       )
       let (output, status) = try other.end()
       #expect(status == 0)
       #expect(output == "without a slot: 0\n")
     }
+    #expect(program.requests.globals.token != 0 && program.requests.globals.foundByToken == 0)
     let seen = try program.seen()
     #expect(seen[0] == Seen(own: 1))
     #expect(seen[1].own == 0 && seen[1].other == 0)

@@ -73,3 +73,14 @@ extension RequestProgram {
     )
   }
 }
+
+extension RequestProgram {
+  /// Stores the token of the calling thread's scope in `requests`.
+  func storeToken() { test_call(0, 0, magic + 3) }
+
+  /// The id of the request that the program finds for the stored token; 0 for none.
+  func foundByToken() -> UInt64 {
+    test_call(0, 0, magic + 4)
+    return requests.globals.foundByToken
+  }
+}

@@ -186,6 +186,27 @@ import Testing
     }
   }
 
+  @Test func aTokenFindsTheValueUntilTheScopeEnds() async throws {
+    let requests = try await open()
+    let (released, release) = AsyncStream.makeStream(of: Void.self)
+    let late = Mutex<Task<Void, Never>?>(nil)
+    await requests.withValue({ $0.id = 1 }) {
+      program.storeToken()
+      await Task.yield()
+      requests.withValue({ $0.id = 2 }) { #expect(program.foundByToken() == 1) }
+      late.withLock { $0 = Task { for await _ in released {} } }
+    }
+    // A Swift task that inherited the scope continues.
+    #expect(program.foundByToken() == 1)
+    release.finish()
+    await late.withLock { $0.take() }?.value
+    for _ in 0..<100_000 where program.foundByToken() != 0 { await Task.yield() }
+    requests.withValue({ $0.id = 3 }) { #expect(program.foundByToken() == 0) }
+    // Outside of any scope.
+    program.storeToken()
+    requests.withValue({ $0.id = 4 }) { #expect(program.foundByToken() == 0) }
+  }
+
   @Test func twoStoragesOverOneMapShareTheirSlots() async throws {
     let first = try await open()
     do {

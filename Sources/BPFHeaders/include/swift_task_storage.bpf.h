@@ -139,7 +139,10 @@
 										\
 		process = bpf_task_storage_get(&name##_processes,		\
 					       thread->group_leader, 0, 0);	\
-		slot = process && token ? bpf_map_lookup_elem(&name, &index) : 0; \
+		if (!process || !token ||					\
+		    thread->self_exec_id != process->exec_id)			\
+			return 0;						\
+		slot = bpf_map_lookup_elem(&name, &index);			\
 		if (!slot || slot->owner != process->owner ||			\
 		    slot->holder != token)					\
 			return 0;						\
@@ -197,7 +200,8 @@
  *
  * swift_task_storage_token() returns a token (__u64) of the scope whose value swift_task_storage_get()
  * returns, or 0 if that returns NULL. It has the same cost. swift_task_storage_find() returns the value for a
- * token of a thread in the process of `task`, or NULL after the scope has ended. `task` is a trusted pointer.
+ * token of a thread in the process of `task`, or NULL after the scope has ended and after exec. `task` is a
+ * trusted pointer.
  *
  * swift_task_storage_find() reads no user memory, so it also works for a thread that is not running: at
  * sched_switch, store the token for the previous thread, and find the value for the next one.

@@ -130,6 +130,27 @@ int BPF_PROG(look, struct pt_regs *registers, long number)
 	return 0;
 }
 
+__u64 token;
+__u64 found_by_token;
+
+/* Stores the token of the calling thread's scope, or finds the value of the stored one. */
+SEC("tp_btf/sys_enter")
+int BPF_PROG(use_token, struct pt_regs *registers, long number)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct request *request;
+
+	if (number != __NR_getppid || (expected_tgid && task->tgid != expected_tgid))
+		return 0;
+	if (ARGUMENT_3(registers) == magic + 3)
+		token = swift_task_storage_token(requests);
+	if (ARGUMENT_3(registers) != magic + 4)
+		return 0;
+	request = swift_task_storage_find(requests, task, token);
+	found_by_token = request ? request->id : 0;
+	return 0;
+}
+
 /* Replies as requests_control does, but does not register processes. */
 SEC("raw_tp")
 int refusing_control(struct bpf_raw_tracepoint_args *arguments)
