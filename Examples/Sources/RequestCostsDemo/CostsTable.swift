@@ -37,7 +37,7 @@ public struct CostsTable: CustomStringConvertible {
         Self.time(costs.runQueueNanoseconds / UInt64(count)),
         Self.time(Self.sum(costs.blockedNanoseconds.values) / UInt64(count)),
         Self.causes(costs),
-        Self.decimal(Double(Self.sum(costs.calls.values)) / Double(count)),
+        Self.average(Self.sum(costs.calls.values), count),
       ])
     }
     var lines = Self.aligned(rows)
@@ -83,6 +83,11 @@ public struct CostsTable: CustomStringConvertible {
     case ..<1_000_000_000: decimal(Double(nanoseconds) / 1e6) + " ms"
     default: decimal(Double(nanoseconds) / 1e9) + " s"
     }
+  }
+
+  /// A dash for none, as for a time: the calls may not have been counted.
+  private static func average(_ sum: UInt64, _ count: Int) -> String {
+    sum == 0 ? "-" : decimal(Double(sum) / Double(count))
   }
 
   static func decimal(_ number: Double) -> String {

@@ -30,6 +30,28 @@ import Testing
     return try JSONDecoder().decode(CostsReport.self, from: Data(json.utf8))
   }
 
+  /// A server without privileges counts requests and durations only.
+  @Test func figuresThatAreNotCounted() throws {
+    let json = """
+      {"source": "none", "missing": [], "seconds": 1, "running": 0, "withoutSlot": 0,
+       "processNanoseconds": 1, "slowest": [],
+       "routes": [{"route": "GET /a", "requests": 2, "failures": 0, "p50Nanoseconds": 1000,
+         "p99Nanoseconds": 2000,
+         "costs": {"kernelNanoseconds": 0, "userNanoseconds": 0, "samples": 0,
+           "runQueueNanoseconds": 0, "runQueueWaits": 0, "blockedNanoseconds": {}, "calls": {},
+           "callNanoseconds": {}, "pageFaults": 0, "bytesRead": 0, "bytesWritten": 0,
+           "tcpReceived": 0, "tcpSent": 0}}]}
+      """
+    let report = try JSONDecoder().decode(CostsReport.self, from: Data(json.utf8))
+    #expect(
+      CostsTable(report).description == """
+        route   requests  req/s     p50     p99  CPU  run queue  blocked  on what  calls
+        GET /a         2      2  1.0 µs  2.0 µs    -          -        -  -            -
+
+        """
+    )
+  }
+
   @Test func averagesAndRates() throws {
     let before = try report(seconds: 10, requests: 3)
     let table = CostsTable(try report(seconds: 12, requests: 4, withoutSlot: 3), since: before)
