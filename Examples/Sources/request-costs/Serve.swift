@@ -46,6 +46,12 @@ struct Serve: AsyncParsableCommand {
   }
 
   func run() async throws {
+    if let port, !isFree(UInt16(port)) {
+      let reason = Errno(rawValue: errno)
+      throw ValidationError(
+        "cannot listen at port \(port) of 127.0.0.1: \(reason); name another port with --port"
+      )
+    }
     var logger = Logger(label: "request-costs") { StreamLogHandler.standardError(label: $0) }
     logger.logLevel = .warning
     let router = Router()

@@ -4,15 +4,18 @@ import MmapStorageTesting
 import RequestCosts
 import Testing
 
-/// `request-costs load`
+/// `request-costs load`, and the errors of `serve`
 @Suite struct LoadTests {
-  private func run(_ arguments: [String]) async throws -> (status: Int32, output: String) {
+  private func run(
+    _ arguments: [String],
+    of command: String = "load"
+  ) async throws -> (status: Int32, output: String) {
     let products = URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent()
     return try await onThread {
       let process = Process()
       let output = Pipe()
       process.executableURL = products.appending(path: "request-costs")
-      process.arguments = ["load"] + arguments
+      process.arguments = [command] + arguments
       process.standardOutput = output
       process.standardError = output
       try process.run()
@@ -42,5 +45,17 @@ import Testing
   func wrongOptions(arguments: [String]) async throws {
     let run = try await run(arguments)
     #expect(run.status == 64, "\(run)")
+  }
+
+  @Test func aPortThatAnotherServerUses() async throws {
+    let tasks = try FakeSwiftTasks<RequestValue>()
+    try await TestServer.run(.fake(tasks.storage)) { server in
+      let run = try await run(
+        ["--port", "\(server.port)", "--seconds", "0", "--fake"],
+        of: "serve"
+      )
+      #expect(run.status == 64)
+      #expect(run.output.contains("cannot listen at port \(server.port) of 127.0.0.1"), "\(run)")
+    }
   }
 }
