@@ -40,6 +40,7 @@ final class EmbedTests {
     process.arguments = options.flatMap { [$0.0, $0.1] } + ["--"]
     if missing != "--" {
       process.arguments? += [try compiler ?? clang(), "-target", "bpf", "-O2", "-g"]
+      process.arguments?.append("-I/usr/include/\(machine)-linux-gnu")
     }
     let errors = Pipe()
     process.standardError = errors
@@ -57,6 +58,12 @@ final class EmbedTests {
         .first { FileManager.default.isExecutableFile(atPath: $0.path) }
     )
   }
+
+  #if arch(x86_64)
+    private let machine = "x86_64"
+  #else
+    private let machine = "aarch64"
+  #endif
 
   private func clang() throws -> String {
     let folders = ProcessInfo.processInfo.environment["PATH"]?.split(separator: ":") ?? []
@@ -218,5 +225,22 @@ final class EmbedTests {
     #expect(object.range(of: Data(".BTF".utf8)) != nil)
     #expect(object.range(of: Data(".debug_info".utf8)) == nil)
     #expect(!FileManager.default.fileExists(atPath: file("tags.o.tmp").path))
+  }
+
+  @Test(arguments: [("aligned(64)", true), ("aligned(32)", false)])
+  func alignmentOfValuesOfSwiftTasks(attribute: String, isRefused: Bool) throws {
+    let header = URL(filePath: #filePath).deletingLastPathComponent()
+      .appending(path: "../../Sources/BPFHeaders/include/swift_task_storage.bpf.h").standardized
+    let (status, messages) = try embed(
+      """
+      #define __TARGET_ARCH_\(machine == "x86_64" ? "x86" : "arm64")
+      #include <linux/bpf.h>
+      #include "\(header.path)"
+      struct request { long id; } __attribute__((\(attribute)));
+      SWIFT_TASK_STORAGE(requests, struct request, 64);
+      """
+    )
+    #expect((status != 0) == isRefused, "\(messages)")
+    #expect(messages.contains("have an alignment of more than 32 bytes") == isRefused)
   }
 }

@@ -48,7 +48,7 @@
  * SWIFT_TASK_STORAGE(name, type, slots)
  *
  * Declares storage of Swift tasks: at most `slots` scopes of all processes together have a value of
- * `type` at the same time. Declares
+ * `type` at the same time. The alignment of `type` is at most 32 bytes. Declares
  *
  *  - the map `name`: an array of slots, which user space maps (BPF_F_MMAPABLE);
  *  - the map `name`_processes: the offsets of the current task in the Swift runtime of each process. Only
@@ -58,6 +58,8 @@
 #define SWIFT_TASK_STORAGE(name, value_type, slots)				\
 	_Static_assert((slots) > 0 && (slots) <= SWIFT_TASK_STORAGE_SLOTS,	\
 		       "'" #name "' has too few or too many slots");		\
+	_Static_assert(_Alignof(value_type) <= 32,				\
+		       "the values of '" #name "' have an alignment of more than 32 bytes"); \
 	struct __swift_task_slot_##name {					\
 		__u64 owner;							\
 		__u64 holder;							\
