@@ -11,6 +11,8 @@ public import MapValues
 /// Each record is read once, by one of the readers. May be used from any thread.
 public struct RingBuffer<Record: MapField>: Sendable {
   private let buffer: BPFRingBuffer
+  /// Records that were removed from the buffer and not returned yet.
+  private let pending = ForkSafeMutex<ArraySlice<[UInt8]>>([])
 
   /// Maps the ring buffer. Does not check the type of the records. The size of each record is checked when it
   /// is read.
@@ -24,46 +26,59 @@ public struct RingBuffer<Record: MapField>: Sendable {
 
   /// Removes records from the buffer and returns them, without waiting.
   ///
+  /// If a record is smaller than `Record`, returns the records before it. The next call throws for this record,
+  /// and the call after that one continues with the records that follow.
+  ///
   /// - Parameter limit: The largest number of records to take.
   /// - Returns: The records, oldest first; empty if there are none.
-  /// - Throws: ``BPFError/Kind/layoutMismatch`` if a record is smaller than `Record`, and the other records that
-  ///   the call removed are lost; a system error.
+  /// - Throws: ``BPFError/Kind/layoutMismatch`` if the first record is smaller than `Record`; a system error.
   public func takeRecords(atMost limit: Int = .max) throws(BPFError) -> [Record] {
-    var records: [Record] = []
-    for bytes in try buffer.takeRecords(atMost: limit) { records.append(try decode(bytes)) }
-    return records
+    try pending.withLock { (pending) throws(BPFError) in
+      if pending.isEmpty { pending = try buffer.takeRecords(atMost: limit)[...] }
+      var records: [Record] = []
+      while records.count < limit, let bytes = pending.first {
+        guard bytes.count >= MemoryLayout<Record>.size, !bytes.isEmpty else {
+          if !records.isEmpty { break }
+          pending.removeFirst()
+          throw tooShort(bytes.count)
+        }
+        records.append(loadWhole(Record.self, from: bytes))
+        pending.removeFirst()
+      }
+      return records
+    }
   }
 
-  fileprivate func decode(_ bytes: [UInt8]) throws(BPFError) -> Record {
-    guard bytes.count >= MemoryLayout<Record>.size, !bytes.isEmpty else {
-      throw BPFError(
-        .layoutMismatch,
-        attempt: "read a record as \(Record.self) (\(MemoryLayout<Record>.size) bytes)",
-        on: "ring buffer '\(buffer.map.name)'",
-        advice: "it has \(bytes.count) bytes; use BPFRingBuffer for records of several types"
-      )
-    }
-    return loadWhole(Record.self, from: bytes)
+  private func tooShort(_ size: Int) -> BPFError {
+    BPFError(
+      .layoutMismatch,
+      attempt: "read a record as \(Record.self) (\(MemoryLayout<Record>.size) bytes)",
+      on: "ring buffer '\(buffer.map.name)'",
+      advice: "it has \(size) bytes; use BPFRingBuffer for records of several types"
+    )
   }
+
+  fileprivate func waitForRecords() async throws(BPFError) { try await buffer.waitForRecords() }
 }
 
 extension RingBuffer: AsyncSequence {
   /// Returns an iterator over the records, from the oldest one that was not read. It waits for the next record,
-  /// and ends when its Swift task is cancelled.
+  /// and ends when its Swift task is cancelled. It may be used again after it has thrown.
   public func makeAsyncIterator() -> some AsyncIteratorProtocol<Record, BPFError> {
-    RecordIterator(ring: self, iterator: buffer.makeAsyncIterator())
+    RecordIterator(ring: self)
   }
 }
 
-private struct RecordIterator<Record: MapField, Iterator>: AsyncIteratorProtocol
-where Iterator: AsyncIteratorProtocol<[UInt8], BPFError> {
+private struct RecordIterator<Record: MapField>: AsyncIteratorProtocol {
   let ring: RingBuffer<Record>
-  var iterator: Iterator
 
   mutating func next() async throws(BPFError) -> Record? { try await next(isolation: nil) }
 
   mutating func next(isolation actor: isolated (any Actor)?) async throws(BPFError) -> Record? {
-    guard let bytes = try await iterator.next(isolation: actor) else { return nil }
-    return try ring.decode(bytes)
+    while !Task.isCancelled {
+      if let record = try ring.takeRecords(atMost: 1).first { return record }
+      try await ring.waitForRecords()
+    }
+    return nil
   }
 }

@@ -110,7 +110,7 @@ public final class BPFRingBuffer: Sendable {
   /// Waits until the kernel signals records. Returns early if the Swift task is cancelled.
   ///
   /// No thread of Swift's pool is blocked: one thread of the ring buffer waits with `poll(2)`.
-  func waitForRecords() async throws(BPFError) { try await waiter.wait() }
+  package func waitForRecords() async throws(BPFError) { try await waiter.wait() }
 }
 
 extension BPFRingBuffer: AsyncSequence {

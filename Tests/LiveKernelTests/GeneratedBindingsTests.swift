@@ -306,7 +306,7 @@ import Testing
       for name in ["slots", "raw_events", "others"] {
         try $0.object.setAutocreate(false, map: name)
       }
-      for name in ["add_everywhere", "flood"] {
+      for name in ["add_everywhere", "flood", "records_of_two_sizes"] {
         try $0.object.program(name).setAutoload(false)
       }
     }.load()

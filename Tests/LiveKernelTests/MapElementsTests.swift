@@ -114,6 +114,26 @@ import Testing
     expect(.layoutMismatch) { () throws(BPFError) in _ = try records.takeRecords() }
   }
 
+  @Test func aRecordThatIsTooShortLosesNoOthers() async throws {
+    let maps = try MapsOfAllKinds.load()
+    let program = try maps.programs.recordsOfTwoSizes.loaded()
+    let records = try RingBuffer<UInt64>(maps.object.map("raw_events"))
+    _ = program.run(nil, size: 0)
+    #expect(try records.takeRecords() == [1, 2])
+    expect(.layoutMismatch) { () throws(BPFError) in _ = try records.takeRecords() }
+    #expect(try records.takeRecords(atMost: 1) == [4])
+    #expect(try records.takeRecords() == [5])
+    #expect(try records.takeRecords().isEmpty)
+
+    _ = program.run(nil, size: 0)
+    var iterator = records.makeAsyncIterator()
+    #expect(try await iterator.next() == 1)
+    #expect(try await iterator.next() == 2)
+    await #expect(throws: BPFError.self) { try await iterator.next() }
+    #expect(try await iterator.next() == 4)
+    #expect(try await iterator.next() == 5)
+  }
+
   /// Other threads write records faster than this one reads them.
   @Test func oneCallReadsNoMoreThanTheBufferContains() throws {
     let maps = try MapsOfAllKinds.load()

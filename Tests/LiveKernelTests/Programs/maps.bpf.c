@@ -163,6 +163,19 @@ int flood(void *context)
 	return 0;
 }
 
+SEC("syscall")
+int records_of_two_sizes(void *context)
+{
+	__u64 numbers[] = { 1, 2, 3, 4, 5 };
+
+	bpf_ringbuf_output(&raw_events, &numbers[0], 8, 0);
+	bpf_ringbuf_output(&raw_events, &numbers[1], 8, 0);
+	bpf_ringbuf_output(&raw_events, &numbers[2], 4, 0);
+	bpf_ringbuf_output(&raw_events, &numbers[3], 8, 0);
+	bpf_ringbuf_output(&raw_events, &numbers[4], 8, 0);
+	return 0;
+}
+
 /* The compiler must not split the cold part off into another function. */
 SEC("syscall")
 int rarely(void *context)
