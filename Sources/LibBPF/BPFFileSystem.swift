@@ -86,8 +86,7 @@ public enum BPFFileSystem {
     let directory = try openDirectory(path, attempt: attempt)
     defer { closeDescriptor(directory) }
     guard code == 0 || changesExisting else { return false }
-    var result: CInt = 0
-    if let group { result = changeGroup(of: directory, to: group) }
+    var result = setGroup(of: directory, to: group ?? getegid())
     if result == 0 { result = changeMode(of: directory, to: permissions.rawValue) }
     guard result == 0 else { throw refusedAttributes(result, path, attempt) }
     return code == 0
@@ -138,10 +137,12 @@ public enum BPFFileSystem {
   ) throws(BPFError) {
     let executable: FilePermissions = [.ownerExecute, .groupExecute, .otherExecute]
     let permissions = attributes.permissions.subtracting(executable)
-    let same = UInt32.max  // chown(2) takes -1 for "unchanged"
+    let owner = attributes.owner ?? geteuid()
+    let group = attributes.group ?? getegid()
     var code: CInt = 0
-    if attributes.owner != nil || attributes.group != nil {
-      code = path.changeOwner(attributes.owner ?? same, attributes.group ?? same)
+    // An earlier call may have set the owner and group of an existing pin.
+    if path.ownership.map({ $0 != (owner, group) }) ?? true {
+      code = path.changeOwner(owner, group)
     }
     if code == 0 { code = path.changeMode(permissions.rawValue) }
     guard code == 0 else { throw refusedAttributes(code, path, attempt) }

@@ -45,6 +45,13 @@ extension FilePath {
     unsafe call { unsafe lchown($0, owner, group) }
   }
 
+  /// The owner and group, of a symbolic link itself; `nil` if there is no file.
+  var ownership: (owner: uid_t, group: gid_t)? {
+    var status = Glibc.stat()
+    guard unsafe call({ unsafe lstat($0, &status) }) == 0 else { return nil }
+    return (status.st_uid, status.st_gid)
+  }
+
   /// Fails with `EOPNOTSUPP` for a symbolic link.
   func changeMode(_ mode: mode_t) -> CInt {
     unsafe call { unsafe fchmodat(AT_FDCWD, $0, mode, AT_SYMLINK_NOFOLLOW) }
@@ -96,8 +103,11 @@ extension FilePath {
 
 // MARK: Descriptors
 
-func changeGroup(of descriptor: CInt, to group: gid_t) -> CInt {
-  fchown(descriptor, uid_t.max, group) == 0 ? 0 : -errno
+/// Changes the group, unless it is the file's.
+func setGroup(of descriptor: CInt, to group: gid_t) -> CInt {
+  var info = stat()
+  if unsafe fstat(descriptor, &info) == 0, info.st_gid == group { return 0 }
+  return fchown(descriptor, uid_t.max, group) == 0 ? 0 : -errno
 }
 
 func changeMode(of descriptor: CInt, to mode: mode_t) -> CInt {

@@ -41,6 +41,20 @@ import Testing
     }
   }
 
+  @Test func anotherOwnerOrGroupIsRevoked() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      let pin = BPFPinDirectory(directory).map("echoes")
+      let attributes = BPFPinAttributes(owner: 65534, group: 65533)
+      try echo().loadAndAttach(pinnedIn: directory, attributes: attributes)
+      #expect(try mode(pin) == [0o600, 65534, 65533])
+      #expect(try echo().loadAndAttach(pinnedIn: directory) == .reused)
+      let own = [0o600, geteuid(), getegid()]
+      #expect(try mode(pin) == own)
+      #expect(try mode(directory.appending("maps")) == [0o700, geteuid(), getegid()])
+    }
+  }
+
   @Test(arguments: ["maps", "programs", "links", ""])
   func aSymbolicLinkToAnotherDirectoryIsRefused(_ name: String) throws {
     try withBPFFileSystem { root in

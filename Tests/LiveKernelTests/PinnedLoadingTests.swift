@@ -402,8 +402,8 @@ import Testing
       }
       // The caller's attributes also apply to existing pins.
       try echo().loadAndAttach(pinnedIn: directory)
-      #expect(try mode(pins.map("echoes")) == [0o600, 0, group])
-      #expect(try mode(directory) == [0o700, 0, group])
+      #expect(try mode(pins.map("echoes")) == [0o600, 0, getegid()])
+      #expect(try mode(directory) == [0o700, 0, getegid()])
       await #expect(processExitsWith: .success) { [path = path as String] in
         #expect(test_drop_rights() == 0)
         let pins = BPFPinDirectory(FilePath(path))
