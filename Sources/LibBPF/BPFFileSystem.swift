@@ -72,7 +72,14 @@ public enum BPFFileSystem {
     try mountIfNeeded(for: path)
     let code = path.createDirectory(0o700)
     guard code == 0 || code == -EEXIST else {
-      throw BPFError(code: code, attempt: attempt, on: "path '\(path)'", advice: parentAdvice(path))
+      let isReserved = code == -EPERM && hasReservedName(path)
+      throw BPFError(
+        isReserved ? .invalidArgument : nil,
+        code: code,
+        attempt: attempt,
+        on: "path '\(path)'",
+        advice: isReserved ? reservedNameAdvice : parentAdvice(path)
+      )
     }
     guard contains(path) else {
       if code == 0 { path.removeDirectory() }
@@ -168,19 +175,37 @@ public enum BPFFileSystem {
       ?? "the parent directory has to exist and to be writable for this user"
   }
 
-  /// Names the first directory of the path that this process may not enter; `nil` if there is none.
+  /// Whether a name in the path contains a dot. The kernel reserves such names on BPF file systems.
+  static func hasReservedName(_ path: FilePath) -> Bool {
+    var directory = path.root.map { FilePath(root: $0) } ?? "."
+    for component in path.components {
+      if component.kind == .regular, component.string.contains("."), contains(directory) {
+        return true
+      }
+      directory.append(component)
+    }
+    return false
+  }
+
+  /// Names the first parent of the path that is not a directory, or that this process may not enter; `nil`
+  /// if there is none.
   static func unreachableDirectory(of path: FilePath) -> String? {
     var directory = path.root.map { FilePath(root: $0) } ?? "."
     for component in path.removingLastComponent().components {
       directory.append(component)
-      if directory.mayNotBeEntered {
+      switch directory.entryError {
+      case .notDirectory: return "'\(directory)' is not a directory"
+      case .permissionDenied:
         return "this user may not enter '\(directory)'; give it execute permission there "
           + "(chmod o+x, or a group), or pin in another directory"
+      default: break
       }
     }
     return nil
   }
 }
+
+let reservedNameAdvice = "the kernel reserves names that contain a dot; choose another name"
 
 let mountAdvice =
   "it is not on a BPF file system; mount one with 'mount -t bpf bpf /sys/fs/bpf', or choose a path "

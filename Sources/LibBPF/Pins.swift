@@ -26,9 +26,9 @@ func pinDescriptor(
     switch Errno(rawValue: -code) {
     case .fileExists: (.invalidArgument, "unpin it first, or choose another path")
     case .noSuchFileOrDirectory: (nil, "create the directory first")
+    case .notPermitted where BPFFileSystem.hasReservedName(path):
+      (.invalidArgument, reservedNameAdvice)
     case .notPermitted where !isOnBPFFS: (.invalidArgument, mountAdvice)
-    case .notPermitted where path.lastComponent?.string.contains(".") == true:
-      (.invalidArgument, "the kernel reserves names that contain a dot; choose another name")
     case .invalidArgument:
       (.unsupported, "the kernel cannot pin it (links of perf events: Linux 5.15)")
     default:
@@ -57,6 +57,8 @@ func openPinned(
       && !BPFFileSystem.contains(BPFFileSystem.defaultMountPoint):
       (nil, mountAdvice)
     case .noSuchFileOrDirectory: (nil, "nothing is pinned there")
+    case .notPermitted where BPFFileSystem.hasReservedName(path):
+      (.invalidArgument, reservedNameAdvice)
     case .permissionDenied:
       if let advice = BPFFileSystem.unreachableDirectory(of: path) {
         (nil, advice)
@@ -73,6 +75,7 @@ func openPinned(
       }
     // Links can be opened only for reading and writing.
     case .invalidArgument where readOnly: (.wrongType, "it is a BPF link, not a map")
+    case .notDirectory: (nil, BPFFileSystem.unreachableDirectory(of: path))
     default: (nil, nil)
     }
   throw BPFError(kind, code: descriptor, attempt: attempt, on: subject, advice: advice)

@@ -59,9 +59,10 @@ extension FilePath {
 
   var exists: Bool { unsafe call { unsafe access($0, F_OK) } == 0 }
 
-  /// Whether the effective user has no execute permission.
-  var mayNotBeEntered: Bool {
-    unsafe call { unsafe faccessat(AT_FDCWD, $0, X_OK, AT_EACCESS) } == -EACCES
+  /// The reason why the effective user cannot open files in this directory; `nil` if it can.
+  var entryError: Errno? {
+    let code = unsafe appending(".").call { unsafe faccessat(AT_FDCWD, $0, X_OK, AT_EACCESS) }
+    return code == 0 ? nil : Errno(rawValue: -code)
   }
 
   var isOnBPFFileSystem: Bool { unsafe call { unsafe mms_is_on_bpffs($0) } == 1 }

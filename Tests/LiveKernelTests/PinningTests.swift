@@ -73,6 +73,44 @@ import Testing
     }
   }
 
+  @Test func pathsBelowAPin() throws {
+    try withBPFFileSystem { root in
+      let pin = root.appending("counters")
+      let map = try loadedCounters().map("by_number")
+      try map.pin(at: pin)
+      let attempts: [() throws -> Void] = [
+        { try map.pin(at: pin.appending("x")) },
+        { try BPFFileSystem.createDirectory(pin.appending("x")) },
+        { try echo().loadAndAttach(pinnedIn: pin.appending("x")) },
+        { _ = try BPFMap(pinnedAt: pin.appending("x")) },
+      ]
+      for attempt in attempts {
+        let error = try #require(throws: BPFError.self) { try attempt() }
+        #expect(error.errno == .notDirectory && error.advice == "'\(pin)' is not a directory")
+      }
+    }
+  }
+
+  @Test func namesWithADot() throws {
+    try withBPFFileSystem { root in
+      let dotted = root.appending("x.y")
+      let object = try loadedCounters()
+      let attempts: [() throws -> Void] = [
+        { try object.map("by_number").pin(at: dotted) },
+        { try object.map("by_number").pin(at: dotted.appending("map")) },
+        { try BPFFileSystem.createDirectory(dotted) },
+        { try echo().loadAndAttach(pinnedIn: dotted) },
+        { _ = try BPFMap(pinnedAt: dotted) },
+        { _ = try BPFMap(pinnedAt: BPFPinDirectory(dotted).map("map")) },
+        { _ = try BPFLink(pinnedAt: dotted) },
+      ]
+      for attempt in attempts {
+        let error = try #require(throws: BPFError.self) { try attempt() }
+        #expect(error.kind == .invalidArgument && error.advice.contains("dot"), "\(error)")
+      }
+    }
+  }
+
   @Test func pathsWhereNoMapIsPinned() async {
     await #expect(processExitsWith: .success) {
       let object = try loadedCounters()
