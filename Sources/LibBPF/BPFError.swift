@@ -185,13 +185,16 @@ extension BPFError {
       default:
         (.system, "")
       }
+    // Any call may need a descriptor, so the advice of its caller does not fit.
+    let isShortOfDescriptors = errno == .tooManyOpenFiles || errno == .tooManyOpenFilesInSystem
     self.init(
       kind,
       attempt: attempt,
       on: object,
       errno: errno,
       // Seccomp filters of containers return this error for unknown calls.
-      advice: (advice ?? general) + (errno == .noFunction ? filtered : ""),
+      advice: (isShortOfDescriptors ? general : advice ?? general)
+        + (errno == .noFunction ? filtered : ""),
       details: details
     )
   }

@@ -148,6 +148,39 @@ import Testing
     }
   }
 
+  @Test func outOfDescriptors() async {
+    await #expect(processExitsWith: .success) {
+      let map = try loadedCounters().map("by_number")
+      let id = try map.info.id
+      try withBPFFileSystem { directory in
+        let pins = BPFPinDirectory(directory.appending("service"))
+        try echo().loadAndAttach(pinnedIn: pins.path)
+        let attempts: [() throws -> Void] = [
+          { _ = try BPFMap(id: id) },
+          { _ = try pins.attachedPrograms() },
+          { try pins.remove() },
+          { _ = try BPFMap(pinnedAt: pins.map("echoes")) },
+        ]
+        var limit = rlimit()
+        let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        getrlimit(resource, &limit)
+        var lower = limit
+        lower.rlim_cur = 3
+        setrlimit(resource, &lower)
+        defer { setrlimit(resource, &limit) }
+        for attempt in attempts {
+          let error = try #require(throws: BPFError.self) { try attempt() }
+          #expect(
+            error.kind == .outOfResources
+              && error.advice == "raise the descriptor limit (RLIMIT_NOFILE), or close descriptors",
+            "\(error)"
+          )
+        }
+      }
+      withExtendedLifetime(map) {}
+    }
+  }
+
   @Test func onlyItsOwnPathIsUnpinned() throws {
     try withBPFFileSystem { directory in
       let path = directory.appending("counters")
