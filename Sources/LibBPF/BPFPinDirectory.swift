@@ -90,6 +90,9 @@ public struct BPFPinDirectory: Sendable, Hashable {
   }
 
   /// Waits for other processes that use the directory. The caller passes the result to `releaseLock`.
+  ///
+  /// - Throws: ``BPFError/Kind/notFound`` if the directory was removed meanwhile, also if there is another one at its
+  ///   path. That one's lock would have to be acquired.
   func lock(for attempt: String) throws(BPFError) -> CInt {
     let descriptor = try BPFFileSystem.openDirectory(path, attempt: attempt)
     while flock(descriptor, LOCK_EX) != 0 {
@@ -97,6 +100,15 @@ public struct BPFPinDirectory: Sendable, Hashable {
       if code == -EINTR { continue }
       closeDescriptor(descriptor)
       throw BPFError(code: code, attempt: attempt, on: "path '\(path)'")
+    }
+    guard path.isPath(of: descriptor) else {
+      releaseLock(descriptor)
+      throw BPFError(
+        code: -ENOENT,
+        attempt: attempt,
+        on: "path '\(path)'",
+        advice: "another process removed the directory meanwhile; try again"
+      )
     }
     return descriptor
   }

@@ -57,6 +57,13 @@ extension FilePath {
     unsafe call { unsafe fchmodat(AT_FDCWD, $0, mode, AT_SYMLINK_NOFOLLOW) }
   }
 
+  /// Whether the descriptor's file has this path.
+  func isPath(of descriptor: CInt) -> Bool {
+    var (found, opened) = (Glibc.stat(), Glibc.stat())
+    return unsafe call { unsafe lstat($0, &found) } == 0 && fstat(descriptor, &opened) == 0
+      && (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
+  }
+
   var exists: Bool { unsafe call { unsafe access($0, F_OK) } == 0 }
 
   /// The reason why the effective user cannot open files in this directory; `nil` if it can.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import Foundation
 import LibBPF
 import MmapStorage
 import SystemPackage
@@ -113,6 +113,45 @@ import Testing
       #expect(try pins.attachedPrograms() == ["count_bytes", "count_calls"])
       try pins.remove()
       #expect(!exists(directory))
+    }
+  }
+
+  /// The directory is removed, and another one is created at its path, while a call waits for its lock.
+  @Test func theLockOfARemovedDirectoryIsNotEnough() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      try BPFFileSystem.createDirectory(directory)
+      let lock = try #require(lockDirectory(directory))
+      let errors = Box<[BPFError?]>([])
+      let threads = try [false, true].map { isRemoving in
+        try TestThread {
+          do throws(BPFError) {
+            if isRemoving {
+              try BPFPinDirectory(directory).remove()
+            } else {
+              let object = try BPFObject(.pinCounts)
+              try object.loadAndAttach(pinnedIn: directory)
+            }
+            errors.change { $0.append(nil) }
+          } catch {
+            errors.change { $0.append(error) }
+          }
+        }
+      }
+      var status = stat()
+      #expect(stat(directory.string, &status) == 0)
+      var waiting = 0
+      while waiting < threads.count {
+        waiting = try String(contentsOfFile: "/proc/locks", encoding: .utf8).split(separator: "\n")
+          .count { $0.contains("-> FLOCK") && $0.contains(":\(status.st_ino) ") }
+      }
+      #expect(rename(directory.string, root.appending("removed").string) == 0)
+      try pin(directory)
+      releaseLock(lock)
+      for thread in threads { try thread.join() }
+      #expect(errors.get().map(\.?.kind) == [.notFound, .notFound], "\(errors.get())")
+      #expect(try BPFPinDirectory(directory).attachedPrograms() == ["count_bytes", "count_calls"])
+      try BPFPinDirectory(directory).remove()
     }
   }
 
