@@ -51,9 +51,12 @@ extension BPFObject {
     withState { $0.links = [:] }
   }
 
-  /// The names of the attached programs, sorted. Includes programs that a pinned link keeps attached.
+  /// The names of the attached programs, sorted. Includes programs that a pinned link keeps attached, until the
+  /// pin is removed, such as by ``BPFPinDirectory/remove()``.
   public var attachedPrograms: [String] {
-    withState { Set($0.links.keys).union($0.pinnedLinks.keys).sorted() }
+    withState { state in
+      Set(state.links.keys).union(state.pinnedLinks.keys).filter(state.isAttached).sorted()
+    }
   }
 
   /// Returns a program, by the name of its function. Costs no system call.

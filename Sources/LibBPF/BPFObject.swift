@@ -186,8 +186,9 @@ struct BPFObjectState {
 
   init(_ object: LibBPFObject) { self.object = object }
 
+  /// Whether a link of this object, or one whose pin was not removed, keeps the program attached.
   func isAttached(_ program: String) -> Bool {
-    links[program] != nil || pinnedLinks[program] != nil
+    links[program] != nil || pinnedLinks[program]?.isMissing == false
   }
 
   mutating func close() {

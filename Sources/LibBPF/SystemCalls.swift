@@ -64,6 +64,9 @@ extension FilePath {
       && (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
   }
 
+  /// Whether an absolute path does not exist. A relative one may refer to another directory now.
+  var isMissing: Bool { unsafe call { unsafe access($0, F_OK) } == -ENOENT && isAbsolute }
+
   var exists: Bool { unsafe call { unsafe access($0, F_OK) } == 0 }
 
   /// The reason why the effective user cannot open files in this directory; `nil` if it can.

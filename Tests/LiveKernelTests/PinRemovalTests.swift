@@ -47,6 +47,28 @@ import Testing
     }
   }
 
+  /// The object uses pinned links, and the pins are removed.
+  @Test func programsCanBeAttachedAgain() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      try pin(directory)
+      let object = try BPFObject(.pinCounts)
+      try object.setGlobal("target_tgid", to: getpid())
+      #expect(try object.loadAndAttach(pinnedIn: directory) == .reused)
+      #expect(object.attachedPrograms == ["count_bytes", "count_calls"])
+      try BPFPinDirectory(directory).remove()
+      #expect(object.attachedPrograms == [])
+      try object.attach()
+      #expect(object.attachedPrograms == ["count_bytes", "count_calls"])
+      let before = try object.global("calls", as: UInt64.self)
+      _ = getppid()
+      #expect(try object.global("calls", as: UInt64.self) > before)
+      object.detach()
+      #expect(object.attachedPrograms == [])
+      object.close()
+    }
+  }
+
   @Test func aDirectoryThatExistedStays() throws {
     try withBPFFileSystem { root in
       let directory = root.appending("service")
