@@ -72,6 +72,7 @@ extension BPFObject {
       _ = try state.opened(for: attempt, on: describedName)
     }
     let pins = BPFPinDirectory(directory)
+    try checkFileNames(pins, attempt)
     try pins.create(attributes)
     let lock = try pins.lock(for: attempt)
     defer { releaseLock(lock) }
@@ -154,6 +155,22 @@ extension BPFObject {
         maps.append(map)
       }
       return maps
+    }
+  }
+
+  private func checkFileNames(_ pins: BPFPinDirectory, _ attempt: String) throws(BPFError) {
+    var names: [FilePath: String] = [:]
+    for map in try pinnedMaps() {
+      let path = pins.map(map.name)
+      guard let other = names.updateValue(map.name, forKey: path) else { continue }
+      throw BPFError(
+        .invalidArgument,
+        attempt: attempt,
+        on: describedName,
+        advice:
+          "the maps '\(other)' and '\(map.name)' would have the same pin, because the name of a pin cannot "
+          + "contain a dot; rename one of them"
+      )
     }
   }
 

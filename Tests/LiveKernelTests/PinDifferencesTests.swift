@@ -194,6 +194,22 @@ import Testing
     }
   }
 
+  @Test func mapsThatWouldHaveTheSamePin() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      for _ in 0..<2 {
+        let object = try counts(.sameFileName)
+        let error = try #require(throws: BPFError.self) {
+          try object.loadAndAttach(pinnedIn: directory)
+        }
+        #expect(error.kind == .invalidArgument, "\(error)")
+        for name in ["'counts_bss'", "'counts.bss'"] { #expect(error.advice.contains(name)) }
+        #expect(object.attachedPrograms == [])
+      }
+      #expect(access(directory.string, F_OK) != 0)
+    }
+  }
+
   @Test func nothingIsPinnedIfAProgramCannotBeAttached() throws {
     try withBPFFileSystem { root in
       let directory = root.appending("service")
