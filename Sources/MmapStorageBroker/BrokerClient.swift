@@ -19,6 +19,7 @@ public final class BrokerClient: Sendable {
   /// The path of the socket.
   public let path: FilePath
   private let descriptor: CInt
+  private let timeout: Int
   /// A child of `fork` would receive its parent's replies.
   private let process = getpid()
   private let lock = ForkSafeLock()
@@ -60,6 +61,7 @@ public final class BrokerClient: Sendable {
     }
     self.descriptor = descriptor
     self.path = path
+    self.timeout = Int(timeout)
   }
 
   deinit { closeDescriptor(descriptor) }
@@ -138,7 +140,11 @@ public final class BrokerClient: Sendable {
           advice: "an earlier answer was malformed; connect again"
         )
       }
-      let sent = sendMessage(descriptor, bytes, waiting: true)
+      var sent = sendMessage(descriptor, bytes, waiting: false)
+      if sent == -Int(EAGAIN) {
+        awaitEvents(POLLOUT, of: descriptor, until: milliseconds() + timeout)
+        sent = sendMessage(descriptor, bytes, waiting: false)
+      }
       // A broker that rejects a client sends the reason and closes the connection, so receive it
       // first.
       if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {
@@ -167,12 +173,14 @@ public final class BrokerClient: Sendable {
     _ attempt: String,
     _ after: inout State
   ) throws(BPFError) -> (bytes: [UInt8], descriptors: [CInt]) {
+    let deadline = milliseconds() + timeout
     func receive() -> (size: Int, bytes: [UInt8], descriptors: [CInt]) {
-      receiveMessage(
+      awaitEvents(POLLIN, of: descriptor, until: deadline)
+      return receiveMessage(
         descriptor,
         atMost: Wire.largestReply,
         takingDescriptors: true,
-        waiting: true
+        waiting: false
       )
     }
     var (length, bytes, descriptors) = receive()

@@ -12,7 +12,9 @@ package func connectSocket(to path: FilePath, timeout: UInt32) -> CInt {
   guard let address = sockaddr_un(path) else { return -ENAMETOOLONG }
   let descriptor = socket(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0)
   guard descriptor >= 0 else { return -errno }
-  var limit = timeval(tv_sec: Int(timeout) / 1000, tv_usec: Int(timeout) % 1000 * 1000)
+  // A limit of zero is none.
+  let microseconds = max(1, Int(timeout) * 1000)
+  var limit = timeval(tv_sec: microseconds / 1_000_000, tv_usec: microseconds % 1_000_000)
   let size = socklen_t(MemoryLayout<timeval>.size)
   guard unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size) == 0,
     unsafe setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, size) == 0,
@@ -66,6 +68,16 @@ extension sockaddr_un {
     return unsafe withUnsafePointer(to: self) {
       unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe body($0, size) }
     }
+  }
+}
+
+/// Waits for one of the events until a time of the monotonic clock in milliseconds. Signals do not extend the time.
+func awaitEvents(_ events: CInt, of socket: CInt, until deadline: Int) {
+  var entries = [pollfd(fd: socket, events: Int16(events), revents: 0)]
+  while true {
+    let rest = max(0, deadline - milliseconds())
+    let code = pollDescriptors(&entries, milliseconds: CInt(clamping: rest))
+    guard code == -EINTR || code == 0 && rest > 0 else { return }
   }
 }
 

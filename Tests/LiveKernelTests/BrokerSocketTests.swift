@@ -139,6 +139,53 @@ import Testing
     }
   }
 
+  @Test func signalsDoNotExtendTheWait() async {
+    await #expect(processExitsWith: .success) {
+      let path = FilePath("/tmp/mmapstorage-silent-\(UUID().uuidString)")
+      let socket = try BrokerServer.listen(at: path)
+      defer { unlink(path.string) }
+      signal(SIGALRM) { _ in }
+      let thread = Box<pthread_t?>(nil)
+      let error = Box<BPFError?>(nil)
+      let waiting = try TestThread {
+        var alarm = sigset_t()
+        sigemptyset(&alarm)
+        sigaddset(&alarm, SIGALRM)
+        pthread_sigmask(SIG_UNBLOCK, &alarm, nil)
+        thread.set(pthread_self())
+        do throws(BPFError) {
+          _ = try BrokerClient(connectingTo: path, timeout: 100).attachedPrograms()
+        } catch let thrown {
+          error.set(thrown)
+        }
+      }
+      // More often than the timeout, and for ten seconds at most.
+      for _ in 0..<1000 where error.get() == nil {
+        if let thread = thread.get() { pthread_kill(thread, SIGALRM) }
+        usleep(10_000)
+      }
+      #expect(
+        error.get()?.errno == .resourceTemporarilyUnavailable,
+        "\(String(describing: error.get()))"
+      )
+      try waiting.join()
+      try socket.close()
+    }
+  }
+
+  @Test func aTimeoutOfZeroDoesNotWait() async {
+    await #expect(processExitsWith: .success) {
+      alarm(10)
+      let path = FilePath("/tmp/mmapstorage-silent-\(UUID().uuidString)")
+      let socket = try BrokerServer.listen(at: path)
+      defer { unlink(path.string) }
+      let client = try BrokerClient(connectingTo: path, timeout: 0)
+      let error = #expect(throws: BPFError.self) { try client.attachedPrograms() }
+      #expect(error?.errno == .resourceTemporarilyUnavailable, "\(String(describing: error))")
+      try socket.close()
+    }
+  }
+
   /// A connection whose other end sends nothing more has ended, also while it still receives.
   @Test func aConnectionThatWasShutDownHasEnded() throws {
     defer { remove() }
