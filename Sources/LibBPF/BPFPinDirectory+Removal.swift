@@ -28,8 +28,10 @@ extension BPFPinDirectory {
       // Other users must not be able to replace it by a symbolic link.
       closeDescriptor(try BPFFileSystem.openDirectory(directory, attempt: attempt))
     }
-    for name in try directoryEntries(descriptions, attempt: attempt).sorted() {
-      let path = descriptions.appending(name)
+    for entry in try directoryEntries(descriptions, attempt: attempt).sorted() {
+      // A process that was killed may have left several descriptions of a pin.
+      let name = StagedPins.finalName(entry)
+      let path = descriptions.appending(entry)
       guard let description = PinDescription(path) else { continue }
       if name.hasPrefix(Self.programPrefix) {
         let file = String(name.dropFirst(Self.programPrefix.count))
@@ -67,10 +69,12 @@ extension BPFPinDirectory {
   func removeMaps(except names: [String], _ attempt: String) throws(BPFError) -> Bool {
     let kept = Set(names.map { description(ofMap: $0).lastComponent?.string })
     var isRemoved = false
-    for name in try directoryEntries(descriptions, attempt: attempt)
-    where name.hasPrefix(Self.mapPrefix) && !kept.contains(name) {
-      let path = descriptions.appending(name)
-      guard let description = PinDescription(path) else { continue }
+    for entry in try directoryEntries(descriptions, attempt: attempt) {
+      let name = StagedPins.finalName(entry)
+      let path = descriptions.appending(entry)
+      guard name.hasPrefix(Self.mapPrefix), !kept.contains(name),
+        let description = PinDescription(path)
+      else { continue }
       try removeMap(String(name.dropFirst(Self.mapPrefix.count)), description, attempt)
       try unlink(path, attempt)
       isRemoved = true

@@ -47,6 +47,30 @@ import Testing
     }
   }
 
+  /// A process that was to replace the pins was killed before it had renamed all.
+  @Test func pinsThatWereNotReplacedAreRemoved() throws {
+    try withBPFFileSystem { root in
+      let directory = root.appending("service")
+      try echo().loadAndAttach(pinnedIn: directory)
+      let pins = BPFPinDirectory(directory)
+      let link = pins.link("repeat")
+      let program = try BPFLink(pinnedAt: link).info.programID
+      let saved = root.appending("saved")
+      #expect(rename(link.string, saved.string) == 0)
+      // The link's pin, which is renamed last, cannot replace a directory.
+      #expect(mkdir(link.string, 0o700) == 0 && unlink(pins.program("repeat").string) == 0)
+      #expect(throws: BPFError.self) {
+        try echo(tgid: 1).loadAndAttach(pinnedIn: directory, ifDifferent: .replace)
+      }
+      #expect(rmdir(link.string) == 0 && rename(saved.string, link.string) == 0)
+      #expect(try BPFLink(pinnedAt: link).info.programID == program)
+      #expect(try BPFProgram(pinnedAt: pins.program("repeat")).info.id != program)
+
+      try pins.remove()
+      #expect(!exists(directory))
+    }
+  }
+
   /// The object uses pinned links, and the pins are removed.
   @Test func programsCanBeAttachedAgain() throws {
     try withBPFFileSystem { root in
