@@ -92,11 +92,20 @@ public final class BrokerClient: Sendable {
   /// - Parameter name: The name of the offer.
   /// - Returns: The map, with its layout.
   /// - Throws: ``/LibBPF/BPFError/Kind/permissionDenied`` if the broker does not serve this user,
-  ///   ``/LibBPF/BPFError/Kind/notFound`` if it has no such offer, ``/LibBPF/BPFError/Kind/wrongState``
-  ///   if it has ended, ``/LibBPF/BPFError/Kind/invalidObject`` if its reply is inconsistent, or an
+  ///   ``/LibBPF/BPFError/Kind/notFound`` if it has no such offer, ``/LibBPF/BPFError/Kind/invalidArgument``
+  ///   if the name has more than 255 bytes, ``/LibBPF/BPFError/Kind/wrongState`` if it has ended,
+  ///   ``/LibBPF/BPFError/Kind/invalidObject`` if its reply is inconsistent, or an
   ///   error of the connection.
   public func open(_ name: String) throws(BPFError) -> BrokeredMap {
     let attempt = "open map '\(name)'"
+    guard name.utf8.count <= Wire.longestName else {
+      throw BPFError(
+        .invalidArgument,
+        attempt: attempt,
+        on: "broker '\(path)'",
+        advice: "a name has at most \(Wire.longestName) bytes"
+      )
+    }
     let (reply, descriptors) = try ask(.open(name), attempt)
     guard case .map(let grant) = reply, descriptors.count == grant.descriptorCount else {
       for descriptor in descriptors { closeDescriptor(descriptor) }
@@ -116,14 +125,6 @@ public final class BrokerClient: Sendable {
     }
     return try lock.withLock { () throws(BPFError) in
       let bytes = request.bytes
-      guard bytes.count <= Wire.largestRequest else {
-        throw BPFError(
-          .invalidArgument,
-          attempt: attempt,
-          on: "broker '\(path)'",
-          advice: "the name is too long"
-        )
-      }
       var after = state.load(ordering: .relaxed)
       defer { state.store(after, ordering: .relaxed) }
       switch after {

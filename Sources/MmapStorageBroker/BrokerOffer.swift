@@ -24,7 +24,7 @@ public struct BrokerOffer: Sendable {
   /// - Parameters:
   ///   - object: A loaded object. Its programs stay attached while the offer exists.
   ///   - mapName: The name of a task storage map in the object.
-  ///   - name: The name for clients; `nil` for the name of the map.
+  ///   - name: The name for clients, of at most 255 bytes; `nil` for the name of the map.
   ///   - isReadOnly: Whether clients may only look values up. The map is then opened a second time by
   ///     its id, which needs CAP_SYS_ADMIN. Threads of clients cannot write their values, and with user
   ///     pages they have no values.
@@ -49,7 +49,15 @@ public struct BrokerOffer: Sendable {
       )
     }
     let bytes = btf.rawBytes
-    guard bytes.count <= 128 << 10, mapName.utf8.count <= Wire.longestName else {
+    guard mapName.utf8.count <= Wire.longestName, (name ?? "").utf8.count <= Wire.longestName else {
+      throw BPFError(
+        .invalidArgument,
+        attempt: attempt,
+        on: "object '\(object.name)'",
+        advice: "a name has at most \(Wire.longestName) bytes"
+      )
+    }
+    guard bytes.count <= 128 << 10 else {
       throw BPFError(
         .invalidArgument,
         attempt: attempt,

@@ -60,6 +60,27 @@ import Testing
     }
   }
 
+  @Test func aNameMayHave255Bytes() throws {
+    let program = try EchoProgram()
+    let longest = String(repeating: "x", count: 255)
+    let broker = try RunningBroker([BrokerOffer(program.object, map: "echoes", as: longest)])
+    let client = try BrokerClient(connectingTo: FilePath(broker.path))
+    let attempts: [(String) throws -> Void] = [
+      { _ = try client.open($0) },
+      { _ = try BrokerOffer(program.object, map: "echoes", as: $0) },
+    ]
+    for attempt in attempts {
+      for count in [256, 300, 600] {
+        let error = #expect(throws: BPFError.self) {
+          try attempt(String(repeating: "x", count: count))
+        }
+        #expect(error?.advice == "a name has at most 255 bytes", "\(String(describing: error))")
+      }
+    }
+    #expect(client.isConnected)
+    _ = try client.open(longest)
+  }
+
   @Test func onlyUsersThatThePolicyAllowsAreServed() async throws {
     let program = try EchoProgram()
     let offers = [try BrokerOffer(program.object, map: "echoes")]
