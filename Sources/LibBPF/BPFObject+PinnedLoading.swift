@@ -73,8 +73,7 @@ extension BPFObject {
     }
     let pins = BPFPinDirectory(directory)
     try checkFileNames(pins, attempt)
-    try pins.create(attributes)
-    let lock = try pins.lock(for: attempt)
+    let lock = try pins.createAndLock(attributes, for: attempt)
     defer { releaseLock(lock) }
 
     var differences: [String] = []

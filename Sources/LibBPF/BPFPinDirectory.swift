@@ -56,7 +56,11 @@ public struct BPFPinDirectory: Sendable, Hashable {
   /// Exists if this library created the directory.
   var mark: FilePath { descriptions.appending("created") }
 
-  func create(_ attributes: BPFPinAttributes) throws(BPFError) {
+  /// Creates the directory, acquires its lock as `lock(for:)` does, and creates the subdirectories.
+  func createAndLock(
+    _ attributes: BPFPinAttributes,
+    for attempt: String
+  ) throws(BPFError) -> CInt {
     // Other users enter it and do not open it, so they cannot acquire its lock.
     let read: FilePermissions = [.groupRead, .otherRead]
     let permissions = attributes.directoryPermissions
@@ -67,11 +71,18 @@ public struct BPFPinDirectory: Sendable, Hashable {
       group: attributes.group,
       changesExisting: mark.linkTarget != nil
     )
-    for directory in [maps, programs, links] {
-      try BPFFileSystem.createDirectory(directory, permissions, group: attributes.group)
+    let lock = try lock(for: attempt)
+    do throws(BPFError) {
+      for directory in [maps, programs, links] {
+        try BPFFileSystem.createDirectory(directory, permissions, group: attributes.group)
+      }
+      try BPFFileSystem.createDirectory(descriptions, .ownerReadWriteExecute, group: nil)
+    } catch {
+      releaseLock(lock)
+      throw error
     }
-    try BPFFileSystem.createDirectory(descriptions, .ownerReadWriteExecute, group: nil)
     if isNew { _ = mark.createLink(to: "by this library") }
+    return lock
   }
 
   /// Removes the pins of a program, which is detached if nothing else refers to the link.

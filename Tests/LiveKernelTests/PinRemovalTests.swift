@@ -191,6 +191,8 @@ import Testing
         waiting = try String(contentsOfFile: "/proc/locks", encoding: .utf8).split(separator: "\n")
           .count { $0.contains("-> FLOCK") && $0.contains(":\(status.st_ino) ") }
       }
+      // Without the lock, nothing is created that remove() would have to keep.
+      #expect(try FileManager.default.contentsOfDirectory(atPath: directory.string) == [])
       #expect(rename(directory.string, root.appending("removed").string) == 0)
       try pin(directory)
       releaseLock(lock)
