@@ -67,6 +67,7 @@ let package = Package(
       ],
       exclude: [
         "all-kinds.bpf.c", "request-service.bpf.c", "requests.bpf.c", "requests-old.bpf.c",
+        "without-storage.bpf.c",
       ],
       swiftSettings: swiftSettings,
       plugins: [.plugin(name: "BPFPlugin", package: "MmapStorage")]

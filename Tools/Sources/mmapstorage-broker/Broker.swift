@@ -79,6 +79,13 @@ struct Broker: AsyncParsableCommand {
     // Another broker may have created a socket there meanwhile.
     defer { if let socket, created != nil, Self.identity(of: socket) == created { unlink(socket) } }
     let opened = try BPFObject(contentsOf: FilePath(object))
+    // Before programs are attached, which pinned links would keep attached.
+    let declared = opened.mapNames
+    for name in map where !declared.contains(name) {
+      throw BrokerError(
+        "the object has no map '\(name)'; its maps are: \(declared.joined(separator: ", "))"
+      )
+    }
     if let pins {
       try opened.loadAndAttach(
         pinnedIn: FilePath(pins),
@@ -92,6 +99,7 @@ struct Broker: AsyncParsableCommand {
     let names =
       map.isEmpty
       ? try opened.maps().filter { try $0.info.type == .taskStorage }.map(\.name) : map
+    guard !names.isEmpty else { throw BrokerError("the object has no task storage map to offer") }
     let attached = try pins.map {
       try Self.attachedPrograms(of: opened, names, BPFPinDirectory(FilePath($0)))
     }

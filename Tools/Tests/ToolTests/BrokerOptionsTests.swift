@@ -78,6 +78,32 @@ import Testing
     }
   }
 
+  @Test func mapsThatItCannotOffer() throws {
+    let file = "/tmp/counts-\(UUID().uuidString).bpf.o"
+    defer { unlink(file) }
+    try withBPFFileSystem { root in
+      let directory = root.appending("broker").string
+      for (image, options, message) in [
+        (
+          BPFObjectImage.requests, ["--map", "tool_requestz", "--pins", directory],
+          "has no map 'tool_requestz'; its maps are: tool_requests"
+        ),
+        (.withoutStorage, [], "has no task storage map"),
+      ] {
+        try Data(image.bytes).write(to: URL(filePath: file))
+        let run = try ToolRun(
+          [file, "--user", "0", "--socket", file + ".sock"] + options,
+          tool: "mmapstorage-broker",
+          under: ["/usr/bin/timeout", "10"]
+        )
+        #expect(run.status == 1 && run.errors.contains(message), "\(run)")
+        #expect(access(file + ".sock", F_OK) != 0)
+      }
+      // No program is attached.
+      #expect(access(directory, F_OK) != 0)
+    }
+  }
+
   @Test func readOnlyOffers() throws {
     try withBroker(["--user", "0", "--read-only"]) { broker in
       let map = try broker.connect().open("tool_requests").map
