@@ -274,10 +274,7 @@ struct task_struct___swift_task {
 #define __SWIFT_TASK_THREAD_POINTER(thread_) ((thread_)->thread.uw.tp_value)
 #endif
 
-/*
- * Unique: a process id is not reused within the time of some thousand nanoseconds. After exec, the process is
- * another owner.
- */
+/* Unique: a process id is not reused within some microseconds. After exec, the process is another owner. */
 static __always_inline __attribute__((unused))
 __u64 __swift_task_owner(struct __swift_task_thread *thread)
 {
