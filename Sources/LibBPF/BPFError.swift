@@ -20,7 +20,7 @@ public struct BPFError: Error, Sendable {
     /// The pinned maps or programs differ from those of the object. ``BPFError/details`` contains the
     /// differences.
     case pinMismatch
-    /// No map, program, global variable or path of that name exists.
+    /// No map, program, global variable, hook or path of that name exists.
     case notFound
     /// The descriptor or path does not refer to a map, or the map has another type.
     case wrongType
@@ -41,7 +41,7 @@ public struct BPFError: Error, Sendable {
     /// A writer changed the fields during each attempt to read them consistently, or a value is created and
     /// removed continually.
     case contended
-    /// A limit was reached: descriptors, memory, or entries.
+    /// A limit was reached, such as on descriptors, memory, threads or slots.
     case outOfResources
     /// Any other system error. See ``BPFError/errno``.
     case system

@@ -51,9 +51,9 @@ extension BPFObject {
   ///
   /// - Parameters:
   ///   - directory: A directory on a BPF file system. It is created if its parent exists. An existing
-  ///     directory must belong to this process's user or root, and must not be a symbolic link. Its mode is
-  ///     not changed, and clients need execute permission for it. The file system is mounted if the path is
-  ///     below /sys/fs/bpf and none is mounted there.
+  ///     directory must belong to this process's user or root, and must not be a symbolic link. Unless an
+  ///     earlier call created it, its mode and group are not changed, and clients need execute permission for
+  ///     it. The file system is mounted if the path is below /sys/fs/bpf and none is mounted there.
   ///   - attributes: Who may open the maps. The default is the owner only.
   ///   - policy: What to do if pinned maps or programs do not match.
   /// - Returns: Whether the pins were created, reused or replaced.

@@ -51,8 +51,8 @@
  * `type` at the same time. The alignment of `type` is at most 32 bytes. Declares
  *
  *  - the map `name`: an array of slots, which user space maps (BPF_F_MMAPABLE);
- *  - the map `name`_processes: the offsets of the current task in the Swift runtime of each process. Only
- *    the program below writes to it;
+ *  - the map `name`_processes: the registrations of processes, with the offsets of the current Swift task
+ *    in their Swift runtimes. Only BPF programs write to it;
  *  - the program `name`_control, which is not attached: a process runs it to register itself.
  */
 #define SWIFT_TASK_STORAGE(name, value_type, slots)				\
@@ -237,7 +237,6 @@ struct __swift_task_process {
 	__u32 recent[__SWIFT_TASK_RECENT];	/* hash of the Swift task: a slot that may be its own */
 };
 
-
 struct thread_struct___swift_task {
 #if defined(__TARGET_ARCH_x86)
 	unsigned long fsbase;
@@ -274,7 +273,11 @@ struct task_struct___swift_task {
 #define __SWIFT_TASK_THREAD_POINTER(thread_) ((thread_)->thread.uw.tp_value)
 #endif
 
-/* Unique: a process id is not reused within some microseconds. After exec, the process is another owner. */
+/*
+ * The process id, and the lower half of the sum of start time (in nanoseconds) and exec id. Processes that have
+ * the same id one after the other have different owners, except with a probability of 2^-32. After exec, a
+ * process is another owner.
+ */
 static __always_inline __attribute__((unused))
 __u64 __swift_task_owner(struct __swift_task_thread *thread)
 {

@@ -25,7 +25,8 @@ long mms_send_message(int fd, const void *bytes, size_t size, const int *_Nullab
 /*
  * Receives one message. `count` is the capacity for descriptors, and then their number. With
  * capacity 0, the kernel drops received descriptors. Returns -EMSGSIZE if the message or its
- * descriptors do not fit, and closes the descriptors.
+ * descriptors do not fit, or -EMFILE if the process has no free descriptors, and closes the
+ * descriptors that it received.
  */
 long mms_receive_message(int fd, void *bytes, size_t size, int *_Nullable descriptors,
 			 size_t *count, int wait);

@@ -151,7 +151,7 @@ final class CallingTaskPrograms: Sendable {
   /// a child pid namespace.
   static let cannotFindThreads = Errno.notSupportedOnSocket
 
-  /// As `struct piece`: offset, thread, four, two and one last bytes, words.
+  /// The size of the fields of `struct piece` before the words.
   private static let header = 16
   private static let pieceSize = 126 * 8
 

@@ -24,7 +24,7 @@ final class PidfdOpener: Sendable {
   private init() { ForkParticipants.add(self, rank: .pidfds) }
 
   /// Returns a descriptor of the thread, which the caller closes, or -errno. One system call, and
-  /// one more for the first pidfd of the process.
+  /// two more for the first pidfd of the process.
   func open(_ id: ThreadID) -> Int32 {
     if reserve.load(ordering: .relaxed) < 0 { fillReserve() }
     return opening.withReadLock { pidfd(of: id) }

@@ -16,8 +16,8 @@ internal import SystemPackage
 ///
 /// One lock guards all state. A thread acquires it at its first touch of a storage and at the end
 /// of the thread or the storage, never while it is attached. The only system calls with the lock
-/// held are `close` of an idle pidfd and, when the tables of slots grow, one `tgkill` for each
-/// thread.
+/// held are `close` of an idle pidfd and, when the tables of slots grow, `getpid` and `tgkill` for
+/// each thread.
 ///
 /// A process with several copies of the library has a registry for each copy. A storage uses the one
 /// that it was added to.
