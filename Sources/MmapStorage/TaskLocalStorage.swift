@@ -161,7 +161,8 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// each other's writes. If `body` throws, its writes remain.
   ///
   /// Cost once attached: with a direct backend, a few instructions, no call and no allocation; with
-  /// `.lookup`, one system call to load, and one more if a field changed.
+  /// `.lookup`, one system call to load, or one for each 1008 bytes of a larger value, and one more if a field
+  /// changed. If the library cannot load its programs, loading takes one and writing two.
   ///
   /// - Parameter body: Reads and writes the fields. It is synchronous, and the view cannot escape from it.
   ///   It may throw ``BPFError``. A closure that contains a `try` declares that, as in
@@ -291,8 +292,11 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// again.
   ///
   /// With ``BackendKind/userPage``, this needs CAP_BPF and CAP_PERFMON, or a program from a broker. With
-  /// ``BackendKind/lookup``, the result is always ``MappingState/own``. Cost: one system call.
+  /// ``BackendKind/lookup``, the result is always ``MappingState/own``. Cost: one system call. The
+  /// first call also loads a program with ``BackendKind/userPage``, unless it is from a broker, and opens a pidfd
+  /// of the thread with ``BackendKind/mapped``.
   ///
+  /// - Returns: Whether programs use the thread's memory.
   /// - Throws: ``BPFError``, also if the thread cannot be attached.
   public func verifyMapping() throws(BPFError) -> MappingState {
     try registry.withSlowPath { () throws(BPFError) in

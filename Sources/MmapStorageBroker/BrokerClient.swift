@@ -239,6 +239,9 @@ public final class BrokerClient: Sendable {
 }
 
 /// A map from a broker, with the layout that the broker sent.
+///
+/// Storages that are created over the map while this object exists use the programs that the broker sent. May
+/// be used from any thread.
 public final class BrokeredMap: Sendable {
   /// The map.
   public let map: BPFMap
