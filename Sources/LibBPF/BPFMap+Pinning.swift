@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLibBPF
-import Glibc
 public import SystemPackage
 
 extension BPFMap {
@@ -39,25 +38,16 @@ extension BPFMap {
     let attempt = "unpin \(describedName)"
     let subject = "path '\(path)'"
     let own = try info.id
-    let descriptor = try openPinned(path, readOnly: true, attempt: attempt, on: subject)
-    defer { closeDescriptor(descriptor) }
-    let found = try inspectMap(descriptor, attempt: attempt, on: subject)
-    guard found.id == own else {
-      throw BPFError(
-        .wrongType,
-        attempt: attempt,
-        on: subject,
-        advice: "another map is pinned there (id \(found.id), this one has \(own))"
-      )
-    }
-    let code = path.unlink()
-    guard code == 0 else {
-      throw BPFError(
-        code: code,
-        attempt: attempt,
-        on: subject,
-        advice: "this needs write permission for the directory"
-      )
+    try removePin(at: path, readOnly: true, attempt: attempt) { (descriptor) throws(BPFError) in
+      let found = try inspectMap(descriptor, attempt: attempt, on: subject)
+      guard found.id == own else {
+        throw BPFError(
+          .wrongType,
+          attempt: attempt,
+          on: subject,
+          advice: "another map is pinned there (id \(found.id), this one has \(own))"
+        )
+      }
     }
   }
 }

@@ -81,16 +81,17 @@ func openPinned(
   throw BPFError(kind, code: descriptor, attempt: attempt, on: subject, advice: advice)
 }
 
-/// Removes the path if `isOwn` returns true for the object that is pinned there.
+/// Removes the path unless `check` throws for a descriptor of the object that is pinned there.
 func removePin(
   at path: FilePath,
+  readOnly: Bool = false,
   attempt: String,
-  isOwn: (CInt) throws(BPFError) -> Void
+  check: (CInt) throws(BPFError) -> Void
 ) throws(BPFError) {
   let subject = "path '\(path)'"
-  let descriptor = try openPinned(path, readOnly: false, attempt: attempt, on: subject)
+  let descriptor = try openPinned(path, readOnly: readOnly, attempt: attempt, on: subject)
   defer { closeDescriptor(descriptor) }
-  try isOwn(descriptor)
+  try check(descriptor)
   let code = path.unlink()
   guard code == 0 else {
     throw BPFError(
