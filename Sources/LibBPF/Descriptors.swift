@@ -64,7 +64,7 @@ func canChangeMap(_ descriptor: CInt, _ info: [Substring: Int]? = nil) -> Bool {
 }
 
 /// The numbers in the descriptor's `/proc/self/fdinfo`, by name; empty without `/proc`.
-func descriptorInfo(_ descriptor: CInt) -> [Substring: Int] {
+package func descriptorInfo(_ descriptor: CInt) -> [Substring: Int] {
   guard let text = readText("/proc/self/fdinfo/\(descriptor)") else { return [:] }
   var facts: [Substring: Int] = [:]
   for line in text.split(separator: "\n") {
