@@ -124,7 +124,7 @@ public final class BrokerClient: Sendable {
       )
     }
     return try lock.withLock { () throws(BPFError) in
-      let bytes = request.bytes
+      let message = request.bytes
       var after = state.load(ordering: .relaxed)
       defer { state.store(after, ordering: .relaxed) }
       switch after {
@@ -138,21 +138,21 @@ public final class BrokerClient: Sendable {
           .wrongState,
           attempt: attempt,
           on: "broker '\(path)'",
-          advice: "an earlier answer was malformed; connect again"
+          advice: "an earlier reply was malformed; connect again"
         )
       }
-      var sent = sendMessage(descriptor, bytes, waiting: false)
+      var sent = sendMessage(descriptor, message, waiting: false)
       if sent == -Int(EAGAIN) {
         awaitEvents(POLLOUT, of: descriptor, until: milliseconds() + timeout)
-        sent = sendMessage(descriptor, bytes, waiting: false)
+        sent = sendMessage(descriptor, message, waiting: false)
       }
       // A broker that rejects a client sends the reason and closes the connection, so receive it
       // first.
       if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {
         throw failed(CInt(clamping: sent), attempt)
       }
-      let (answer, received) = try receive(attempt, &after)
-      guard let reply = Reply(answer[...]) else {
+      let (bytes, received) = try receive(attempt, &after)
+      guard let reply = Reply(bytes[...]) else {
         for descriptor in received { closeDescriptor(descriptor) }
         after = .malformed
         throw malformed(attempt)
@@ -221,7 +221,7 @@ public final class BrokerClient: Sendable {
         attempt: attempt,
         on: "broker '\(path)'",
         errno: errno,
-        advice: "the broker did not answer in time"
+        advice: "the broker did not reply in time"
       )
     default:
       return BPFError(errno: errno, attempt: attempt, on: "broker '\(path)'")
@@ -233,7 +233,7 @@ public final class BrokerClient: Sendable {
       .invalidObject,
       attempt: attempt,
       on: "broker '\(path)'",
-      advice: "its answer is malformed, or of another version of the protocol"
+      advice: "its reply is malformed, or of another version of the protocol"
     )
   }
 }

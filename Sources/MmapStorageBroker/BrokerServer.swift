@@ -218,7 +218,7 @@ public final class BrokerServer: Sendable {
     }
     // Descriptors that were not received count towards the broker's limit, and could exhaust it.
     guard isAllReceived(client.descriptor) else {
-      log("disconnected \(client.peer): it sent a request before it read the last answer")
+      log("disconnected \(client.peer): it sent a request before it read the last reply")
       return false
     }
     client.deadline = nil
@@ -252,7 +252,7 @@ public final class BrokerServer: Sendable {
       return send(.failure(.failed, "too many clients open maps; try again"), to: descriptor, [])
     }
     if sent < 0, sent != -Int(EPIPE), sent != -Int(ECONNRESET) {
-      log("cannot answer a client: \(Errno(rawValue: CInt(clamping: -sent)))")
+      log("cannot reply to a client: \(Errno(rawValue: CInt(clamping: -sent)))")
     }
     return sent == bytes.count
   }

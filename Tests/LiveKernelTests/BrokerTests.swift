@@ -347,11 +347,11 @@ import Testing
       }
       let client = try BrokerClient(connectingTo: FilePath(path), timeout: 50)
       let error = #expect(throws: BPFError.self) { try client.open("echoes") }
-      #expect(error?.advice.contains("did not answer in time") == true)
+      #expect(error?.advice.contains("did not reply in time") == true)
     }
   }
 
-  @Test func aLateAnswerIsNotTakenForTheNextOne() throws {
+  @Test func aLateReplyIsNotTakenForTheNextOne() throws {
     let path = "/tmp/mmapstorage-late-\(UUID().uuidString)"
     let listener = listenOnSocket(at: FilePath(path), .ownerReadWrite)
     defer {
@@ -410,7 +410,7 @@ import Testing
     }
     var end = pollfd(fd: connection, events: Int16(POLLHUP), revents: 0)
     #expect(poll(&end, 1, 10_000) == 1)
-    #expect(broker.lines.get().last?.contains("before it read the last answer") == true)
+    #expect(broker.lines.get().last?.contains("before it read the last reply") == true)
     let client = try BrokerClient(connectingTo: FilePath(broker.path))
     for _ in 0..<1_000 { _ = try client.open("echoes") }
   }
