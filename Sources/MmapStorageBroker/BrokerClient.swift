@@ -141,10 +141,10 @@ public final class BrokerClient: Sendable {
           advice: "an earlier reply was malformed; connect again"
         )
       }
-      var sent = sendMessage(descriptor, message, waiting: false)
+      var sent = sendMessage(descriptor, message)
       if sent == -Int(EAGAIN) {
         awaitEvents(POLLOUT, of: descriptor, until: milliseconds() + timeout)
-        sent = sendMessage(descriptor, message, waiting: false)
+        sent = sendMessage(descriptor, message)
       }
       // A broker that rejects a client sends the reason and closes the connection, so receive it
       // first.
@@ -177,12 +177,7 @@ public final class BrokerClient: Sendable {
     let deadline = milliseconds() + timeout
     func receive() -> (size: Int, bytes: [UInt8], descriptors: [CInt]) {
       awaitEvents(POLLIN, of: descriptor, until: deadline)
-      return receiveMessage(
-        descriptor,
-        atMost: Wire.largestReply,
-        takingDescriptors: true,
-        waiting: false
-      )
+      return receiveMessage(descriptor, atMost: Wire.largestReply, takingDescriptors: true)
     }
     var (length, bytes, descriptors) = receive()
     if length == -Int(ECONNRESET) {

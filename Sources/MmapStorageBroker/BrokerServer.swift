@@ -200,8 +200,7 @@ public final class BrokerServer: Sendable {
     let (length, bytes, _) = receiveMessage(
       client.descriptor,
       atMost: Wire.largestRequest,
-      takingDescriptors: false,
-      waiting: false
+      takingDescriptors: false
     )
     if length == -Int(EAGAIN) { return true }
     if length == 0 || length == -Int(ECONNRESET) { return false }
@@ -246,7 +245,7 @@ public final class BrokerServer: Sendable {
 
   private func send(_ reply: Reply, to descriptor: CInt, _ descriptors: [CInt]) -> Bool {
     let bytes = reply.bytes
-    let sent = sendMessage(descriptor, bytes, descriptors: descriptors, waiting: false)
+    let sent = sendMessage(descriptor, bytes, descriptors: descriptors)
     if sent == -Int(ETOOMANYREFS) {
       log("cannot send descriptors: too many sent descriptors were not received by their clients")
       return send(.failure(.failed, "too many clients open maps; try again"), to: descriptor, [])

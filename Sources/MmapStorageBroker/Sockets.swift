@@ -110,31 +110,18 @@ func removeSocket(_ path: FilePath) -> Bool {
   unsafe path.withPlatformString { unsafe unlink($0) } == 0
 }
 
-/// Sends a message, and returns its size.
-func sendMessage(
-  _ socket: CInt,
-  _ bytes: [UInt8],
-  descriptors: [CInt] = [],
-  waiting: Bool
-) -> Int {
-  unsafe mms_send_message(
-    socket,
-    bytes,
-    bytes.count,
-    descriptors,
-    descriptors.count,
-    waiting ? 1 : 0
-  )
+/// Sends a message without blocking, and returns its size.
+func sendMessage(_ socket: CInt, _ bytes: [UInt8], descriptors: [CInt] = []) -> Int {
+  unsafe mms_send_message(socket, bytes, bytes.count, descriptors, descriptors.count, 0)
 }
 
-/// Receives a message of at most `limit` bytes, and returns its size. The caller closes the
-/// descriptors. A message without bytes may contain descriptors. Descriptors are rejected unless
-/// `takingDescriptors`.
+/// Receives a message of at most `limit` bytes without blocking, and returns its size. The caller
+/// closes the descriptors. A message without bytes may contain descriptors. Descriptors are rejected
+/// unless `takingDescriptors`.
 func receiveMessage(
   _ socket: CInt,
   atMost limit: Int,
-  takingDescriptors: Bool,
-  waiting: Bool
+  takingDescriptors: Bool
 ) -> (size: Int, bytes: [UInt8], descriptors: [CInt]) {
   var bytes = [UInt8](repeating: 0, count: limit)
   var descriptors = [CInt](
@@ -142,14 +129,7 @@ func receiveMessage(
     count: takingDescriptors ? Int(MMS_MAX_DESCRIPTORS) : 0
   )
   var count = descriptors.count
-  let size = unsafe mms_receive_message(
-    socket,
-    &bytes,
-    bytes.count,
-    &descriptors,
-    &count,
-    waiting ? 1 : 0
-  )
+  let size = unsafe mms_receive_message(socket, &bytes, bytes.count, &descriptors, &count, 0)
   return (size, Array(bytes.prefix(max(size, 0))), Array(descriptors.prefix(count)))
 }
 
