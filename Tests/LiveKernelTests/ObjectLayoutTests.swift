@@ -159,8 +159,8 @@ import Testing
     }
     let expected: [String: (offset: Int, name: String, size: Int)] = [
       "lock": (0, "struct bpf_spin_lock", 4),
-      "low": (4, "bit field of 3 bits", 1),
-      "high": (4, "bit field of 7 bits", 2),
+      "low": (4, "bit-field of 3 bits", 1),
+      "high": (4, "bit-field of 7 bits", 2),
       "timer": (8, "struct bpf_timer", 16),
       "pointer": (24, "pointer", 8),
       "page": (32, "uptr pointer", 8),

@@ -123,7 +123,7 @@ package struct BTFReader {
     let name = type.name
     let size = Int(type.size)
     if type.isPartialInteger {
-      return .unsupported(name: "bit field", size: size, advice: bitFieldAdvice)
+      return .unsupported(name: "bit-field", size: size, advice: bitFieldAdvice)
     }
     if type.isBool, size == 1 { return .boolean }
     if name == "char", size == 1 { return .character }

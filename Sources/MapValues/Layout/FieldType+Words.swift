@@ -65,7 +65,7 @@ extension FieldType {
       (name, advice)
     case .bitField(_, let width):
       (
-        "bit field of \(width) bit\(width == 1 ? "" : "s")",
+        "bit-field of \(width) bit\(width == 1 ? "" : "s")",
         "use a whole integer, and masks to set and test its bits; or the type that BPFPlugin generates"
       )
     default:
