@@ -66,7 +66,7 @@ struct SourceOptions {
           name = words[1]
         } else {
           throw Failure(
-            "'\(words.joined(separator: "="))' is no option of BPFPlugin; there are 'public' and 'name=TypeName'",
+            "'\(words.joined(separator: "="))' is not an option of BPFPlugin; the options are 'public' and 'name=TypeName'",
             at: "\(path):\(index + 1):1"
           )
         }
