@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
-// CI wants no warnings. Users of the package are not bothered with that.
+// In CI, warnings are errors. In builds of users they are not.
 let strict = Context.environment["MMAPSTORAGE_CI"] != nil
 
 let cSettings: [CSetting] = strict ? [.treatAllWarnings(as: .error)] : []
@@ -15,7 +15,7 @@ let swiftSettings: [SwiftSetting] =
     .enableUpcomingFeature("InternalImportsByDefault"),
   ] + (strict ? [.treatAllWarnings(as: .error)] : [])
 
-/// For what users run: each use of unsafe code is marked with `unsafe`.
+/// For the modules below `Sources/`, not for tests: each use of unsafe code is marked with `unsafe`.
 let sourceSettings: [SwiftSetting] = swiftSettings + [.strictMemorySafety()]
 
 let package = Package(
