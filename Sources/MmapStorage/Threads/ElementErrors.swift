@@ -40,20 +40,3 @@ func elementError(
     BPFError(errno: errno, attempt: attempt, on: object)
   }
 }
-
-extension BPFMap {
-  /// The kernel's information about the map, if it is of task storage.
-  func taskStorageInfo() throws(BPFError) -> BPFMapInfo {
-    let info = try info
-    guard info.type == .taskStorage else {
-      throw BPFError(
-        .wrongType,
-        attempt: "use it as task-local storage",
-        on: describedName,
-        advice: "it is of type \(info.type); declare it with "
-          + "__uint(type, BPF_MAP_TYPE_TASK_STORAGE)"
-      )
-    }
-    return info
-  }
-}
