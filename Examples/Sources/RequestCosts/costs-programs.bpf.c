@@ -60,7 +60,7 @@ struct request {
 
 struct process {
 	struct costs outside;
-	__u64 exec_id;			/* of the executed program that registered; 0 for any */
+	__u64 exec_id;			/* of the executable that registered; 0 for any */
 	__u64 registered;		/* differs between two registrations */
 };
 

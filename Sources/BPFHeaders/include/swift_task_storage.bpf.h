@@ -228,7 +228,7 @@ enum {
 /* Registration data of a process. Only owner and exec_id are trusted. */
 struct __swift_task_process {
 	__u64 owner;		/* owner of the process's slots */
-	__u64 exec_id;		/* of the executed program that registered */
+	__u64 exec_id;		/* of the executable that registered */
 	__u64 key;		/* second word of our bindings, after the link */
 	__s64 task_word;	/* offset from the thread pointer: current Swift task */
 	__s64 thread_word;	/* offset from the thread pointer: scopes of the thread */

@@ -19,7 +19,7 @@ internal import SystemPackage
 /// no program and no other thread can create it. Other threads can look up and write values only of
 /// threads of this process, because the map does not contain the page's address; ``values()`` reads
 /// all. After `exec`, programs see the page unchanged, because the kernel keeps it until the task
-/// ends, and the new program cannot access it. The maximum size of a value is one page.
+/// ends, and the new executable cannot access it. The maximum size of a value is one page.
 ///
 /// The child of a `fork` gets copies of the pages, which are not registered with the kernel. A view
 /// that the forking thread is using continues on such a copy. Views that begin in the child access

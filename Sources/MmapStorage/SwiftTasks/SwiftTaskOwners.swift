@@ -23,7 +23,7 @@ package struct SwiftTaskOwners: Sendable {
   }
 
   /// Whether the process is known to have exited: it does not exist, it is a zombie, or its id
-  /// belongs to a later process. Also if this process executed another program meanwhile.
+  /// belongs to a later process. Also if this process called `exec` meanwhile.
   ///
   /// Costs a system call for a process that no longer exists, and about ten microseconds otherwise.
   package func hasExited(_ owner: UInt64) -> Bool {

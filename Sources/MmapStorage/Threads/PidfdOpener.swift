@@ -7,7 +7,7 @@ internal import Synchronization
 /// Opens pidfds, and reserves one descriptor of the process for use at the descriptor limit.
 ///
 /// While the reserved descriptor is closed, no other thread of the library opens a pidfd, so that
-/// its number can be used again. The program's own threads may open another file in this time. Then
+/// its number can be used again. Other threads of the process may open another file in this time. Then
 /// there is no reserve until a descriptor is free.
 final class PidfdOpener: Sendable {
   static let shared = PidfdOpener()

@@ -7,7 +7,7 @@ public struct TaskInfo: Sendable, Hashable {
   public var processID: Int32
   /// The thread's name (`comm`), of at most 15 bytes.
   public var threadName: String
-  /// The name of the process's first thread, which is usually that of the program.
+  /// The name of the process's first thread, which is usually that of the executable.
   public var processName: String
   /// The real user id of the thread, in the initial user namespace.
   public var userID: UInt32

@@ -255,7 +255,7 @@ package final class ThreadRegistry: Sendable {
     let block = unsafe mms_thread_at(threadOffset)
     unsafe block.pointee.destructor_rounds += 1
     uninterrupted {
-      // First, so that a later destructor of the program that touches a storage attaches again.
+      // First, so that a later destructor that touches a storage attaches the thread again.
       lock.withLock {
         unsafe record.hasLeftItsBlock = true
         unsafe forget(block)
