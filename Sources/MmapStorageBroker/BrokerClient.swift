@@ -47,7 +47,7 @@ public final class BrokerClient: Sendable {
         switch Errno(rawValue: -descriptor) {
         case .noSuchFileOrDirectory: "no broker has created this socket"
         case .connectionRefused: "no broker listens there; start it"
-        case .permissionDenied: "to connect takes write permission for the socket"
+        case .permissionDenied: "connecting needs write permission for the socket"
         case .protocolWrongTypeForSocket: "the socket is not a broker's: it is not SOCK_SEQPACKET"
         case .fileNameTooLong: "the path of a socket has at most 107 bytes"
         default: nil

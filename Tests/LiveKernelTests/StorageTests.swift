@@ -43,7 +43,7 @@ import Testing
       #expect(
         backend.kind == .mapped
           || backend.rejected.contains {
-            $0.kind == excluded && $0.reason.contains("does not allow") || excluded == .lookup
+            $0.kind == excluded && $0.reason.contains("'allowing'") || excluded == .lookup
           }
       )
     }
@@ -54,7 +54,7 @@ import Testing
     }
     #expect(throws: BPFError.self) { try EchoProgram(allowing: []) }
     #expect(error?.kind == .unsupported)
-    #expect(error?.advice.contains("not .lookup, as the program does not allow it") == true)
+    #expect(error?.advice.contains("not .lookup, as 'allowing' does not contain it") == true)
     let map = try EchoProgram(allowing: [.lookup]).object.map("echoes")
     #expect(throws: BPFError.self) { try TaskLocalStorage<Echo>(map: map, allowing: [.mapped]) }
   }

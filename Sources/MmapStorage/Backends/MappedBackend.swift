@@ -150,7 +150,7 @@ package final class MappedBackend: DirectBackend {
   private func error(_ errno: Errno) -> BPFError {
     let advice: String? =
       switch errno {
-      case .notPermitted: "the map is frozen; map it before it is"
+      case .notPermitted: "the map is frozen; attach the threads before it is frozen"
       case .noMemory:
         "the kernel or the process's memory cgroup is out of memory, or the process has reached "
           + "RLIMIT_MEMLOCK, which pinned pages count for, or vm.max_map_count"

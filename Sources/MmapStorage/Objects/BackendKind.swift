@@ -43,7 +43,7 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
     }
 
     static func notAllowed(_ kind: BackendKind) -> Rejection {
-      Rejection(kind, reason: "the program does not allow it")
+      Rejection(kind, reason: "'allowing' does not contain it")
     }
 
     static func readOnly(_ kind: BackendKind) -> Rejection {

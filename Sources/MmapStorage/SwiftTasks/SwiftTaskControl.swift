@@ -10,8 +10,16 @@ final class SwiftTaskControl: Sendable {
   let program: BPFProgram
   private let object: String
 
-  enum Answer {
+  enum Answer: CustomStringConvertible {
     case none, own, other
+
+    var description: String {
+      switch self {
+      case .none: "no slot"
+      case .own: "the slot with the expected tag"
+      case .other: "another slot"
+      }
+    }
   }
 
   private enum Operation: UInt64 {

@@ -123,8 +123,8 @@ struct SwiftTaskVerification: Sendable {
       throw SwiftRuntime.unsupported(
         attempt,
         step: "verifying what the program finds \(step)",
-        details: "Swift has slot \(swift & 0xff_ffff) (tag \(swift)), expected was tag \(tag), "
-          + "and the program found \(answer) of it"
+        details: "expected tag \(tag) (slot \(tag & 0xff_ffff)); Swift has tag \(swift) (slot "
+          + "\(swift & 0xff_ffff)), and the program found \(answer)"
       )
     }
   }
