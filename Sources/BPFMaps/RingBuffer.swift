@@ -24,7 +24,7 @@ public struct RingBuffer<Record: MapField>: Sendable {
     buffer = try BPFRingBuffer(map)
   }
 
-  /// Removes records from the buffer and returns them, without waiting.
+  /// Removes records from the buffer and returns them, without waiting. Costs no system call.
   ///
   /// If a record is smaller than `Record`, returns the records before it. The next call throws for this record,
   /// and the call after that one continues with the records that follow.

@@ -81,7 +81,7 @@ public final class BPFRingBuffer: Sendable {
   /// Removes records from the buffer and returns them, without waiting (`ring_buffer__consume`).
   ///
   /// Returns at most as many bytes as the buffer has, also if programs write records faster than the call reads
-  /// them.
+  /// them. Costs no system call. Allocates an array for each record.
   ///
   /// - Parameter limit: The largest number of records to take.
   /// - Returns: The bytes of each record, oldest first; empty if there are none.

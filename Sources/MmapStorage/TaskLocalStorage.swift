@@ -99,6 +99,9 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
 
   /// Creates a storage over a map, with the fastest backend that the map and the kernel allow.
   ///
+  /// Takes tens of microseconds to compare the layouts. With ``BackendKind/lookup``, the first storage of the
+  /// process over a map also loads programs, which takes some milliseconds.
+  ///
   /// - Parameters:
   ///   - map: A map of type `BPF_MAP_TYPE_TASK_STORAGE`. The storage keeps it open, also if
   ///     ``BPFMap/close()`` is called.
