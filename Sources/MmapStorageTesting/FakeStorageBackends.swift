@@ -237,4 +237,5 @@ final class FakeSwiftTaskMemory: SwiftTaskMemory {
   deinit { unsafe base.deallocate() }
 
   func hasExited(_ owner: UInt64) -> Bool { false }
+  func unreadableCount() -> Int { 0 }
 }

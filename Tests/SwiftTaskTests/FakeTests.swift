@@ -113,6 +113,7 @@ private final class SharedMemory: SwiftTaskMemory {
   deinit { base.deallocate() }
 
   func hasExited(_ owner: UInt64) -> Bool { false }
+  func unreadableCount() -> Int { 0 }
 
   /// The number of slots with an owner.
   var slotsInUse: Int { words(at: 0).count }

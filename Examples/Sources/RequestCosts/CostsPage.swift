@@ -140,6 +140,8 @@ enum CostsPage {
       if (report.obstacle) warnings.unshift("No kernel costs: " + report.obstacle);
       if (report.withoutSlot) warnings.push(`${report.withoutSlot} parts of requests had no slot`);
       if (report.missedRuns) warnings.push(`${report.missedRuns} events were not counted`);
+      if (report.unreadable) warnings.push(
+        `${report.unreadable} events count as outside of requests: the kernel was moving memory`);
       document.getElementById("warnings").replaceChildren(
         ...warnings.map((text) => element("p", text, "warning")));
       const earlier = new Map((before ? before.routes : []).map((route) => [route.route, route]));

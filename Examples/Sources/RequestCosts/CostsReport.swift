@@ -16,6 +16,9 @@ public struct CostsReport: Codable, Sendable {
   public var withoutSlot = 0
   /// Events for which the kernel did not run a program; `nil` if unknown.
   public var missedRuns: UInt64?
+  /// Events that are counted as outside of requests because the kernel could not read the process's
+  /// memory, such as while it moved it to a huge page; `nil` if unknown.
+  public var unreadable: Int?
   /// The processor time of the whole process since it began, by `getrusage`.
   public var processNanoseconds: UInt64 = 0
   /// The costs of the process outside of any request since counting began.

@@ -301,6 +301,7 @@ public final class RequestCosts: Service, Sendable {
     }
     if source?.isAbandoned == true { report.missing.append(Self.abandoned) }
     report.missedRuns = source?.missedRuns
+    report.unreadable = try? source?.requests.unreadableCount()
     report.seconds = (ContinuousClock.now - started) / .seconds(1)
     do throws(BPFError) {
       report.outside = try outside().map { CostsReport.Figures($0) }

@@ -51,6 +51,11 @@ public struct CostsTable: CustomStringConvertible {
       )
     }
     if report.withoutSlot > 0 { lines.append("\(report.withoutSlot) without a slot") }
+    if let unreadable = report.unreadable, unreadable > 0 {
+      lines.append(
+        "\(unreadable) events count as outside of requests: the kernel was moving memory"
+      )
+    }
     return lines.joined(separator: "\n")
   }
 

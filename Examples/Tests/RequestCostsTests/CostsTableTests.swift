@@ -18,7 +18,7 @@ import Testing
     }
     let json = """
       {"source": "a test", "missing": [], "seconds": \(seconds), "running": 0,
-       "withoutSlot": \(withoutSlot), "processNanoseconds": 12000000000,
+       "withoutSlot": \(withoutSlot), "unreadable": 7, "processNanoseconds": 12000000000,
        "outside": \(figures(user: 300, kernel: 20)), "slowest": [],
        "routes": [{"route": "GET /a", "requests": \(requests), "failures": 0,
          "p50Nanoseconds": 1234567, "p99Nanoseconds": 345678901,
@@ -63,6 +63,7 @@ import Testing
 
         CPU in requests 18446744074 s, outside of requests (accepting, polling) 320 ns; of the process 12.0 s
         3 without a slot
+        7 events count as outside of requests: the kernel was moving memory
         """
     )
   }

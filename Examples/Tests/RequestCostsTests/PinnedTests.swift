@@ -22,6 +22,7 @@ import Testing
           #expect(report.missing.contains { $0.hasPrefix("page faults are not counted: ") })
           #expect(report.missing.contains { $0.hasPrefix("user time is not sampled") })
           #expect(report.missedRuns == 0)
+          #expect(report.unreadable != nil)
           #expect(try server.route("GET /calls/{count}").costs.userNanoseconds > 0)
           let (_, json) = try await server.get("/costs.json")
           #expect(json.contains("page faults are not counted") && json.contains("missedRuns"))

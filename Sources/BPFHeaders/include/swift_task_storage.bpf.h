@@ -180,6 +180,12 @@
 			if (!slot)						\
 				return 1;					\
 			return slot->holder == arguments->args[1] ? 2 : 3;	\
+		case __SWIFT_TASK_UNREADABLE:					\
+			process = bpf_task_storage_get(&name##_processes,	\
+				thread->group_leader, 0, 0);			\
+			if (!process)						\
+				return 0;					\
+			return process->unreadable > ~0u ? ~0u : process->unreadable; \
 		}								\
 		return 0;							\
 	}									\
@@ -191,7 +197,8 @@
  * Returns the value of the innermost scope (SwiftTaskStorage.withValue()) of the Swift task that runs on
  * the current thread. If no Swift task runs on it, returns the value of the innermost synchronous scope of
  * the thread. Returns NULL outside of any scope, in a scope for which no slot was free, in processes that
- * are not registered, in kernel threads of a process (io_uring), and if user memory cannot be read.
+ * are not registered, in kernel threads of a process (io_uring), and if user memory cannot be read, for
+ * example while the kernel moves it to a huge page. SwiftTaskStorage.unreadableCount() counts the latter.
  *
  * Threads that run child tasks of the same Swift task share the value. Use atomic operations.
  */
@@ -220,6 +227,7 @@ enum {
 	__SWIFT_TASK_REGISTER = 3,
 	__SWIFT_TASK_UNREGISTER = 4,
 	__SWIFT_TASK_CHECK = 5,
+	__SWIFT_TASK_UNREADABLE = 6,
 };
 
 #define __SWIFT_TASK_RECENT_BITS 6
@@ -234,6 +242,7 @@ struct __swift_task_process {
 	__s64 thread_word;	/* offset from the thread pointer: scopes of the thread */
 	__u32 bindings;		/* offset in the Swift task: its latest binding */
 	__u32 tag;		/* offset in a binding: our value; 24, or else 16 */
+	__u64 unreadable;	/* lookups for which user memory could not be read */
 	__u32 recent[__SWIFT_TASK_RECENT];	/* hash of the Swift task: a slot that may be its own */
 };
 
@@ -291,6 +300,8 @@ void __swift_task_register(struct __swift_task_thread *thread,
 			   struct __swift_task_process *process,
 			   struct bpf_raw_tracepoint_args *arguments)
 {
+	if (process->exec_id != thread->self_exec_id)
+		process->unreadable = 0;
 	process->owner = __swift_task_owner(thread);
 	process->exec_id = thread->self_exec_id;
 	process->key = arguments->args[1];
@@ -300,6 +311,14 @@ void __swift_task_register(struct __swift_task_thread *thread,
 	process->tag = arguments->args[5];
 }
 
+/* Counts a lookup for which user memory could not be read. Returns false. */
+static __always_inline __attribute__((unused))
+int __swift_task_unreadable(struct __swift_task_process *process)
+{
+	__sync_fetch_and_add(&process->unreadable, 1);
+	return 0;
+}
+
 /*
  * Reads the current Swift task, or 0 if there is none. Sets the first word to the link to its
  * latest binding, or without a Swift task to the thread's latest scope. Returns false if user
@@ -307,17 +326,20 @@ void __swift_task_register(struct __swift_task_thread *thread,
  */
 static __always_inline __attribute__((unused))
 int __swift_task_bindings(struct __swift_task_thread *thread,
-			  const struct __swift_task_process *process, __u64 *words, __u64 *task)
+			  struct __swift_task_process *process, __u64 *words, __u64 *task)
 {
 	__u64 pointer = __SWIFT_TASK_THREAD_POINTER(thread);
 
 	if (thread->self_exec_id != process->exec_id || thread->flags & __SWIFT_TASK_KERNEL_THREAD)
 		return 0;
+	/* A thread that was created without a thread pointer runs no Swift task. */
 	if (bpf_probe_read_user(words, sizeof(*words), (void *)(pointer + process->task_word)))
-		return 0;
+		return pointer ? __swift_task_unreadable(process) : 0;
 	*task = words[0];
 	pointer = *task ? *task + process->bindings : pointer + process->thread_word;
-	return !bpf_probe_read_user(words, sizeof(*words), (void *)pointer);
+	if (bpf_probe_read_user(words, sizeof(*words), (void *)pointer))
+		return __swift_task_unreadable(process);
+	return 1;
 }
 
 static __always_inline __attribute__((unused))
@@ -336,7 +358,7 @@ __u32 *__swift_task_recent(struct __swift_task_process *process, __u64 task)
  * checks the destination of a copy faster. Values are therefore computed again instead of kept.
  */
 static __always_inline __attribute__((unused))
-int __swift_task_find(const struct __swift_task_process *process, __u64 *words)
+int __swift_task_find(struct __swift_task_process *process, __u64 *words)
 {
 	__u64 place;
 	int i;
@@ -353,7 +375,7 @@ int __swift_task_find(const struct __swift_task_process *process, __u64 *words)
 			/* The last words of the last page: without a value, so only the link is used. */
 			words[1] = 0;
 			if (bpf_probe_read_user(words, sizeof(*words), (void *)place))
-				return 0;
+				return __swift_task_unreadable(process);
 		}
 		if (words[1] == process->key && !(words[0] & 4)) {
 			words[0] = words[process->tag == 3 * sizeof(*words) ? 3 : 2];

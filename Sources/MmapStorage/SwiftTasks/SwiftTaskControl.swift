@@ -28,6 +28,7 @@ final class SwiftTaskControl: Sendable {
     case register = 3
     case unregister = 4
     case check = 5
+    case unreadable = 6
   }
 
   /// The suffix of the program's name, after the storage's name.
@@ -112,6 +113,12 @@ final class SwiftTaskControl: Sendable {
     case 3: return .other
     default: throw unexpected(attempt)
     }
+  }
+
+  /// The number of lookups for which the memory of the calling process could not be read, at most
+  /// 2^32 - 1.
+  func unreadableCount() throws(BPFError) -> Int {
+    Int(try run(.unreadable, attempt: "count what programs could not read"))
   }
 
   private func run(

@@ -36,4 +36,6 @@ final class MappedSwiftTaskMemory: SwiftTaskMemory {
   deinit { registration.end(control) }
 
   func hasExited(_ owner: UInt64) -> Bool { owners.hasExited(owner) }
+
+  func unreadableCount() throws(BPFError) -> Int { try control.unreadableCount() }
 }

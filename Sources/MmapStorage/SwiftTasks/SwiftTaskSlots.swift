@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLibBPFShim
 internal import Glibc
-internal import LibBPF
+package import LibBPF
 internal import Synchronization
 
 // Invariant: `memory` has `count` slots of `stride` bytes, and there is a state for each. The tag
@@ -33,7 +33,7 @@ final class SwiftTaskSlots: Sendable {
   /// The end of a slot's value, in whole words.
   private let valueEnd: Int
   private let owner: UInt64
-  private let memory: any SwiftTaskMemory
+  let memory: any SwiftTaskMemory
   private nonisolated(unsafe) let base: UnsafeMutableRawPointer
 
   /// The list of free slots of the process: index plus one of the first in the lower 32 bits, a
@@ -288,4 +288,7 @@ package protocol SwiftTaskMemory: Sendable {
 
   /// Whether the process of `owner` is known to have exited.
   func hasExited(_ owner: UInt64) -> Bool
+
+  /// The number of lookups for which programs could not read the memory of the process.
+  func unreadableCount() throws(BPFError) -> Int
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import LibBPF
 public import MapValues
 internal import Synchronization
 
@@ -38,6 +39,17 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   /// Such a scope runs without a value: programs get `NULL`, and ``withCurrent(_:)`` and the copy at the end
   /// are `nil`.
   public var overflowCount: Int { slots.overflows.load(ordering: .relaxed) }
+
+  /// The number of times that programs got `NULL` because the kernel could not read the memory of this process,
+  /// since the process began to use the map.
+  ///
+  /// A BPF program does not wait for a page that is not in memory, or that the kernel is moving, for example to a
+  /// huge page (`khugepaged`). What it counts is then missing in the value of the scope. A lookup outside of any
+  /// scope is counted as well. At most 2^32 - 1. Costs one system call. Zero without a kernel.
+  ///
+  /// - Returns: The number, of all threads together.
+  /// - Throws: ``BPFError``.
+  public func unreadableCount() throws(BPFError) -> Int { try slots.memory.unreadableCount() }
 
   // MARK: Scopes
 
