@@ -114,6 +114,7 @@ struct TestServer: Sendable {
 
   /// Sends requests from 16 connections; all of them succeed.
   func load(_ paths: [String], requests: Int) async throws {
+    let before = finished.all.count
     let (succeeded, failed) = try await LoadGenerator(
       port: port,
       paths: paths,
@@ -122,7 +123,9 @@ struct TestServer: Sendable {
     ).run()
     #expect(succeeded == requests && failed == 0)
     // The client receives the response shortly before the server has finished the request.
-    try await wait("all requests are finished") { costs.report().running == 0 }
+    try await wait("all requests are finished") {
+      costs.report().running == 0 && finished.all.count >= before + requests
+    }
   }
 
   /// A response.
@@ -140,11 +143,14 @@ struct TestServer: Sendable {
 }
 
 /// Waits for a condition that becomes true.
-func wait(_ what: String, _ condition: () async throws -> Bool) async throws {
+func wait(
+  _ what: @autoclosure () throws -> String,
+  _ condition: () async throws -> Bool
+) async throws {
   let end = ContinuousClock.now.advanced(by: .seconds(120))
   while try await !condition() {
     guard ContinuousClock.now < end else {
-      Issue.record("120 s later it is still not so that \(what)")
+      Issue.record("120 s later it is still not so that \(try what())")
       return
     }
     try await Task.sleep(for: .milliseconds(2))

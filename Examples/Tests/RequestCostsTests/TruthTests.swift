@@ -245,6 +245,10 @@ struct TruthTests {
       func counted() throws -> UInt64 {
         try server.route("GET /endless").costs.calls["process"] ?? 0
       }
+      func missed() -> UInt64 {
+        let report = server.costs.report()
+        return (report.missedRuns ?? 0) + UInt64(report.unreadable ?? 0)
+      }
       for _ in 0..<3 {
         let calls = work.calls.load(ordering: .relaxed)
         try await wait("there are more calls") {
@@ -253,15 +257,20 @@ struct TruthTests {
         let least = work.calls.load(ordering: .relaxed)
         let counted = try counted()
         // Linux 7 skips programs while one is preempted.
-        #expect(counted + (server.costs.report().missedRuns ?? 0) >= least)
+        #expect(counted + missed() >= least)
         // Each may have made some calls that it did not report.
         #expect(counted <= work.calls.load(ordering: .relaxed) + 20 * 100)
       }
       work.stop()
       try await wait("nothing goes on") { work.running.load(ordering: .relaxed) == 0 }
-      try await wait("the route has all calls, or the kernel says that it left some out") {
+      try await wait(
+        """
+        the route has all calls (\(try counted()) of \(work.calls.load(ordering: .relaxed))), or the kernel \
+        says that it left some out (\(missed())); outside: \(server.costs.report().outside?.calls ?? [:])
+        """
+      ) {
         let calls = work.calls.load(ordering: .relaxed)
-        let missed = server.costs.report().missedRuns ?? 0
+        let missed = missed()
         let counted = try counted()
         return counted <= calls && counted + missed >= calls
       }
