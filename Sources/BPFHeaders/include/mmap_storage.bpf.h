@@ -124,7 +124,8 @@
 /*
  * task_storage_get(name, task)
  *
- * Returns the task's value in the map `name`, or NULL if it has none. `task` is a trusted pointer,
+ * Returns the task's value in the map `name`, or NULL if it has none. Before Linux 6.2, also returns NULL
+ * while an access to task storage is interrupted or preempted on the same CPU. `task` is a trusted pointer,
  * such as from bpf_get_current_task_btf(). Costs a call of bpf_task_storage_get(). For a map declared with
  * TASK_STORAGE(), it takes two more instructions, and with user pages a load and a test of the page's
  * address.
