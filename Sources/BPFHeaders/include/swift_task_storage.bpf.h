@@ -300,8 +300,6 @@ void __swift_task_register(struct __swift_task_thread *thread,
 			   struct __swift_task_process *process,
 			   struct bpf_raw_tracepoint_args *arguments)
 {
-	if (process->exec_id != thread->self_exec_id)
-		process->unreadable = 0;
 	process->owner = __swift_task_owner(thread);
 	process->exec_id = thread->self_exec_id;
 	process->key = arguments->args[1];
