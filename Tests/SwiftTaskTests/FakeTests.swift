@@ -2,6 +2,7 @@
 import CTestSupport
 import MmapStorage
 import MmapStorageTesting
+import Synchronization
 import TestSupport
 import Testing
 
@@ -77,6 +78,23 @@ import Testing
     let earlier = tags()
     #expect(earlier.count == 100)
     #expect(earlier.isDisjoint(with: tags()))
+  }
+
+  @Test func threadsThatNeedSlotsAtOnceClaimThemOnce() throws {
+    for _ in 0..<100 {
+      let memory = SharedMemory()
+      let storage = SwiftTaskStorage<Request>(slots: 128) { _ in memory }
+      let ready = Atomic<Int>(0)
+      let threads = try (0..<4).map { _ in
+        try TestThread {
+          ready.add(1, ordering: .relaxed)
+          while ready.load(ordering: .relaxed) < 4 {}
+          storage.withValue({ _ in }) {}
+        }
+      }
+      for thread in threads { try thread.join() }
+      try #require(memory.slotsInUse == 64)
+    }
   }
 
   @Test func threadsOutsideOfSwiftTasks() throws {

@@ -352,6 +352,9 @@ import Testing
             requests.withCurrent { $0.id = 99 }
             program.call(5, row: 1)
             requests.withValue({ $0.id = 98 }) { program.call(98, row: 1) }
+            // It has the free slots of its parent only, because another thread may have been claiming more.
+            guard inNestedScopes(100, of: requests, { requests.withCurrent { $0.id } }) == nil
+            else { _exit(2) }
             _exit(requests.withCurrent { $0.id } == 99 ? 0 : 1)
           }
           var status: Int32 = 0
@@ -399,4 +402,13 @@ import Testing
       try await opening.value
     }
   }
+}
+
+private func inNestedScopes<Result>(
+  _ count: Int,
+  of requests: SwiftTaskStorage<Request>,
+  _ body: () -> Result
+) -> Result {
+  guard count > 0 else { return body() }
+  return requests.withValue({ $0.id = 1 }) { inNestedScopes(count - 1, of: requests, body) }.result
 }

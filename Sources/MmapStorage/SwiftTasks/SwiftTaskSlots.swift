@@ -160,7 +160,7 @@ final class SwiftTaskSlots: Sendable {
       let rest = unsafe mms_load64(states + index)
       let (exchanged, current) = free.weakCompareExchange(
         expected: head,
-        desired: (head >> 32 &+ 1) << 32 | rest,
+        desired: Self.list(after: head, first: rest),
         successOrdering: .acquiring,
         failureOrdering: .acquiring
       )
@@ -176,13 +176,17 @@ final class SwiftTaskSlots: Sendable {
       unsafe mms_store64(states + index, head & 0xffff_ffff)
       let (exchanged, current) = free.weakCompareExchange(
         expected: head,
-        desired: (head >> 32 &+ 1) << 32 | UInt64(index + 1),
+        desired: Self.list(after: head, first: UInt64(index + 1)),
         successOrdering: .releasing,
         failureOrdering: .relaxed
       )
       if exchanged { return }
       head = current
     }
+  }
+
+  private static func list(after head: UInt64, first: UInt64) -> UInt64 {
+    (head >> 32 &+ 1) << 32 | first
   }
 
   // MARK: Claiming
@@ -201,16 +205,18 @@ final class SwiftTaskSlots: Sendable {
     guard misses % Self.patience == 0 else { return nil }
     // In the child of a fork, the lock may be held by a thread that does not exist there.
     guard getpid() == process else { return nil }
-    return claims.withLock { () -> Int? in
-      if let index = pop() { return index }
-      if let index = claim(where: { $0 == 0 }) { return index }
-      // The slots of a process are mostly adjacent.
-      var last = (owner: owner, hasExited: false)
-      return claim {
-        let owner = $0 & ~Self.claiming
-        if owner != last.owner { last = (owner, memory.hasExited(owner)) }
-        return last.hasExited
-      }
+    return claims.withLock { claimBatch() }
+  }
+
+  private func claimBatch() -> Int? {
+    if let index = pop() { return index }
+    if let index = claim(where: { $0 == 0 }) { return index }
+    // The slots of a process are mostly adjacent.
+    var last = (owner: owner, hasExited: false)
+    return claim {
+      let owner = $0 & ~Self.claiming
+      if owner != last.owner { last = (owner, memory.hasExited(owner)) }
+      return last.hasExited
     }
   }
 
