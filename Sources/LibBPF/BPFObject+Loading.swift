@@ -73,7 +73,7 @@ extension BPFObject {
         details: warnings
       )
     }
-    let known = verifierAdvice.first { log.contains($0.message) }?.advice
+    let known = verifierAdvice.first { $0.messages.contains(where: log.contains) }?.advice
     let verifier =
       known ?? "the kernel's verifier rejected the program; see the end of its log"
     return BPFError(

@@ -22,27 +22,31 @@ struct VerifierLog {
 }
 
 /// What to do about frequent messages of the verifier (`kernel/bpf/verifier.c`).
-let verifierAdvice: [(message: String, advice: String)] = [
+let verifierAdvice: [(messages: [String], advice: String)] = [
+  // The log also contains these types in the states of registers, there with "(" after them.
   (
-    "map_value_or_null",
+    ["map_value_or_null'", "map_value_or_null expected", "map_value_or_null prohibited"],
     "the program uses a pointer to a map's value without a test for NULL; add 'if (!value) return 0;'"
   ),
-  ("_or_null", "the program uses a pointer that may be NULL; test it first"),
   (
-    "unknown func",
+    ["'", "_'", " expected", "_ expected", " prohibited", "_ prohibited"].map { "_or_null" + $0 },
+    "the program uses a pointer that may be NULL; test it first"
+  ),
+  (
+    ["unknown func"],
     "this kernel has no such helper or kfunc, or does not allow it for this type of program"
   ),
-  ("program of this type cannot use helper", "call the helper from another type of program"),
+  (["program of this type cannot use helper"], "call the helper from another type of program"),
   (
-    "GPL-restricted function from non-GPL",
+    ["GPL-restricted function from non-GPL"],
     "declare a license that the kernel accepts for it: "
       + "'char LICENSE[] SEC(\"license\") = \"Dual BSD/GPL\";'"
   ),
-  ("infinite loop detected", "bound the loop, or use bpf_loop()"),
+  (["infinite loop detected"], "bound the loop, or use bpf_loop()"),
   (
-    "back-edge",
+    ["back-edge"],
     "this kernel does not allow this loop; unroll it with '#pragma unroll', or use bpf_loop()"
   ),
-  ("BPF program is too large", "the verifier gave up; split the program, or simplify its loops"),
-  ("!read_ok", "the program reads a variable that is not initialized on every path"),
+  (["BPF program is too large"], "the verifier gave up; split the program, or simplify its loops"),
+  (["!read_ok"], "the program reads a variable that is not initialized on every path"),
 ]

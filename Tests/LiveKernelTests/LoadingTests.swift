@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CTestSupport
 import Foundation
 import MmapStorage
 import SystemPackage
@@ -113,6 +114,16 @@ import Testing
     #expect(error.details.contains(" bytes of log omitted)\n"), "\(error)")
     #expect(error.details.contains("invalid mem access"), "\(error)")
     #expect(error.details.utf8.count < 80 << 10)
+  }
+
+  /// The log contains the types of all registers, also those of pointers that the program tests.
+  @Test(arguments: ["out_of_bounds", "not_released"])
+  func anErrorAfterATestForNull(_ program: String) throws {
+    let object = try BPFObject(.refusedLater)
+    try object.program(program).setAutoload(true)
+    let error = try #require(throws: BPFError.self) { try object.load() }
+    #expect(error.kind == .loadFailed && error.details.contains("_or_null"), "\(error)")
+    #expect(!error.advice.contains("NULL"), "\(error)")
   }
 
   @Test func aProgramWithoutALicence() throws {
