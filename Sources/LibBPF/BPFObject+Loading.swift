@@ -59,11 +59,24 @@ extension BPFObject {
     if code == -ENOMEM || code == -EMFILE || code == -ENFILE || code == -ENOSPC && log.isEmpty {
       return BPFError(.outOfResources, code: code, attempt: attempt, on: subject, details: warnings)
     }
+    let target = missingTarget(in: warnings)
+    if code == -EPERM, warnings.contains("failed to iterate BTF objects") {
+      let missing = target.map { "tracepoint or function '\($0)'" } ?? "type that the program uses"
+      return BPFError(
+        .notFound,
+        code: code,
+        attempt: attempt,
+        on: subject,
+        advice: "the kernel without its modules has no \(missing), and libbpf searches modules "
+          + "only with CAP_SYS_ADMIN; check the name in the program",
+        details: warnings
+      )
+    }
     // The verifier never returns EPERM, and libbpf's warnings then name other causes.
     if code == -EPERM || code == -EACCES && log.isEmpty {
       return BPFError(code: code, attempt: attempt, on: subject)
     }
-    if code == -ESRCH, let target = missingTarget(in: warnings) {
+    if code == -ESRCH, let target {
       return BPFError(
         .notFound,
         attempt: attempt,

@@ -146,6 +146,21 @@ import Testing
     #expect(attach.advice.contains("'tracepoint/syscalls/sys_entr_getppid'"), "\(attach)")
   }
 
+  /// libbpf searches a name that the kernel does not have in modules too, which needs CAP_SYS_ADMIN.
+  @Test(arguments: ["by_type", "by_structure"])
+  func aNameThatTheKernelDoesNotHaveWithoutCAPSysAdmin(_ program: String) async {
+    await #expect(processExitsWith: .success) { [program] in
+      #expect(test_keep_rights_to_load() == 0)
+      let object = try BPFObject(.misspelt)
+      try object.program(program).setAutoload(true)
+      let error = try #require(throws: BPFError.self) { try object.load() }
+      #expect(error.kind != .permissionDenied && !error.advice.contains("CAP_BPF"), "\(error)")
+      if program == "by_type" {
+        #expect(error.kind == .notFound && error.advice.contains("function 'sys_entr'"), "\(error)")
+      }
+    }
+  }
+
   /// The descriptor limit may be reached at any descriptor.
   @Test func outOfDescriptors() async {
     await #expect(processExitsWith: .success) {

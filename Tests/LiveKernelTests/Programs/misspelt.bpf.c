@@ -14,4 +14,18 @@ int by_name(void *context)
 	return 0;
 }
 
+struct no_such_structure {
+	int member;
+} __attribute__((preserve_access_index));
+
+SEC("?raw_tp/sys_enter")
+int by_structure(__u64 *context)
+{
+	struct no_such_structure *structure = (void *)context[0];
+	int member = 0;
+
+	bpf_probe_read_kernel(&member, sizeof(member), &structure->member);
+	return member;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
