@@ -86,6 +86,16 @@ extension BPFObject {
         details: warnings
       )
     }
+    if warnings.contains("failed to find valid kernel BTF") {
+      return BPFError(
+        .unsupported,
+        attempt: attempt,
+        on: subject,
+        advice: "it needs the kernel's type information, /sys/kernel/btf/vmlinux; use a kernel "
+          + "with CONFIG_DEBUG_INFO_BTF, and mount sysfs",
+        details: warnings
+      )
+    }
     let known = verifierAdvice.first { $0.messages.contains(where: log.contains) }?.advice
     let verifier =
       known ?? "the kernel's verifier rejected the program; see the end of its log"

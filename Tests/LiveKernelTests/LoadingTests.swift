@@ -161,6 +161,16 @@ import Testing
     }
   }
 
+  @Test func aKernelWithoutTypeInformation() async {
+    await #expect(processExitsWith: .success) {
+      #expect(test_leave_bpffs() == 0)  // a mount namespace of its own
+      #expect(mount("tmpfs", "/sys/kernel/btf", "tmpfs", 0, nil) == 0)
+      let error = try #require(throws: BPFError.self) { try BPFObject(.taskCounters).load() }
+      #expect(error.kind == .unsupported, "\(error)")
+      #expect(error.advice.contains("CONFIG_DEBUG_INFO_BTF"), "\(error)")
+    }
+  }
+
   /// The descriptor limit may be reached at any descriptor.
   @Test func outOfDescriptors() async {
     await #expect(processExitsWith: .success) {
