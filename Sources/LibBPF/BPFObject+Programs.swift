@@ -77,21 +77,44 @@ extension BPFObject {
     // libbpf returns this error without a warning if the section names no hook; errors of the
     // kernel come with a warning.
     if code == -Errno.notSupportedOnSocket.rawValue, warnings.isEmpty { return nil }
-    let advice: String? =
+    let usesTracefs = ["failed to determine tracepoint", "failed to add legacy"]
+      .contains(where: warnings.contains)
+    let (kind, advice): (BPFError.Kind?, String?) =
       switch Errno(rawValue: -code) {
+      case .noSuchFileOrDirectory where usesTracefs && !hasTracefs:
+        (
+          .notFound,
+          "libbpf needs tracefs to find the hook in its section '\(program.section)'; run "
+            + "'mount -t tracefs tracefs /sys/kernel/tracing'"
+        )
       case .noSuchFileOrDirectory, .noSuchProcess, .noSuchAddressOrDevice:
-        "the hook in its section '\(program.section)' does not exist on this kernel or in this file; check "
-          + "the name (tracepoints: /sys/kernel/tracing/available_events)"
-      default: nil
+        (
+          .notFound,
+          "the hook in its section '\(program.section)' does not exist on this kernel or in this file; check "
+            + "the name (tracepoints: /sys/kernel/tracing/available_events)"
+        )
+      case .permissionDenied where usesTracefs:
+        (
+          nil,
+          "libbpf needs tracefs to find the hook in its section '\(program.section)'; give this user access "
+            + "to /sys/kernel/tracing, or run as root"
+        )
+      default: (nil, nil)
       }
     throw BPFError(
-      advice == nil ? nil : .notFound,
+      kind,
       code: code,
       attempt: "attach program '\(program.name)'",
       on: describedName,
       advice: advice,
       details: warnings
     )
+  }
+
+  /// Whether tracefs is mounted where libbpf searches it.
+  private var hasTracefs: Bool {
+    let directories: [FilePath] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+    return directories.contains { $0.appending("events").exists }
   }
 
   func findProgram(

@@ -127,6 +127,33 @@ import Testing
     }
   }
 
+  /// libbpf finds trace events by their files.
+  @Test(arguments: [false, true])
+  func traceEventsNeedTracefs(isMounted: Bool) async {
+    await #expect(processExitsWith: .success) { [isMounted] in
+      #expect(test_leave_bpffs() == 0)  // a mount namespace of its own
+      for directory in ["/sys/kernel/debug", "/sys/kernel/tracing"] {
+        try #require(mount("tmpfs", directory, "tmpfs", 0, nil) == 0)
+      }
+      if isMounted {
+        try #require(mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nil) == 0)
+      }
+      let object = try BPFObject(.misspelt)
+      try object.program("by_name").setAutoload(true)
+      try object.load()
+      let error = try #require(throws: BPFError.self) { try object.attach() }
+      #expect(error.kind == .notFound, "\(error)")
+      #expect(error.advice.contains("mount -t tracefs") == !isMounted, "\(error)")
+      #expect(error.advice.contains("does not exist") == isMounted, "\(error)")
+
+      try #require(mount("tmpfs", "/sys/kernel/tracing", "tmpfs", 0, "mode=0700") == 0)
+      try #require(seteuid(65534) == 0)
+      let denied = try #require(throws: BPFError.self) { try object.attach() }
+      #expect(denied.kind == .permissionDenied, "\(denied)")
+      #expect(denied.advice.contains("tracefs") && !denied.advice.contains("CAP_BPF"), "\(denied)")
+    }
+  }
+
   @Test func allProgramsOrNone() throws {
     let object = try BPFObject(.unattachable)
     try object.setGlobal("target_tgid", to: getpid())
