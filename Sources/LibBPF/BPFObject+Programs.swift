@@ -99,6 +99,12 @@ extension BPFObject {
           "libbpf needs tracefs to find the hook in its section '\(program.section)'; give this user access "
             + "to /sys/kernel/tracing, or run as root"
         )
+      case .invalidArgument where warnings.isEmpty:
+        (
+          .invalidArgument,
+          "libbpf cannot parse its section '\(program.section)'; write a trace event as "
+            + "SEC(\"tracepoint/category/name\")"
+        )
       default: (nil, nil)
       }
     throw BPFError(

@@ -154,6 +154,15 @@ import Testing
     }
   }
 
+  @Test func aSectionThatLibbpfCannotParse() throws {
+    let object = try BPFObject(.misspelt)
+    try object.program("without_category").setAutoload(true)
+    try object.load()
+    let error = try #require(throws: BPFError.self) { try object.attach() }
+    #expect(error.kind == .invalidArgument, "\(error)")
+    #expect(error.advice.contains("'tracepoint/sys_enter_getppid'"), "\(error)")
+  }
+
   @Test func allProgramsOrNone() throws {
     let object = try BPFObject(.unattachable)
     try object.setGlobal("target_tgid", to: getpid())

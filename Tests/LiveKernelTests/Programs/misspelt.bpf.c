@@ -14,6 +14,12 @@ int by_name(void *context)
 	return 0;
 }
 
+SEC("?tracepoint/sys_enter_getppid")
+int without_category(void *context)
+{
+	return 0;
+}
+
 struct no_such_structure {
 	int member;
 } __attribute__((preserve_access_index));
