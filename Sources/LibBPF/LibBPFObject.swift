@@ -131,7 +131,9 @@ struct LibBPFProgram {
 
   /// Attaches it to a perf event. The link then owns the descriptor.
   func attach(toEvent event: CInt, warnings: inout String, code: inout CInt) -> LibBPFLink? {
-    unsafe LibBPFLink(&warnings, &code) { unsafe bpf_program__attach_perf_event(pointer, event) }
+    unsafe LibBPFLink(&warnings, &code, event: event) {
+      unsafe bpf_program__attach_perf_event(pointer, event)
+    }
   }
 }
 
@@ -146,10 +148,14 @@ struct MapUse {
 @safe
 final class LibBPFLink {
   private let pointer: OpaquePointer
+  /// The perf event that it was made for, if any.
+  private let event: CInt?
+  private let creator = getpid()
 
   fileprivate init?(
     _ warnings: inout String,
     _ code: inout CInt,
+    event: CInt? = nil,
     _ attach: () -> OpaquePointer?
   ) {
     var result: CInt = 0
@@ -161,9 +167,21 @@ final class LibBPFLink {
     code = result
     guard let pointer = unsafe pointer else { return nil }
     unsafe self.pointer = pointer
+    self.event = event
   }
 
-  deinit { unsafe bpf_link__destroy(pointer) }
+  deinit {
+    guard let event, creator != getpid() else {
+      unsafe bpf_link__destroy(pointer)
+      return
+    }
+    // In a child of `fork`, libbpf would disable the event of the parent.
+    let descriptor = descriptor
+    unsafe bpf_link__disconnect(pointer)
+    unsafe bpf_link__destroy(pointer)
+    closeDescriptor(event)
+    if descriptor != event { closeDescriptor(descriptor) }
+  }
 
   var descriptor: CInt { unsafe bpf_link__fd(pointer) }
 }

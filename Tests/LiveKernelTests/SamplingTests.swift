@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CTestSupport
 import Glibc
 import MmapStorage
 import SystemPackage
@@ -33,6 +34,28 @@ import Testing
       program.detach()
       #expect(!program.isAttached)
       #expect(try descriptors("bpf_link").isEmpty && descriptors("perf_event").isEmpty)
+    }
+  }
+
+  /// The child has the same descriptors of the events as its parent.
+  @Test func aChildThatClosesTheObjectDoesNotStopItsParentsSamples() async {
+    await #expect(processExitsWith: .success) {
+      alarm(60)
+      let object = try BPFObject(.samples)
+      try object.setGlobal("target_tgid", to: getpid())
+      try object.load()
+      try object.program("count_samples").attach(samplingAt: 1000)
+      let child = test_fork()
+      if child == 0 {
+        object.close()
+        let isClosed = try? descriptors("bpf_link").isEmpty && descriptors("perf_event").isEmpty
+        _exit(isClosed == true ? 0 : 1)
+      }
+      var status: Int32 = 0
+      #expect(waitpid(child, &status, 0) == child && status == 0)
+      let before = try object.global("samples", as: UInt64.self)
+      while try object.global("samples", as: UInt64.self) == before {}
+      object.close()
     }
   }
 
