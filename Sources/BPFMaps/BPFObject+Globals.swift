@@ -25,7 +25,7 @@ extension BPFObject {
   /// Reads a global variable of the programs.
   ///
   /// A value of 1, 2, 4 or 8 bytes that is aligned is read with a single load. A larger one is
-  /// copied, and a program may change it meanwhile.
+  /// copied, and a program may change it meanwhile. A `__kconfig` variable can be read after ``load()`` only.
   ///
   /// - Parameters:
   ///   - name: The C name.

@@ -59,7 +59,16 @@ extension BPFObject {
         )
       }
       let (variable, section, map) = try findVariable(name, in: object, attempt: attempt)
-      let isConstant = section.hasPrefix(".rodata")
+      let isConfiguration = section == ".kconfig"
+      guard !isConfiguration || !forWriting && state.phase == .loaded else {
+        throw BPFError(
+          .wrongState,
+          attempt: attempt,
+          on: describedName,
+          advice: "load() sets it to the kernel's value; it can only be read, after load()"
+        )
+      }
+      let isConstant = isConfiguration || section.hasPrefix(".rodata")
       if forWriting, isConstant, state.phase == .loaded {
         throw BPFError(
           .wrongState,

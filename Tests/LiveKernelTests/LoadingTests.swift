@@ -171,6 +171,17 @@ import Testing
     }
   }
 
+  /// libbpf writes the kernel's values in load().
+  @Test func valuesOfTheKernelsConfiguration() throws {
+    let object = try BPFObject(.kernelConfig)
+    let name = "LINUX_KERNEL_VERSION"
+    expectWrongState { _ = try object.global(name, as: Int32.self) }
+    expectWrongState { try object.setGlobal(name, to: Int32(1)) }
+    try object.load()
+    #expect(try object.global(name, as: Int32.self) > 5 << 16)
+    expectWrongState { try object.setGlobal(name, to: Int32(1)) }
+  }
+
   /// The descriptor limit may be reached at any descriptor.
   @Test func outOfDescriptors() async {
     await #expect(processExitsWith: .success) {
