@@ -133,15 +133,16 @@ public final class BPFMappedArray<Value: MapField>: Sendable {
     do throws(Errno) {
       memory = try elements.handle.mapMemory(size: stride * count)
     } catch {
-      throw BPFError(
-        errno: error,
-        attempt: attempt,
-        on: map.describedName,
-        advice: info.isWritable && info.flags.isDisjoint(with: [.rdonly, .wronly, .rdonlyProg])
-          ? nil
-          : "the array is read-only, frozen, or has the flags \(info.flags), and the kernel does not map it for "
+      let advice: String? =
+        if elements.handle.isWriteOnly {
+          writeOnlyAdvice
+        } else if info.isWritable, info.flags.isDisjoint(with: [.rdonly, .wronly, .rdonlyProg]) {
+          nil
+        } else {
+          "the array is read-only, frozen, or has the flags \(info.flags), and the kernel does not map it for "
             + "writing; use BPFArrayMap"
-      )
+        }
+      throw BPFError(errno: error, attempt: attempt, on: map.describedName, advice: advice)
     }
   }
 

@@ -164,11 +164,14 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
       case .notPermitted where !handle.isWritable:
         "its descriptor is read-only, or the map is frozen; open the map without readOnly: true, or declare "
           + "it without BPF_F_RDONLY"
+      case .notPermitted where handle.isWriteOnly: writeOnlyAdvice
       default: nil
       }
     return BPFError(errno: error, attempt: attempt, on: subject, advice: advice)
   }
 }
+
+let writeOnlyAdvice = "its descriptor is write-only; declare the map without BPF_F_WRONLY"
 
 extension BPFMap {
   /// The layouts of keys and values; nil for a part that was declared by its size only.

@@ -55,7 +55,16 @@ public final class BPFRingBuffer: Sendable {
       return unsafe pointer
     }
     guard let pointer = unsafe pointer else {
-      throw BPFError(code: code, attempt: attempt, on: map.describedName, details: warnings)
+      throw BPFError(
+        code: code,
+        attempt: attempt,
+        on: map.describedName,
+        advice: info.isWritable
+          ? nil
+          : "its descriptor is read-only, and reading changes the read position; open the map without "
+            + "readOnly: true",
+        details: warnings
+      )
     }
     do throws(BPFError) {
       waiter = try unsafe RingBufferWaiter(

@@ -48,6 +48,11 @@ func isWritable(_ descriptor: CInt) -> Result<Bool, Errno> {
   return .success(flags & O_ACCMODE != O_RDONLY)
 }
 
+/// Whether the descriptor is open for writing only.
+func isWriteOnly(_ descriptor: CInt) -> Bool {
+  fcntl(descriptor, F_GETFL) & O_ACCMODE == O_WRONLY
+}
+
 /// The text of a file, such as one below `/proc`; `nil` if it cannot be read.
 package func readText(_ path: String) -> String? {
   guard let file = try? FileDescriptor.open(FilePath(path), .readOnly, options: .closeOnExec)

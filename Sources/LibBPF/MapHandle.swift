@@ -19,6 +19,9 @@ package final class MapHandle: Sendable {
   /// Whether system calls with this descriptor can change the map, as in `BPFMapInfo.isWritable`. Reads `/proc`.
   package var isWritable: Bool { canChangeMap(descriptor) }
 
+  /// Whether system calls with this descriptor cannot read the map.
+  package var isWriteOnly: Bool { LibBPF.isWriteOnly(descriptor) }
+
   /// Lends the descriptor's number.
   func withNumber<Result>(_ body: (CInt) -> Result) -> Result { body(descriptor) }
 

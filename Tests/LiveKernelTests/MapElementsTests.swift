@@ -84,6 +84,35 @@ import Testing
     }
   }
 
+  @Test func aMapThatUserSpaceCanOnlyWrite() throws {
+    let object = try BPFObject(.maps)
+    try object.setMapFlags([.wronly], of: "slots")
+    try object.setMapFlags([.wronly, .mmapable], of: "mapped_words")
+    try object.setMapFlags([.wronly], of: "tallies")
+    try object.load()
+    let slots = try BPFArrayMap<Tally>(object.map("slots"))
+    try slots.setValue(Tally(count: 3), at: 1)
+    let tallies = try BPFHashMap<Place, Tally>(object.map("tallies"))
+    let errors = [
+      #expect(throws: BPFError.self) { try slots.value(at: 1) },
+      #expect(throws: BPFError.self) { try tallies.value(for: Place(row: 1)) },
+      #expect(throws: BPFError.self) { try tallies.keys() },
+      #expect(throws: BPFError.self) { try BPFMappedArray<UInt32>(object.map("mapped_words")) },
+    ]
+    for error in errors {
+      #expect(error?.kind == .permissionDenied, "\(String(describing: error))")
+      #expect(error?.advice.contains("BPF_F_WRONLY") == true, "\(String(describing: error))")
+    }
+  }
+
+  @Test func aRingBufferThatIsOpenedForReadingOnly() throws {
+    let events = try MapsOfAllKinds.load().object.map("events")
+    let map = try BPFMap(id: events.info.id, readOnly: true)
+    let error = #expect(throws: BPFError.self) { try BPFRingBuffer(map) }
+    #expect(error?.kind == .permissionDenied)
+    #expect(error?.advice.contains("readOnly: true") == true, "\(String(describing: error))")
+  }
+
   @Test func anArrayThatTheKernelDoesNotMapForWriting() throws {
     let object = try MapsOfAllKinds.load()
     let slots: BPFArrayMap<UInt32> = try object.maps.constantSlots
