@@ -72,6 +72,17 @@ extension BPFObject {
         details: warnings
       )
     }
+    let pinMessages = ["failed to auto-pin at", "couldn't retrieve pinned map"]
+    if code == -EACCES, pinMessages.contains(where: warnings.contains) {
+      return BPFError(
+        code: code,
+        attempt: attempt,
+        on: subject,
+        advice: "a map is declared with LIBBPF_PIN_BY_NAME; give this user access to its path "
+          + "in libbpf's messages",
+        details: warnings
+      )
+    }
     // The verifier never returns EPERM, and libbpf's warnings then name other causes.
     if code == -EPERM || code == -EACCES && log.isEmpty {
       return BPFError(code: code, attempt: attempt, on: subject)

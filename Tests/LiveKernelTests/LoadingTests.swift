@@ -161,6 +161,18 @@ import Testing
     }
   }
 
+  /// libbpf pins maps with LIBBPF_PIN_BY_NAME in /sys/fs/bpf.
+  @Test func aMapThatMayNotBePinned() async {
+    await #expect(processExitsWith: .success) {
+      #expect(test_leave_bpffs() == 0)
+      #expect(mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=0500") == 0)
+      #expect(test_keep_rights_to_load() == 0)
+      let error = try #require(throws: BPFError.self) { try BPFObject(.pinnedByName).load() }
+      #expect(error.kind == .permissionDenied && !error.advice.contains("CAP_BPF"), "\(error)")
+      #expect(error.details.contains("/sys/fs/bpf/pinned_numbers"), "\(error)")
+    }
+  }
+
   @Test func aKernelWithoutTypeInformation() async {
     await #expect(processExitsWith: .success) {
       #expect(test_leave_bpffs() == 0)  // a mount namespace of its own
