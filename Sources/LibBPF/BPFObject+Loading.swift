@@ -5,7 +5,8 @@ import SystemPackage
 extension BPFObject {
   /// Creates the maps and loads the programs into the kernel. Does not attach the programs.
   ///
-  /// Takes milliseconds, most of them in the kernel's verifier.
+  /// Takes milliseconds, most of them in the kernel's verifier. The thread handles its signals afterwards, except
+  /// those that end the process.
   ///
   /// - Throws: ``BPFError/Kind/permissionDenied``, ``BPFError/Kind/loadFailed`` with the verifier's
   ///   log in ``BPFError/details``, ``BPFError/Kind/notFound`` if the kernel does not have the hook of a

@@ -73,8 +73,8 @@ final class LibBPFObject {
         unsafe bpf_program__set_log_buf(program.pointer, text, log.bytes.count)
       }
     }
-    // libbpf uses the buffer only during this call.
-    return withExtendedLifetime(log) { unsafe bpf_object__load(pointer) }
+    // libbpf uses the buffer only during this call. A signal would end the verifier with EAGAIN.
+    return withExtendedLifetime(log) { withSignalsBlocked { unsafe bpf_object__load(pointer) } }
   }
 }
 

@@ -229,6 +229,19 @@ package func startThread(
   return StartedThread(thread)
 }
 
+/// Runs `body` with the calling thread's signals blocked, except those that end the process.
+func withSignalsBlocked<Result>(_ body: () -> Result) -> Result {
+  var (blocked, previous) = (sigset_t(), sigset_t())
+  unsafe sigfillset(&blocked)
+  let unblocked = [
+    SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS,
+  ]
+  for signal in unblocked { unsafe sigdelset(&blocked, signal) }
+  unsafe pthread_sigmask(SIG_BLOCK, &blocked, &previous)
+  defer { unsafe pthread_sigmask(SIG_SETMASK, &previous, nil) }
+  return body()
+}
+
 // MARK: bpf(2)
 
 /// Reads the info of a descriptor's object (`BPF_OBJ_GET_INFO_BY_FD`). The type must fit the

@@ -161,6 +161,30 @@ import Testing
     }
   }
 
+  /// The verifier ends with EAGAIN if its thread has a signal, and libbpf repeats the call only five times.
+  @Test func signalsWhileAProgramIsVerified() async {
+    await #expect(processExitsWith: .success) {
+      alarm(60)
+      signal(SIGUSR1) { _ in }
+      var mask = sigset_t()
+      sigfillset(&mask)
+      pthread_sigmask(SIG_UNBLOCK, &mask, nil)
+      let loader = pthread_self()
+      let isLoading = Box(true)
+      let sender = try TestThread {
+        while isLoading.get() {
+          pthread_kill(loader, SIGUSR1)
+          usleep(200)
+        }
+      }
+      #expect(throws: Never.self) { try BPFObject(.slowToVerify).load() }
+      isLoading.set(false)
+      try sender.join()
+      pthread_sigmask(SIG_BLOCK, nil, &mask)
+      #expect(sigismember(&mask, SIGUSR1) == 0)
+    }
+  }
+
   /// libbpf pins maps with LIBBPF_PIN_BY_NAME in /sys/fs/bpf.
   @Test func aMapThatMayNotBePinned() async {
     await #expect(processExitsWith: .success) {
