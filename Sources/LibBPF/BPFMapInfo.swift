@@ -14,7 +14,7 @@ public struct BPFMapInfo: Sendable, Hashable {
   public var valueSize: Int
   /// The maximum number of entries; 0 for task storage, which has none.
   public var maxEntries: Int
-  /// The flags that the map was created with.
+  /// The flags that the map was created with, without those for its first descriptor, such as `BPF_F_RDONLY`.
   public var flags: BPFMapFlags
   /// The id of the type information that the map was created with; 0 for none.
   package var btfID: UInt32
