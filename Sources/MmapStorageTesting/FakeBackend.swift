@@ -92,7 +92,8 @@ public final class FakeBackend: Sendable {
   ///   - object: The object.
   ///   - access: How views access the bytes.
   ///   - faults: Which calls fail.
-  /// - Throws: ``/MmapStorage/BPFError`` if the object has no such map or no type information.
+  /// - Throws: ``/MmapStorage/BPFError`` if the object has no such map or no type information, or if
+  ///   the map is not of task storage.
   public convenience init(
     map: String,
     of object: BPFObject,
@@ -100,6 +101,8 @@ public final class FakeBackend: Sendable {
     faults: FaultPlan = FaultPlan()
   ) throws(BPFError) {
     let layout = try object.layout(ofMap: map)
+    let type = try object.declaredMap(map, attempt: "create a fake").type
+    try requireTaskStorage(type, of: "map '\(map)' of object '\(object.name)'")
     self.init(
       layout: layout,
       valueSize: layout.type.size,

@@ -118,6 +118,14 @@ import Testing
     let other = #expect(throws: BPFError.self) { try FakeSwiftTasks<Request>(object, "plain") }
     #expect(other?.kind == .wrongType)
   }
+
+  @Test func aBackendOfThreadsRejectsSlots() throws {
+    let object = try BPFObject(.requests)
+    let error = #expect(throws: BPFError.self) { try FakeBackend(map: "requests", of: object) }
+    #expect(error?.kind == .wrongType)
+    #expect(try #require(error).description.contains("'requests'; it is of type array;"))
+    _ = try FakeBackend(map: "requests_processes", of: object)
+  }
 }
 
 /// 128 slots that several storages use, in 64 bytes each.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import LibBPF
+package import LibBPF
 
 extension BPFMap {
   /// Creates a task storage map whose value is `wordCount` words of 8 bytes, or is a `__uptr` to a
@@ -52,15 +52,19 @@ extension BPFMap {
   /// The kernel's information about the map, if it is of task storage.
   func taskStorageInfo() throws(BPFError) -> BPFMapInfo {
     let info = try info
-    guard info.type == .taskStorage else {
-      throw BPFError(
-        .wrongType,
-        attempt: "use it as task-local storage",
-        on: describedName,
-        advice: "it is of type \(info.type); declare it with "
-          + "__uint(type, BPF_MAP_TYPE_TASK_STORAGE)"
-      )
-    }
+    try requireTaskStorage(info.type, of: describedName)
     return info
+  }
+}
+
+/// Throws if a map is not of task storage.
+package func requireTaskStorage(_ type: BPFMapType, of map: String) throws(BPFError) {
+  guard type == .taskStorage else {
+    throw BPFError(
+      .wrongType,
+      attempt: "use it as task-local storage",
+      on: map,
+      advice: "it is of type \(type); declare it with __uint(type, BPF_MAP_TYPE_TASK_STORAGE)"
+    )
   }
 }
