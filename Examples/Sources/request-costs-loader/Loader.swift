@@ -24,11 +24,17 @@ struct Loader: ParsableCommand {
   @Option(help: "The group whose members may use the programs, by name or number.")
   var group: String?
 
-  @Option(help: "Samples per second and processor.")
+  @Option(help: "Samples per second and processor, at most 100000.")
   var frequency = 997
 
   @Flag(help: "Remove the pins of a loader that was killed.")
   var replace = false
+
+  func validate() throws {
+    guard (1...100_000).contains(frequency) else {
+      throw ValidationError("--frequency takes 1 to 100000")
+    }
+  }
 
   func run() throws {
     // Before there is anything to remove.

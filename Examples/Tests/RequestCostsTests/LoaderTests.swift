@@ -96,6 +96,14 @@ import Testing
     }
   }
 
+  @Test func frequenciesThatCannotBeSampled() throws {
+    for frequency in ["0", "-5", "100001", "4294967296"] {
+      let loader = try RunningLoader("/proc/sys/request-costs", ["--frequency=\(frequency)"])
+      #expect(try loader.readLine() == "Error: --frequency takes 1 to 100000")
+      #expect(loader.end() == EX_USAGE)
+    }
+  }
+
   /// The inodes of the pins.
   private func identities(_ directory: FilePath) throws -> Set<UInt64> {
     Set(
