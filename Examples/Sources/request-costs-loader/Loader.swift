@@ -13,8 +13,8 @@ struct Loader: ParsableCommand {
     abstract: "Loads the programs of RequestCosts for servers without privileges.",
     discussion: """
       Needs CAP_BPF and CAP_PERFMON, or root. Pins what servers need, and keeps the programs attached \
-      until SIGTERM or SIGINT; then it removes the pins. A server that runs in the group opens them with \
-      RequestCosts.start(logger:pinnedIn:).
+      until SIGTERM, SIGINT or SIGHUP; then it removes the pins. A server that runs in the group opens \
+      them with RequestCosts.start(logger:pinnedIn:).
       """
   )
 
@@ -83,6 +83,11 @@ struct Loader: ParsableCommand {
     sigemptyset(&signals)
     sigaddset(&signals, SIGTERM)
     sigaddset(&signals, SIGINT)
+    var action = sigaction()
+    sigaction(SIGHUP, nil, &action)
+    // nohup ignores it.
+    let ignored = unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == 1
+    if !ignored { sigaddset(&signals, SIGHUP) }
     pthread_sigmask(SIG_BLOCK, &signals, nil)
     return signals
   }

@@ -104,6 +104,16 @@ import Testing
     }
   }
 
+  /// As when its terminal is closed.
+  @Test(.timeLimit(.minutes(1))) func theTerminalIsClosed() async throws {
+    try await withBPFFileSystem { directory in
+      let loader = try RunningLoader(directory)
+      #expect(try loader.readLine().hasPrefix("Pinned in"))
+      #expect(loader.end(SIGHUP) == 0)
+      #expect(access(directory.string, F_OK) != 0)
+    }
+  }
+
   /// The inodes of the pins.
   private func identities(_ directory: FilePath) throws -> Set<UInt64> {
     Set(
