@@ -19,7 +19,8 @@ public indirect enum FieldValue: Sendable, Hashable {
   case text(String)
   /// An array.
   case array([FieldValue])
-  /// The members of a structure in an array, or of a union, in order.
+  /// The members of a structure in an array, or of a union, in order. They include the members of anonymous
+  /// structures and unions.
   case structure([Member])
   /// Bytes of any other type, such as a pointer or a lock.
   case bytes([UInt8])
@@ -106,11 +107,7 @@ extension FieldType {
         (0..<count).map { element.value(in: bytes, at: offset + $0 * element.size) }
       )
     case .structure(let layout), .union(let layout):
-      return .structure(
-        layout.members.map {
-          .init(name: $0.name, value: $0.type.value(in: bytes, at: offset + $0.offset))
-        }
-      )
+      return .structure(layout.members.flatMap { $0.values(in: bytes, at: offset) })
     case .bitField(let bit, let width):
       var bits = unsignedBits(bytes, offset, 8) >> UInt64(bit)
       if bit + width > 64 { bits |= unsignedBits(bytes, offset + 8, 1) << UInt64(64 - bit) }
@@ -127,5 +124,14 @@ extension FieldType {
 
   private func unsignedBits(_ bytes: [UInt8], _ offset: Int, _ size: Int) -> UInt64 {
     UInt64(memoryBytes: slice(bytes, offset, min(size, 8)))
+  }
+}
+
+extension CompositeLayout.Member {
+  /// Reads the member, or the members of an anonymous structure or union.
+  fileprivate func values(in bytes: [UInt8], at start: Int) -> [FieldValue.Member] {
+    let value = type.value(in: bytes, at: start + offset)
+    if name.isEmpty, case .structure(let members) = value { return members }
+    return [.init(name: name, value: value)]
   }
 }

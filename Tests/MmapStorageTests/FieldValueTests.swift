@@ -27,6 +27,22 @@ import Testing
     #expect(try value(.bitField(bit: 4, width: 63), bytes) == .unsigned(number))
   }
 
+  @Test func membersOfAnonymousMembers() throws {
+    let byte = FieldType.integer(size: 1, signed: false)
+    let a = CompositeLayout(name: "", size: 1, members: [.init(name: "a", offset: 0, type: byte)])
+    let b = CompositeLayout(name: "", size: 1, members: [.init(name: "b", offset: 0, type: byte)])
+    let element = CompositeLayout(
+      name: "element",
+      size: 2,
+      members: [
+        .init(name: "", offset: 0, type: .union(a)),
+        .init(name: "", offset: 1, type: .structure(b)),
+      ]
+    )
+    let found = try value(.array(of: .structure(element), count: 2), [1, 2, 3, 4])
+    #expect(found.description == "[{a: 1, b: 2}, {a: 3, b: 4}]")
+  }
+
   @Test func controlCharactersAreEscaped() {
     let text = "\u{1B}[2J\u{7F}\u{9B}\"\\"
     let escaped = #"\u{1B}[2J\u{7F}\u{009B}\"\\"#
