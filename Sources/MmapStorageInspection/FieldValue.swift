@@ -36,7 +36,7 @@ public indirect enum FieldValue: Sendable, Hashable {
 
 extension FieldValue: CustomStringConvertible {
   /// The value as text: numbers in decimal, enumerations as "NAME (1)", text in quotes, bytes in
-  /// hexadecimal.
+  /// hexadecimal, in the order of memory.
   public var description: String {
     switch self {
     case .signed(let number): "\(number)"
@@ -50,7 +50,7 @@ extension FieldValue: CustomStringConvertible {
     case .structure(let members):
       "{\(members.map { "\($0.name): \($0.value)" }.joined(separator: ", "))}"
     case .bytes(let bytes):
-      bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+      bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
     }
   }
 

@@ -43,6 +43,10 @@ import Testing
     #expect(found.description == "[{a: 1, b: 2}, {a: 3, b: 4}]")
   }
 
+  @Test func bytesHaveTheOrderOfMemory() {
+    #expect(FieldValue.bytes([0x10, 0x0A, 0]).description == "10 0a 00")
+  }
+
   @Test func controlCharactersAreEscaped() {
     let text = "\u{1B}[2J\u{7F}\u{9B}\"\\"
     let escaped = #"\u{1B}[2J\u{7F}\u{009B}\"\\"#

@@ -95,7 +95,7 @@ private typealias Kinds = AllKinds.Kinds
         #expect(value["on"] as? Bool == (number == 20))
         #expect(value["nine"] as? [Int] == (0..<9).map { $0 * 10 })
         #expect(value["half"] as? Int == 2 && value["whole"] as? Int == 0x1_0000_0002)
-        #expect(value["pointer"] as? String == "1000000000000000")
+        #expect(value["pointer"] as? String == "10 00 00 00 00 00 00 00")
       }
     }
   }
