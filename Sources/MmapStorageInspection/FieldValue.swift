@@ -54,13 +54,13 @@ extension FieldValue: CustomStringConvertible {
     }
   }
 
-  /// Escapes control characters for terminals.
+  /// Escapes for terminals: control characters, and those that change the direction of text.
   private func escaped(_ text: String) -> String {
     text.unicodeScalars.map { scalar in
       switch scalar {
       case "\"": "\\\""
       case "\\": "\\\\"
-      case _ where scalar.properties.generalCategory == .control:
+      case _ where scalar.properties.generalCategory == .control || scalar.properties.isBidiControl:
         scalar.escaped(asASCII: true)
       default: String(scalar)
       }

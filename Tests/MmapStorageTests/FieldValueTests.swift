@@ -47,6 +47,11 @@ import Testing
     #expect(FieldValue.bytes([0x10, 0x0A, 0]).description == "10 0a 00")
   }
 
+  @Test func textKeepsItsDirection() {
+    let text = "a\u{202E}b\u{2066}c"
+    #expect(FieldValue.text(text).description == #""a\u{202E}b\u{2066}c""#)
+  }
+
   @Test func controlCharactersAreEscaped() {
     let text = "\u{1B}[2J\u{7F}\u{9B}\"\\"
     let escaped = #"\u{1B}[2J\u{7F}\u{009B}\"\\"#

@@ -32,7 +32,8 @@ enum JSON: Encodable {
     }
   }
 
-  /// The document as text: on several lines, or on one. Control characters in strings are escaped.
+  /// The document as text: on several lines, or on one. Control characters in strings, and those that change
+  /// the direction of text, are escaped.
   func text(onOneLine: Bool = false) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -40,8 +41,9 @@ enum JSON: Encodable {
     let text = String(decoding: try encoder.encode(self), as: UTF8.self)
     // The encoder escapes those of ASCII except DEL. All of these are inside of strings.
     return text.unicodeScalars.reduce(into: "") { escaped, scalar in
-      if (0x7F...0x9F).contains(scalar.value) {
-        escaped += "\\u00" + String(scalar.value, radix: 16)
+      if (0x7F...0x9F).contains(scalar.value) || scalar.properties.isBidiControl {
+        let digits = String(scalar.value, radix: 16)
+        escaped += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
       } else {
         escaped.unicodeScalars.append(scalar)
       }

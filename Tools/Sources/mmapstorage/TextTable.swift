@@ -24,11 +24,14 @@ struct TextTable {
   func print() throws { try printText(lines().map { $0 + "\n" }.joined()) }
 }
 
-/// Untrusted text without control characters, which a terminal would interpret.
+/// Untrusted text without characters that a terminal would interpret: control characters, and those that
+/// change the direction of text.
 func printable(_ text: String) -> String {
   String(
     text.unicodeScalars.map { scalar -> Character in
-      scalar.properties.generalCategory == .control ? "?" : Character(scalar)
+      let properties = scalar.properties
+      return properties.generalCategory == .control || properties.isBidiControl
+        ? "?" : Character(scalar)
     }
   )
 }

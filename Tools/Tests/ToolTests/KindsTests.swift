@@ -25,8 +25,8 @@ private typealias Kinds = AllKinds.Kinds
     let values = [
       ("one", Kinds(id: 1, balance: -5, level: .low, ratio: 10.5)),
       ("two", Kinds(id: 20, balance: 3, level: .high, ratio: .infinity, on: true)),
-      // A control character must not reach the terminal.
-      ("three\u{7}", Kinds(id: 3, balance: -7, level: .init(rawValue: 5), ratio: 9.25)),
+      // A control character and one that reverses text must not reach the terminal.
+      ("th\u{7}\u{202E}", Kinds(id: 3, balance: -7, level: .init(rawValue: 5), ratio: 9.25)),
     ]
     let isReady = DispatchSemaphore(value: 0), mayEnd = DispatchSemaphore(value: 0)
     for (name, value) in values {
@@ -80,7 +80,7 @@ private typealias Kinds = AllKinds.Kinds
         #expect(values.count == 1)
         #expect(document["thread"] as? Int32 == task.thread.rawValue)
         #expect(document["process"] as? Int32 == getpid())
-        let word = [1: "one", 20: "two"][number] ?? "three\u{7}"
+        let word = [1: "one", 20: "two"][number] ?? "th\u{7}\u{202E}"
         #expect(document["threadName"] as? String == "kinds \(word)")
         #expect(document["processName"] as? String == String(name.dropLast()))
         #expect(document["user"] as? UInt32 == getuid())
@@ -119,7 +119,7 @@ private typealias Kinds = AllKinds.Kinds
       #expect(try ids("--process", "\(getpid())", "--process", "none").count == 3)
       #expect(try ids("--process", "none").isEmpty)
       #expect(try ids("--thread", "kinds two") == [20])
-      let threads = ["--thread", "kinds two", "--thread", "kinds three\u{7}"]
+      let threads = ["--thread", "kinds two", "--thread", "kinds th\u{7}\u{202E}"]
       #expect(try ids(threads + ["--sort", "id"]) == [20, 3])
     }
   }
@@ -145,13 +145,15 @@ private typealias Kinds = AllKinds.Kinds
       try #require(lines.count == 4, "\(run)")
       let space = String(repeating: " ", count: max(0, "\(getpid())".count - 3))
       for (line, text) in [
-        (0, "  \(space)PID  THREAD        "), (0, "  id  level     levels"),
-        (3, "  \(getpid())  kinds three?  "), (1, "  20  HIGH (1)  [MIDDLE (0), MIDDLE (0)]  "),
+        (0, "  \(space)PID  THREAD      "), (0, "  id  level     levels"),
+        (3, "  \(getpid())  kinds th??  "), (1, "  20  HIGH (1)  [MIDDLE (0), MIDDLE (0)]  "),
         (2, "   1  LOW (-1)  ["), (2, "  \"one\"      "), (2, "  [0, 1, 2, 3, 4, 5, 6, 7]  "),
         (2, "  [0, 10, 20, 30, 40, 50, 60, 70, … 9 in all]"),
       ] {
         #expect(lines[line].contains(text), "\(text)\n\(run.output)")
       }
+      let json = try ToolRun(["dump", id, "--json"]).output
+      #expect(json.contains(#"kinds th\u0007\u202e""#) && !json.contains("\u{202E}"), "\(json)")
     }
   }
 
