@@ -69,7 +69,12 @@ struct Loader: ParsableCommand {
           default: 0o660
           }
         guard chown(pin.string, uid_t.max, group) == 0, chmod(pin.string, mode) == 0
-        else { throw Failure("cannot give \(pin) to the group: \(Errno(rawValue: errno))") }
+        else {
+          let error = Errno(rawValue: errno)
+          let advice =
+            error == .notPermitted ? "; this needs CAP_CHOWN, or a group of the loader's user" : ""
+          throw Failure("cannot give \(pin) to the group \(group): \(error)\(advice)")
+        }
       }
     }
     print("Pinned in \(directory)")

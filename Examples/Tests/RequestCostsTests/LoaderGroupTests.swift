@@ -28,6 +28,25 @@ import Testing
     #expect(access(directory.string, F_OK) != 0)
   }
 
+  @Test func aLoaderThatMayNotChangeTheGroup() throws {
+    let root = "/tmp/request-costs-group.\(getpid()).\(UInt32.random(in: .min ... .max))"
+    try #require(mkdir(root, 0o755) == 0)
+    defer { rmdir(root) }
+    try #require(mount("bpf", root, "bpf", 0, "mode=0755") == 0)
+    defer { umount2(root, CInt(MNT_DETACH)) }
+    let directory = FilePath(root).appending("costs")
+    let loader = try RunningLoader(
+      directory,
+      ["--group", "65534"],
+      with: ["--inh-caps=-all,+bpf,+perfmon", "--bounding-set=-all,+bpf,+perfmon"]
+    )
+    let line = try loader.readLine()
+    #expect(line.contains("cannot give \(directory) to the group 65534: Operation not permitted;"))
+    #expect(line.contains("CAP_CHOWN"), "\(line)")
+    #expect(loader.end() == 1)
+    #expect(access(directory.string, F_OK) != 0)
+  }
+
   @Test func aGroupThatDoesNotExist() throws {
     let loader = try RunningLoader("/sys/fs/bpf/none", ["--group", "no-such-group"])
     #expect(try loader.readLine().contains("there is no group 'no-such-group'"))

@@ -140,10 +140,14 @@ final class RunningLoader {
   private let process = Process()
   private let output = Pipe()
 
-  init(_ directory: FilePath, _ arguments: [String] = []) throws {
+  /// Starts it, with these options of setpriv(1).
+  init(_ directory: FilePath, _ arguments: [String] = [], with privileges: [String] = []) throws {
     let products = FilePath(CommandLine.arguments[0]).removingLastComponent()
-    process.executableURL = URL(filePath: products.appending("request-costs-loader").string)
-    process.arguments = ["--directory", directory.string] + arguments
+    process.executableURL = URL(filePath: "/usr/bin/setpriv")
+    process.arguments =
+      privileges
+      + [products.appending("request-costs-loader").string, "--directory", directory.string]
+      + arguments
     process.standardOutput = output
     process.standardError = output
     try process.run()
