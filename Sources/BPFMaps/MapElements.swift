@@ -55,7 +55,7 @@ struct MapElements<Key: MapField, Value: MapField>: Sendable {
         swiftName: "\(type)",
         map: layout,
         mapName: map.name
-      ).check(as: part)
+      ).check(of: type, as: part)
     }
     guard MemoryLayout<Field>.size <= size, MemoryLayout<Field>.stride == size else {
       throw BPFError(

@@ -75,7 +75,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
       map: try backend.valueLayout().type,
       mapName: backend.mapName,
       policy: policy
-    ).check()
+    ).check(of: Value.self)
     guard backend.valueSize >= MemoryLayout<Value>.size else {
       throw BPFError(
         .layoutMismatch,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CTestSupport
 import MmapStorage
+import MmapStorageTesting
 import SystemPackage
 import TestSupport
 import Testing
@@ -9,6 +10,15 @@ typealias Tag = Values.Tag
 
 /// The behaviour of a storage is the same with all backends.
 @Suite struct TaskLocalStorageTests {
+  @Test func theAdviceForAGeneratedType() throws {
+    let fake = try FakeBackend(map: "everythings", of: BPFObject(.values))
+    let error = #expect(throws: BPFError.self) { try TaskLocalStorage<Tag>(backend: fake) }
+    let details = try #require(error?.details)
+    let advice = details.split(separator: "\n").filter { $0.hasPrefix("- ") }
+    #expect(advice.count == 1, "\(details)")
+    #expect(advice.first?.hasPrefix("- 'Tag' is generated: ") == true)
+  }
+
   // MARK: Nesting and throwing
 
   @Test(arguments: BackendUnderTest.allCases)

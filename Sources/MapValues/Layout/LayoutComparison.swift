@@ -141,14 +141,25 @@ package struct LayoutComparison: Sendable {
 
   /// Throws an error unless the two sides match.
   ///
-  /// - Parameter part: What the type describes, for the error.
+  /// - Parameters:
+  ///   - type: The Swift type. A generated type cannot be changed, so the table has other advice for it.
+  ///   - part: What the type describes, for the error.
   /// - Throws: ``BPFError`` of kind ``BPFError/Kind/layoutMismatch``, with the table in its
   ///   details.
-  package func check(as part: String = "the value") throws(BPFError) {
+  package func check(
+    of type: (any MapField.Type)? = nil,
+    as part: String = "the value"
+  ) throws(BPFError) {
     if swift.matchesInOrder(map) { return }
-    let rows = rows
+    var rows = rows
     let count = rows.count { !$0.differences.isEmpty }
     if count == 0 { return }
+    if (type as? any MapValue.Type)?.isGenerated == true {
+      for index in rows.indices { rows[index].hint = "" }
+      rows[0].hint =
+        "'\(swiftName)' is generated: build this process with the source of the program that created "
+        + "the map, or create the map again"
+    }
     throw BPFError(
       .layoutMismatch,
       attempt: "use Swift type '\(swiftName)' as \(part)",
@@ -157,4 +168,8 @@ package struct LayoutComparison: Sendable {
       details: table(of: rows)
     )
   }
+}
+
+extension MapValue {
+  fileprivate static var isGenerated: Bool { fields.isGenerated }
 }

@@ -14,6 +14,6 @@ extension ValueLayout {
     _ type: Value.Type,
     policy: LayoutPolicy = .exact
   ) throws(BPFError) {
-    try LayoutComparison(of: type, map: self.type, mapName: name, policy: policy).check()
+    try LayoutComparison(of: type, map: self.type, mapName: name, policy: policy).check(of: type)
   }
 }

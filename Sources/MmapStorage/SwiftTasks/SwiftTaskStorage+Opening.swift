@@ -85,7 +85,7 @@ extension SwiftTaskStorage {
       map: value,
       mapName: map,
       policy: policy
-    ).check()
+    ).check(of: Value.self)
   }
 }
 
