@@ -43,8 +43,8 @@
 /*
  * TASK_STORAGE(name, type)
  *
- * Declares a task storage map. Each task has a value of `type`, of up to about 64 KiB. User space
- * accesses it in one of these ways:
+ * Declares a task storage map. Each task has a value of `type`, of up to about 64 KiB (Linux 7.3: 8 KiB without
+ * BPF_F_MMAPABLE, 32 KiB with it). User space accesses it in one of these ways:
  *
  *  - Kernel with BPF_F_MMAPABLE for task storage: each thread maps its own value.
  *  - Linux 6.13 and later: the value is in a page that the thread registered, if `type` has at
