@@ -84,6 +84,8 @@ struct Loader: ParsableCommand {
   }
 
   private func blockSignals() -> sigset_t {
+    // The reader of the messages may have ended.
+    signal(SIGPIPE, SIG_IGN)
     var signals = sigset_t()
     sigemptyset(&signals)
     sigaddset(&signals, SIGTERM)

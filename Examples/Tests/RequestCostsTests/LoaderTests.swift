@@ -114,6 +114,18 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(1))) func theReaderOfItsMessagesHasEnded() async throws {
+    try await withBPFFileSystem { directory in
+      let loader = try RunningLoader(directory)
+      try loader.closeOutput()
+      try await wait("it has pinned the programs") {
+        CostsProgram.pins(in: directory).allSatisfy { access($0.string, F_OK) == 0 }
+      }
+      #expect(loader.end(SIGTERM) == 0)
+      #expect(access(directory.string, F_OK) != 0)
+    }
+  }
+
   /// The inodes of the pins.
   private func identities(_ directory: FilePath) throws -> Set<UInt64> {
     Set(
@@ -168,6 +180,9 @@ final class RunningLoader {
       if bytes.isEmpty { return text }
     }
   }
+
+  /// Closes the pipe of its messages.
+  func closeOutput() throws { try output.fileHandleForReading.close() }
 
   /// Sends a signal, and waits for the end.
   func end(_ signal: CInt? = nil) -> Int32 {
