@@ -13,23 +13,32 @@ import Testing
   /// one takes the second, and the first is freed again (ABA).
   @Test func aThreadThatWasStoppedTakesNoSlotOfAnother() async {
     await #expect(processExitsWith: .success) {
-      alarm(60)
+      alarm(120)
       let storage = try FakeSwiftTasks<Request>(slots: 64).storage
       // Claims all slots, which needs a lock.
       storage.withValue({ _ in }) {}
       let shared = Shared()
       let stopped = try TestThread {
-        StoppedThread.install()
-        while !shared.isDone.load(ordering: .relaxed) {
+        let enterScopes: () -> Void = {
           storage.withValue({ $0.id = 1 }) {
             storage.withValue({ $0.id = 2 }) { storage.withValue({ $0.id = 3 }) {} }
           }
+        }
+        // The first calls acquire locks of the Swift runtime.
+        for _ in 0..<1000 { enterScopes() }
+        StoppedThread.install()
+        while !shared.isDone.load(ordering: .relaxed) {
+          enterScopes()
           shared.scopes.add(1, ordering: .relaxed)
         }
       }
       let other = try TestThread {
         for round in 1...Shared.rounds {
-          spin { shared.entering.load(ordering: .acquiring) == round }
+          spin {
+            shared.entering.load(ordering: .acquiring) == round
+              || shared.isDone.load(ordering: .relaxed)
+          }
+          if shared.isDone.load(ordering: .relaxed) { return }
           storage.withValue({ $0.id = 100 }) {
             shared.entered.store(round, ordering: .releasing)
             spin { shared.leaving.load(ordering: .acquiring) == round }
@@ -38,7 +47,9 @@ import Testing
           shared.left.store(round, ordering: .releasing)
         }
       }
-      for round in 1...Shared.rounds {
+      // On a busy machine, a round takes much longer.
+      let end = ContinuousClock.now + .seconds(5)
+      for round in 1...Shared.rounds where ContinuousClock.now < end {
         StoppedThread.stop()
         storage.withValue({ $0.id = 200 }) {
           shared.entering.store(round, ordering: .releasing)
@@ -60,7 +71,7 @@ import Testing
 }
 
 private final class Shared: Sendable {
-  static let rounds = 10_000
+  static let rounds = 5000
   /// The number of the round in which the other thread enters a scope, has entered it, leaves it and
   /// has left it.
   let entering = Atomic<Int>(0)

@@ -84,7 +84,7 @@ import Testing
     #expect(try program.hasSeen(seen[2].own, of: 16 * 20 * 10), "\(seen[2])")
   }
 
-  @Test(arguments: [[], ["unshare", "--pid", "--fork"]])
+  @Test(arguments: [[], ["unshare", "--pid", "--fork", "--mount-proc"]])
   func slotsOfTheProgramBeforeExecAreUsedAgain(_ starter: [String]) async throws {
     let program = try RequestProgram()
     try await withPins(of: program.object, ["requests"]) { directory in
@@ -101,7 +101,7 @@ import Testing
     try await withPins(of: program.object, ["requests"]) { directory in
       let other = try OtherProcess(
         [directory.string, "requests", "serve", "1", "1000", "20", "\(program.magic)"],
-        by: ["unshare", "--pid", "--fork"]
+        by: ["unshare", "--pid", "--fork", "--mount-proc"]
       )
       for _ in 0..<200 {
         await requests.withValue({ $0.id = 1 }) {
@@ -127,7 +127,7 @@ import Testing
       for _ in 0..<6 {
         let other = try OtherProcess(
           [directory.string, "requests", "serve", "1", "1000", "1", "\(program.magic)"],
-          by: ["unshare", "--pid", "--fork"]
+          by: ["unshare", "--pid", "--fork", "--mount-proc"]
         )
         let (output, status) = try other.end()
         #expect(status == 0 && output == "without a slot: 0\n")
@@ -169,7 +169,7 @@ import Testing
       #expect((0..<256).count { slots[$0].owner >> 32 == UInt64(alive.id) } == 64)
       let other = try OtherProcess(
         [directory.string, "requests", "serve", "1", "1000", "1", "\(program.magic)"],
-        by: ["unshare", "--pid", "--fork"]
+        by: ["unshare", "--pid", "--fork", "--mount-proc"]
       )
       let (output, status) = try other.end()
       #expect(status == 0 && output == "without a slot: 0\n")
