@@ -136,15 +136,16 @@ import Testing
       }
     )
   }
+}
 
-  private func withBPFFileSystem(_ body: (FilePath) async throws -> Void) async throws {
-    let root = "/tmp/request-costs-loaders.\(getpid()).\(UInt32.random(in: .min ... .max))"
-    try #require(mkdir(root, 0o755) == 0)
-    defer { rmdir(root) }
-    try #require(mount("bpf", root, "bpf", 0, "mode=0755") == 0)
-    defer { umount2(root, CInt(MNT_DETACH)) }
-    try await body(FilePath(root).appending("costs"))
-  }
+/// Mounts a BPF file system. `body` gets the path of a directory that does not exist on it.
+func withBPFFileSystem(_ body: (FilePath) async throws -> Void) async throws {
+  let root = "/tmp/request-costs-loaders.\(getpid()).\(UInt32.random(in: .min ... .max))"
+  try #require(mkdir(root, 0o755) == 0)
+  defer { rmdir(root) }
+  try #require(mount("bpf", root, "bpf", 0, "mode=0755") == 0)
+  defer { umount2(root, CInt(MNT_DETACH)) }
+  try await body(FilePath(root).appending("costs"))
 }
 
 /// A process of request-costs-loader.
