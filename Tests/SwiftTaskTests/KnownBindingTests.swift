@@ -112,6 +112,30 @@ import Testing
     #expect(isNoted)
   }
 
+  @Test func aSlotInAnotherScopeIsNotTaken() async throws {
+    let (seen, isNoted) = try await withFalseTask { _, slots, call in
+      slots[0].holder += 1 << 24
+      call()
+    }
+    #expect(seen == Seen(none: 1))
+    #expect(!isNoted)
+  }
+
+  @Test func aTokenDoesNotFindTheSlotOfAnotherProcess() async throws {
+    let program = try RequestProgram()
+    let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+    let slots = try MappedSlots(program.object.map("requests"))
+    defer { slots.deallocateMapping() }
+    try requests.withValue({ $0.id = 77 }) {
+      let index = try #require((0..<256).first { slots[$0].id == 77 })
+      program.storeToken()
+      #expect(program.foundByToken() == 77)
+      slots[index].owner += 1
+      #expect(program.foundByToken() == 0)
+      slots[index].owner -= 1
+    }
+  }
+
   @Test func onlyTheTaskThatEnteredIsNoted() async throws {
     let (seen, isNoted) = try await withFalseTask { bindings, slots, call in
       slots[0].task = bindings.address(Self.otherTask)
