@@ -54,8 +54,8 @@ MMS_HIDDEN long mms_swift_find_bindings(uint64_t key, uint64_t tag,
 					struct mms_swift_binding *found, size_t capacity);
 
 /*
- * The scopes of threads that run no Swift task. They have the layout of the runtime's bindings,
- * with the tag in each word where the runtime may store it.
+ * The synchronous scopes of a thread. They have the layout of the runtime's bindings, with the tag
+ * in each word where the runtime may store it.
  */
 struct mms_thread_scope {
 	uint64_t link;

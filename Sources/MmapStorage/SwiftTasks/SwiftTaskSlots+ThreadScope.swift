@@ -5,8 +5,8 @@ public import CLibBPFShim
 // lease.
 
 extension SwiftTaskSlots {
-  /// Binds synchronously. In a Swift task, binds a task-local. Elsewhere the runtime stores
-  /// task-locals in another place, and the program uses the thread's own list.
+  /// Binds synchronously: the task-local, and the thread's own list. Programs read the list only if
+  /// no Swift task runs on the thread, because the runtime then stores task-locals in another place.
   @inlinable
   func withThreadScope<Result>(
     _ lease: Unmanaged<SwiftTaskLease>?,
@@ -15,7 +15,6 @@ extension SwiftTaskSlots {
     // Also bound outside of a Swift task, because `Task {}` inherits it and withCurrent() reads it.
     unsafe bind(lease)
     defer { unbind() }
-    if Self.isInSwiftTask { return try operation() }
     var scope = mms_thread_scope()
     return try unsafe withUnsafeMutablePointer(to: &scope) { scope in
       unsafe enterThread(scope, lease)
@@ -35,9 +34,6 @@ extension SwiftTaskSlots {
     defer { unsafe leave(lease) }
     return await body(unsafe SwiftTaskBinding(lease))
   }
-
-  @usableFromInline
-  static var isInSwiftTask: Bool { unsafe mms_swift_task_current() != nil }
 
   @usableFromInline
   func enterThread(
