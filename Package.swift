@@ -163,7 +163,8 @@ let package = Package(
     .executableTarget(
       name: "swift-task-process",
       dependencies: [
-        "MmapStorage", "CTestSupport", .product(name: "SystemPackage", package: "swift-system"),
+        "MmapStorage", "TestSupport", "CTestSupport",
+        .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "Tests/SwiftTaskProcess",
       swiftSettings: swiftSettings

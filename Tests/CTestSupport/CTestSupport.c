@@ -10,6 +10,7 @@
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -162,6 +163,13 @@ unsigned long test_thread_pointer(void)
 	return pointer;
 }
 
+unsigned long *test_thread_words(void)
+{
+	static _Thread_local unsigned long words[8];
+
+	return words;
+}
+
 int test_thread_exists(int tid)
 {
 	return syscall(SYS_tgkill, getpid(), tid, 0) == 0;
@@ -261,4 +269,42 @@ long test_send(int fd, const void *bytes, size_t size, const int *descriptors, s
 	}
 	sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 	return sent < 0 ? -errno : sent;
+}
+
+static struct {
+	void *pages;
+	size_t size;
+	sem_t stopped, resumed;
+} access_stop;
+
+static void stop_access(int number)
+{
+	(void)number;
+	sem_post(&access_stop.stopped);
+	while (sem_wait(&access_stop.resumed))
+		;
+}
+
+void test_stop_access(void *pages, size_t size)
+{
+	struct sigaction action = { .sa_handler = stop_access, .sa_flags = SA_RESETHAND };
+
+	access_stop.pages = pages;
+	access_stop.size = size;
+	sem_init(&access_stop.stopped, 0, 0);
+	sem_init(&access_stop.resumed, 0, 0);
+	sigaction(SIGSEGV, &action, NULL);
+	mprotect(pages, size, PROT_NONE);
+}
+
+void test_await_access(void)
+{
+	while (sem_wait(&access_stop.stopped))
+		;
+}
+
+void test_resume_access(void)
+{
+	mprotect(access_stop.pages, access_stop.size, PROT_READ | PROT_WRITE);
+	sem_post(&access_stop.resumed);
 }

@@ -5,6 +5,7 @@ import Glibc
 import MmapStorage
 import Synchronization
 import SystemPackage
+import TestSupport
 
 /// `struct request` of requests.bpf.c.
 struct Request: MapValue {
@@ -21,13 +22,15 @@ struct Request: MapValue {
 ///     swift-task-process DIRECTORY STORAGE exec ROW FIRST-ID ROUNDS MAGIC
 ///     swift-task-process DIRECTORY STORAGE exec-elsewhere ROW FIRST-ID ROUNDS MAGIC
 ///     swift-task-process DIRECTORY STORAGE restart COUNT
+///     swift-task-process DIRECTORY STORAGE exec-false-binding ROW ID MAGIC
 ///
 /// The first makes calls from 16 concurrent requests. The second enters the given number of scopes,
 /// prints a line, and stays in them until its input ends. The third makes a call in a scope of the
 /// first thread, stores its token, and executes itself there. The new program uses the token, makes the
 /// given number of calls of the next row without a storage, and then serves the row after it. The fourth
 /// does so on another thread, which then becomes the first one. The fifth enters a scope and executes
-/// itself there, as often as it says.
+/// itself there, as often as it says. The sixth registers a false binding for its slot, makes a call, and
+/// executes itself. The new program makes the same binding and a call of the next row.
 @main struct SwiftTaskProcess {
   @TaskLocal static var other = 0
   /// A server keeps its storage until it exits.
@@ -36,7 +39,9 @@ struct Request: MapValue {
   static let hasJob = DispatchSemaphore(value: 0)
 
   /// Runs a job on the first thread, which an asynchronous `main()` would end.
-  static func main() {
+  static func main() throws {
+    // The registration is that of the first thread.
+    if CommandLine.arguments[3].hasSuffix("-false-binding") { return try useFalseBinding() }
     Task.detached {
       do {
         try await run()
@@ -100,6 +105,35 @@ struct Request: MapValue {
     default: exit(2)
     }
     print("without a slot: \(requests.overflowCount)")
+  }
+
+  /// The words of the thread: the current Swift task, its scopes, and a binding.
+  static func useFalseBinding() throws {
+    let arguments = CommandLine.arguments
+    let numbers = arguments.dropFirst(4).compactMap { UInt64($0) }
+    guard let words = test_thread_words() else { exit(4) }
+    let key: UInt = 0x1234_5678_9abc_def0
+    let tag: UInt = 7 << 24
+    words[0] = 0
+    words[1] = UInt(bitPattern: words + 2)
+    words[2] = 0
+    words[3] = key
+    words[5] = tag
+    let directory = FilePath(arguments[1])
+    if arguments[3] == "exec-false-binding" {
+      let control = try BPFProgram(pinnedAt: directory.appending("\(arguments[2])_control"))
+      let offset = UInt64(UInt(bitPattern: words) &- test_thread_pointer())
+      guard try control.runRaw([3, UInt64(key), offset, offset &+ 8, 0, 24]).get() == 1 else {
+        exit(4)
+      }
+      let descriptor = FileDescriptor(rawValue: control.descriptor)
+      let slots = try MappedSlots(BPFMap(pinnedAt: directory.appending(arguments[2])))
+      slots[0] = .init(owner: MappedSlots.owner(descriptor), holder: UInt64(tag), id: numbers[1])
+    }
+    test_call(UInt(numbers[1]), UInt(numbers[0]), UInt(numbers[2]))
+    guard arguments[3] == "exec-false-binding" else { return }
+    execute(arguments[0...2] + ["executed-false-binding", "\(numbers[0] + 1)"] + arguments[5...])
+    exit(3)
   }
 
   static func execute(_ arguments: some Sequence<String>) {

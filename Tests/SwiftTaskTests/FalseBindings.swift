@@ -37,38 +37,3 @@ final class FalseBindings: Sendable {
     #expect(program?.runRaw(arguments) == .success(1))
   }
 }
-
-/// The map `requests`, as any process can open it.
-struct MappedSlots: @unchecked Sendable {
-  struct Slot {
-    var owner: UInt64
-    var holder: UInt64
-    var task: UInt64 = 0
-    var binding: UInt64 = 0
-    var id: UInt64
-  }
-
-  let address: UnsafeMutableRawPointer
-
-  init(_ map: BPFMap) throws {
-    address = try map.withDescriptor { descriptor in
-      let size = 256 * 64
-      let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.rawValue, 0)
-      guard let address, address != MAP_FAILED else { throw Errno(rawValue: errno) }
-      return address
-    }
-  }
-
-  subscript(index: Int) -> Slot {
-    get { (address + index * 64).load(as: Slot.self) }
-    nonmutating set { (address + index * 64).storeBytes(of: newValue, as: Slot.self) }
-  }
-
-  static func owner(_ control: FileDescriptor) -> UInt64 {
-    let program = try? BPFProgram(duplicating: control)
-    let halves = [1, 2].map { half in try? program?.runRaw([half, 0, 0, 0, 0, 0]).get() }
-    return UInt64(halves[0] ?? 0) << 32 | UInt64(halves[1] ?? 0)
-  }
-
-  func deallocateMapping() { _ = munmap(address, 256 * 64) }
-}

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import CTestSupport
 import Glibc
+import LibBPF
 import MmapStorage
 import SystemPackage
 import TestSupport
@@ -178,8 +180,38 @@ import Testing
     }
   }
 
+  @Test func theEndOfAStorageKeepsALaterRegistration() async {
+    await #expect(processExitsWith: .success) {
+      alarm(120)
+      let program = try RequestProgram()
+      let before = Set(mappedSlots())
+      let last = Box<SwiftTaskStorage<Request>?>(
+        try await SwiftTaskStorage(program.object, "requests")
+      )
+      let own = try #require(Set(mappedSlots()).subtracting(before).first)
+      // Stops the end of the storage, which frees its slots before it ends the registration.
+      test_stop_access(UnsafeMutableRawPointer(bitPattern: own), 256 * 64)
+      let ending = try TestThread { last.set(nil) }
+      test_await_access()
+      let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+      test_resume_access()
+      try ending.join()
+      requests.withValue({ $0.id = 1 }) { program.call(1, row: 1) }
+      #expect(try program.seen()[1] == Seen(own: 1))
+    }
+  }
+
   @Test func theRuntimeIsKnown() {
     #expect(SwiftRuntime.current.layoutVersion != nil)
     #expect(!SwiftRuntime.current.path.isEmpty)
+  }
+}
+
+/// The addresses of the mappings of 256 slots.
+private func mappedSlots() -> [UInt] {
+  let lines = readText("/proc/self/maps")?.split(separator: "\n") ?? []
+  return lines.filter { $0.hasSuffix("bpf-map") }.compactMap { line in
+    let ends = line.prefix { $0 != " " }.split(separator: "-").compactMap { UInt($0, radix: 16) }
+    return ends.count == 2 && ends[1] - ends[0] == 256 * 64 ? ends[0] : nil
   }
 }

@@ -84,6 +84,21 @@ import Testing
     #expect(try program.hasSeen(seen[2].own, of: 16 * 20 * 10), "\(seen[2])")
   }
 
+  /// The memory of the new program is in no scope, even if it has the words of the old one's bindings.
+  @Test func theMemoryOfAProgramThatIsExecutedIsNotRead() async throws {
+    let program = try RequestProgram(allProcesses: true)
+    try await withPins(of: program.object, ["requests"]) { directory in
+      let other = try OtherProcess(
+        [directory.string, "requests", "exec-false-binding", "0", "7", "\(program.magic)"]
+      )
+      let (output, status) = try other.end()
+      #expect(status == 0 && output == "")
+    }
+    let seen = try program.seen()
+    #expect(seen[0] == Seen(own: 1))
+    #expect(seen[1] == Seen(none: 1))
+  }
+
   @Test(arguments: [[], ["unshare", "--pid", "--fork", "--mount-proc"]])
   func slotsOfTheProgramBeforeExecAreUsedAgain(_ starter: [String]) async throws {
     let program = try RequestProgram()

@@ -4,6 +4,7 @@ import Dispatch
 import Glibc
 import MmapStorage
 import Synchronization
+import SystemPackage
 import TestSupport
 import Testing
 
@@ -366,6 +367,40 @@ import Testing
       }.join()
       #expect(try program.seen()[1] == Seen(none: 2))
       #expect(try program.seen()[2] == Seen(own: 1))
+    }
+  }
+
+  /// The child registers by itself, because Swift tasks do not run there.
+  @Test func aChildOfForkKeepsItsRegistrationWhenAnInheritedStorageEnds() async {
+    await #expect(processExitsWith: .success) {
+      let program = try RequestProgram(allProcesses: true)
+      try await withPins(of: program.object, ["requests"]) { directory in
+        let control = try openProgram(directory.appending("requests_control"))
+        let slots = try MappedSlots(program.object.map("requests"))
+        let bindings = FalseBindings()
+        for _ in 0..<20 {
+          let inherited = Box<SwiftTaskStorage<Request>?>(
+            try await SwiftTaskStorage(program.object, "requests")
+          )
+          // Swift tasks that verified the storage may end later.
+          for _ in 0..<1_000 { await Task.yield() }
+          let child = test_fork()
+          if child == 0 {
+            bindings.register(control, head: 0, task: 1)
+            slots[255] = .init(owner: MappedSlots.owner(control), holder: 7 << 24 | 255, id: 77)
+            bindings.bind(7 << 24 | 255)
+            program.call(77, row: 1)
+            inherited.set(nil)
+            program.call(77, row: 2)
+            _exit(0)
+          }
+          var status: Int32 = 0
+          try #require(waitpid(child, &status, 0) == child)
+          try #require(status == 0)
+        }
+      }
+      #expect(try program.seen()[1] == Seen(own: 20))
+      #expect(try program.seen()[2] == Seen(own: 20))
     }
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CTestSupport
 import Glibc
+import LibBPF
 import MmapStorage
 import Synchronization
 import SystemPackage
@@ -45,5 +46,26 @@ import Testing
     }
     #expect(counts.withLock { $0 } == [0, 1, 2, 3])
     #expect(try program.seen()[1] == Seen(none: 4))
+  }
+
+  @Test func aCountThatIsTooLargeIsTheLargest() async throws {
+    let program = try RequestProgram()
+    let requests = try await SwiftTaskStorage<Request>(program.object, "requests")
+    let map = try program.object.map("requests_processes")
+    let handle = try MapHandle(map, for: "test")
+    let pidfd = test_pidfd_open(getpid())
+    try #require(pidfd >= 0)
+    defer { close(pidfd) }
+    var words = try [UInt64](repeating: 0, count: map.info.valueSize / 8)
+    // Word 6 of `struct __swift_task_process`.
+    for (count, expected) in [(1 << 32 - 1, 1 << 32 - 1), (1 << 32, 1 << 32 - 1), (5, 5)] {
+      let lookup = words.withUnsafeMutableBufferPointer {
+        handle.lookup(key: pidfd, into: $0.baseAddress!)
+      }
+      try #require(lookup == nil)
+      words[6] = UInt64(count)
+      try #require(handle.update(key: pidfd, value: words, .exists) == nil)
+      #expect(try requests.unreadableCount() == expected)
+    }
   }
 }

@@ -50,6 +50,9 @@ void test_call(unsigned long first, unsigned long second, unsigned long third);
 /* Returns the calling thread's thread pointer. */
 unsigned long test_thread_pointer(void);
 
+/* Returns 8 words of the calling thread, at the same offset from its thread pointer after exec. */
+unsigned long *test_thread_words(void);
+
 /* Returns 1 if this process has a thread with this id, else 0. */
 int test_thread_exists(int tid);
 
@@ -77,6 +80,14 @@ enum test_sanitizer test_sanitizer(void);
 
 /* Returns 1 if memory is mapped at the start of this page, else 0. */
 int test_is_mapped(void *page);
+
+/*
+ * Stops the next thread that accesses these pages, until test_resume_access(), which makes the pages accessible.
+ * Once in a process. test_await_access() waits until a thread is stopped.
+ */
+void test_stop_access(void *pages, size_t size);
+void test_await_access(void);
+void test_resume_access(void);
 
 /* Compiler barrier for these bytes: they are in memory, and may have changed. */
 static inline void test_look_at(const void *bytes)
