@@ -11,9 +11,10 @@ public struct CostsSource: Sendable {
   let readCalls: TaskLocalStorage<ReadCall>?
   /// Nil without a kernel that counts.
   let openScopes: OpenScopes?
-  private let loader: BPFArrayMap<LoaderState>?
-  /// The directory of the pinned programs.
+  private let loader: PinnedLoader?
   private let control: ProcessControl?
+  /// The directory of the pins of a loader.
+  let directory: FilePath?
   /// The programs, if this process loaded them.
   public let program: CostsProgram?
   let description: String
@@ -31,6 +32,7 @@ public struct CostsSource: Sendable {
       openScopes: nil,
       loader: nil,
       control: nil,
+      directory: nil,
       program: nil,
       description: "memory of the process, no kernel",
       missing: ["what happens outside of requests is not counted"]
@@ -70,6 +72,7 @@ public struct CostsSource: Sendable {
       openScopes: try OpenScopes(object.map("requests"), layout: nil, of: requests),
       loader: nil,
       control: nil,
+      directory: nil,
       program: program,
       description:
         "BPF programs of this process, \(program.object.attachedPrograms.count) attached",
@@ -99,16 +102,13 @@ public struct CostsSource: Sendable {
       pinnedAt: directory.appending("read_calls"),
       layout: object.layout(ofMap: "read_calls")
     )
-    let loader = try BPFArrayMap<LoaderState>(
-      BPFMap(pinnedAt: directory.appending("loader"), readOnly: true),
-      layout: object.layout(ofMap: "loader")
-    )
+    let loader = try PinnedLoader(object, in: directory)
     let openScopes = try OpenScopes(
       BPFMap(pinnedAt: directory.appending("requests"), readOnly: true),
       layout: object.layout(ofMap: "requests"),
       of: requests
     )
-    let state = try loader.value(at: 0)
+    let state = try loader.state()
     let unread = readCalls.obstacle
     try control.register()
     return CostsSource(
@@ -118,6 +118,7 @@ public struct CostsSource: Sendable {
       openScopes: openScopes,
       loader: loader,
       control: control,
+      directory: directory,
       program: nil,
       description: "BPF programs pinned in \(directory)",
       missing: state.missing + (unread.map { [$0] } ?? [])
@@ -126,9 +127,8 @@ public struct CostsSource: Sendable {
 
   /// As ``pinned(in:)``, but fails if the loader has ended and has left its pins.
   static func ofRunningLoader(in directory: FilePath) async throws(BPFError) -> CostsSource {
-    let source = try await pinned(in: directory)
-    guard source.isAbandoned else { return source }
-    source.stop()
+    let loader = try PinnedLoader(BPFObject(.costsPrograms), in: directory)
+    guard try loader.state().isAbandoned else { return try await pinned(in: directory) }
     throw BPFError(
       .wrongState,
       attempt: "use the programs of request-costs-loader",
@@ -138,11 +138,20 @@ public struct CostsSource: Sendable {
   }
 
   /// Whether the loader seems to have ended, so that nothing is counted any more.
-  var isAbandoned: Bool { (try? loader?.value(at: 0))?.isAbandoned ?? false }
+  var isAbandoned: Bool { (try? loader?.state())?.isAbandoned ?? false }
+
+  /// The time since the loader responded; zero without a loader.
+  var silence: Duration { (try? loader?.state())?.silence ?? .zero }
+
+  /// Whether the directory has the pins of another loader.
+  func isReplaced(in directory: FilePath) -> Bool {
+    let id = try? PinnedLoader.openMap(in: directory).info.id
+    return id != nil && id != loader?.id
+  }
 
   /// The number of events that were not counted; nil if it is unknown.
   var missedRuns: UInt64? {
-    program?.missedRuns ?? (try? loader?.value(at: 0))?.missedRuns
+    program?.missedRuns ?? (try? loader?.state())?.missedRuns
   }
 
   /// Costs of the process outside of any request; nil if it is not counted.
@@ -158,6 +167,25 @@ public struct CostsSource: Sendable {
     } else {
       _ = try? processes?.removeValue(of: ThreadID(rawValue: getpid()))
     }
+  }
+}
+
+/// The state of a loader, as its servers read it.
+private struct PinnedLoader: Sendable {
+  /// The id of its map, which differs from that of each other running loader.
+  let id: UInt32
+  private let map: BPFArrayMap<LoaderState>
+
+  init(_ object: BPFObject, in directory: FilePath) throws(BPFError) {
+    let map = try Self.openMap(in: directory)
+    id = try map.info.id
+    self.map = try BPFArrayMap(map, layout: object.layout(ofMap: "loader"))
+  }
+
+  func state() throws(BPFError) -> LoaderState { try map.value(at: 0) }
+
+  static func openMap(in directory: FilePath) throws(BPFError) -> BPFMap {
+    try BPFMap(pinnedAt: directory.appending("loader"), readOnly: true)
   }
 }
 

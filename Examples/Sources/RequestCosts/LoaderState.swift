@@ -27,12 +27,15 @@ struct LoaderState: MapValue, BitwiseCopyable, Sendable {
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 
-  /// Whether the loader, which updates this each second, has not updated it for ten seconds. The
-  /// loader and its programs have ended, or the loader is stopped.
-  var isAbandoned: Bool {
+  /// The time since the loader updated this, which it does each second.
+  var silence: Duration {
     let now = Self.now
-    return version == Self.currentVersion && updated < now && now - updated > 10_000_000_000
+    return .nanoseconds(updated < now ? now - updated : 0)
   }
+
+  /// Whether the loader has not updated this for ten seconds. The loader and its programs have ended, or the
+  /// loader is stopped.
+  var isAbandoned: Bool { version == Self.currentVersion && silence > .seconds(10) }
 
   /// The figures that are not counted, with one sentence for each.
   var missing: [String] {

@@ -32,6 +32,9 @@ final class OpenScopes: Sendable {
     requests.withLock { _ = $0.removeValue(forKey: request.id) }
   }
 
+  /// Removes all requests, when programs add no more costs to their scopes.
+  func removeAll() { requests.withLock { $0 = [:] } }
+
   /// Adds the costs of the scopes since the last call to the routes of their requests. A system call for
   /// each slot, if there are such scopes.
   func addCosts() {

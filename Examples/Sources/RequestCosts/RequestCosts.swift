@@ -17,20 +17,23 @@ public import SystemPackage
 /// As a service, it reports the costs outside of requests as metrics, and detaches the programs at a
 /// graceful shutdown. Otherwise, they are detached when the process ends. May be used from any thread.
 public final class RequestCosts: Service, Sendable {
-  private let opened: LateSource
+  private let opened = OpenedSources()
   private let obstacle: String?
   private let table: Mutex<RouteTable>
   private let lastID = Atomic<UInt64>(0)
   private let started = ContinuousClock.now
   private let logger: Logger
   private let overflowLogged = Atomic<Bool>(false)
+  /// Whether the loader has not responded for a while.
+  private let isAbandoned = Atomic<Bool>(false)
   /// The last reason why an event loop could not read costs from its thread.
   private let unread = Mutex<String?>(nil)
   private let onRequest: (@Sendable (CostsReport.Request) -> Void)?
 
   /// Starts counting. If this is not possible, the server runs without costs, and the reason is logged
   /// once, as a warning. With a directory, counting then starts as soon as `request-costs-loader` has pinned
-  /// its programs there: a Swift task looks for the pins once a second, until ``stop()``.
+  /// its programs there: a Swift task looks for the pins once a second, until ``stop()``. If the loader ends, the
+  /// pins of the next one are used.
   ///
   /// - Parameters:
   ///   - logger: The logger for warnings about missing features.
@@ -62,7 +65,7 @@ public final class RequestCosts: Service, Sendable {
         logger: logger,
         onRequest: onRequest
       )
-      costs.waitForLoader(in: directory)
+      costs.followLoader(in: directory)
       return costs
     }
   }
@@ -74,11 +77,11 @@ public final class RequestCosts: Service, Sendable {
     onRequest: (@Sendable (CostsReport.Request) -> Void)? = nil
   ) {
     self.onRequest = onRequest
-    opened = LateSource()
     obstacle = nil
     table = Mutex(RouteTable())
     self.logger = logger
-    use(source)
+    use(source, after: .zero)
+    if let directory = source.directory { followLoader(in: directory) }
   }
 
   /// Counts requests and their durations only.
@@ -88,18 +91,16 @@ public final class RequestCosts: Service, Sendable {
     onRequest: (@Sendable (CostsReport.Request) -> Void)?
   ) {
     self.onRequest = onRequest
-    opened = LateSource()
     self.obstacle = obstacle
     table = Mutex(RouteTable())
     self.logger = logger
     logger.warning("Serving without kernel costs: \(obstacle)")
   }
 
-  private func use(_ source: CostsSource) {
-    let late = obstacle == nil ? nil : ContinuousClock.now - started
-    guard opened.open(source, after: late) else { return }
+  private func use(_ source: CostsSource, after uncounted: Duration) {
+    guard opened.open(source, after: uncounted) else { return }
     logger.log(
-      level: late == nil ? .info : .notice,
+      level: uncounted == .zero ? .info : .notice,
       "Counting the kernel's work for each route",
       metadata: ["source": "\(source.description)"]
     )
@@ -108,18 +109,36 @@ public final class RequestCosts: Service, Sendable {
     }
   }
 
-  private func waitForLoader(in directory: FilePath) {
-    opened.wait { [weak self] in
-      guard CostsProgram.isPinned(in: directory) else { return .seconds(1) }
-      guard let source = try? await CostsSource.ofRunningLoader(in: directory) else {
-        return .seconds(10)
-      }
-      guard let self else {
-        source.stop()
-        return nil
-      }
-      self.use(source)
-      return nil
+  /// Opens the pins of a loader when it has started, and those of a later one when it has ended.
+  private func followLoader(in directory: FilePath) {
+    opened.wait { [weak self] in await self?.findLoader(in: directory) }
+  }
+
+  /// Returns the time to wait before the next call.
+  private func findLoader(in directory: FilePath) async -> Duration {
+    if let source {
+      log(isAbandoned: source.isAbandoned)
+      guard source.isReplaced(in: directory) else { return .seconds(1) }
+    }
+    guard CostsProgram.isPinned(in: directory) else { return .seconds(1) }
+    do throws(BPFError) {
+      let next = try await CostsSource.ofRunningLoader(in: directory)
+      use(next, after: source?.silence ?? (ContinuousClock.now - started))
+      isAbandoned.store(false, ordering: .relaxed)
+      return .seconds(1)
+    } catch {
+      // The loader is pinning or changes the permissions, or has ended.
+      let isSoonTried = [.notFound, .permissionDenied, .wrongState].contains(error.kind)
+      return .seconds(isSoonTried ? 1 : 10)
+    }
+  }
+
+  private func log(isAbandoned: Bool) {
+    let wasAbandoned = self.isAbandoned.exchange(isAbandoned, ordering: .relaxed)
+    if isAbandoned, !wasAbandoned {
+      logger.warning("Missing from the costs of requests: \(Self.abandoned)")
+    } else if wasAbandoned, !isAbandoned {
+      logger.notice("The loader of the costs of requests responds again")
     }
   }
 
@@ -134,15 +153,7 @@ public final class RequestCosts: Service, Sendable {
   public func run() async throws {
     await cancelWhenGracefulShutdown {
       var reporter = OutsideMetrics()
-      var isAbandoned = false
       while !Task.isCancelled {
-        let wasAbandoned = isAbandoned
-        isAbandoned = self.source?.isAbandoned == true
-        if isAbandoned, !wasAbandoned {
-          self.logger.warning("Missing from the costs of requests: \(Self.abandoned)")
-        } else if wasAbandoned, !isAbandoned {
-          self.logger.notice("The loader of the costs of requests answers again")
-        }
         self.openScopes?.addCosts()
         if let outside = try? self.outside() { reporter.report(outside) }
         try? await Task.sleep(for: .seconds(10))
@@ -152,8 +163,7 @@ public final class RequestCosts: Service, Sendable {
   }
 
   private static let abandoned =
-    "the loader has not answered for ten seconds; if it has ended, nothing is counted since; start it and "
-    + "this server again"
+    "the loader has not responded for ten seconds; if it has ended, nothing is counted until it is started again"
 
   /// Detaches the programs, which ends counting. Running requests continue.
   public func stop() { opened.stop() }
@@ -282,7 +292,11 @@ public final class RequestCosts: Service, Sendable {
 
   /// Costs of the process outside of any request.
   private func outside() throws(BPFError) -> KernelCosts? {
-    guard let outside = try source?.outside() else { return nil }
+    let found = opened.with { opened in
+      Result { () throws(BPFError) in (try opened.source.outside(), opened.earlier.outside) }
+    }
+    guard let (last, earlier) = try found?.get(), var outside = last else { return nil }
+    outside += earlier
     return table.withLock { $0.outside(outside) }
   }
 
@@ -294,14 +308,16 @@ public final class RequestCosts: Service, Sendable {
     report.source = source?.description ?? "none"
     report.obstacle = source == nil ? obstacle : nil
     report.missing = source?.missing ?? []
-    if let late = opened.with({ $0.late }) ?? nil {
+    let earlier = opened.with { $0.earlier } ?? EarlierFigures()
+    if earlier.uncounted > .zero {
       report.missing.append(
-        "nothing was counted in the first \(Int(late / .seconds(1))) s, before the pins could be opened"
+        "nothing was counted for \(Int(earlier.uncounted / .seconds(1))) s, because no pins of a running loader "
+          + "could be opened"
       )
     }
     if source?.isAbandoned == true { report.missing.append(Self.abandoned) }
-    report.missedRuns = source?.missedRuns
-    report.unreadable = try? source?.requests.unreadableCount()
+    report.missedRuns = source?.missedRuns.map { $0 &+ earlier.missedRuns }
+    report.unreadable = (try? source?.requests.unreadableCount()).map { $0 + earlier.unreadable }
     report.seconds = (ContinuousClock.now - started) / .seconds(1)
     do throws(BPFError) {
       report.outside = try outside().map { CostsReport.Figures($0) }

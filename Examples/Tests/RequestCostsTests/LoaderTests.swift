@@ -2,7 +2,9 @@
 import Foundation
 import Glibc
 import Logging
+import MmapStorage
 import RequestCosts
+import RequestCostsDemo
 import SystemPackage
 import Testing
 
@@ -64,13 +66,61 @@ import Testing
         try await server.load(["/calls/5"], requests: 8)
         let report = server.costs.report()
         #expect(report.obstacle == nil)
-        #expect(report.missing.contains { $0.contains("before the pins could be opened") })
+        #expect(report.missing.contains { $0.contains("no pins of a running loader") })
         #expect(try server.route("GET /calls/{count}").requests == 16)
         #expect(try server.route("GET /calls/{count}").costs.calls["process"] ?? 0 >= 40)
         #expect(loader.end(SIGTERM) == 0)
       }
       #expect(log.all.filter { $0.contains("Serving without kernel costs") }.count == 2)
       #expect(stopped.report().source == "none")
+    }
+  }
+
+  /// The first loader has ended when the server starts. The server notices the end of the second one before the
+  /// third one starts.
+  @Test func theNextLoaderCounts() async throws {
+    try await wait("the machine has run for a while") { monotonicTime() > 12_000_000_000 }
+    try await withBPFFileSystem { directory in
+      let first = try RunningLoader(directory)
+      #expect(try first.readLine().hasPrefix("Pinned in"))
+      _ = first.end(SIGKILL)
+      let log = TestLog()
+      try await TestServer.run(nil, pinnedIn: directory, logger: log.logger) { server in
+        func calls() async throws -> UInt64 {
+          try await server.load(["/calls/5"], requests: 8)
+          return try server.route("GET /calls/{count}").costs.calls["process"] ?? 0
+        }
+        func missing(_ text: String) -> String? {
+          server.costs.report().missing.first { $0.contains(text) }
+        }
+        #expect(try await calls() == 0)
+        var counted: UInt64 = 0
+        var outside: UInt64 = 0
+        for isNoticed in [false, true, false] {
+          if isNoticed {
+            try abandon(directory)
+            try await wait("the end is logged") {
+              log.all.contains { $0.contains("the loader has not responded") }
+            }
+            #expect(missing("the loader has not responded") != nil)
+            #expect(try await calls() == counted)
+          }
+          let next = try RunningLoader(directory, ["--replace"])
+          #expect(try next.readLine().hasPrefix("Pinned in"))
+          try await wait("requests are counted") { try await calls() > counted }
+          Work.call(times: 100)
+          counted = try await calls()
+          #expect(counted >= 40)
+          let report = server.costs.report()
+          #expect(report.outside?.calls["process"] ?? 0 >= outside + 100)
+          outside = report.outside?.calls["process"] ?? 0
+          #expect(missing("the loader has not responded") == nil)
+          #expect(report.missedRuns != nil && report.unreadable != nil)
+          _ = next.end(SIGKILL)
+        }
+        let gap = try #require(missing("no pins of a running loader"))
+        #expect(Int(gap.split(separator: " ")[4]) ?? 0 >= 11, "\(gap)")
+      }
     }
   }
 
@@ -124,6 +174,12 @@ import Testing
       #expect(loader.end(SIGTERM) == 0)
       #expect(access(directory.string, F_OK) != 0)
     }
+  }
+
+  /// Makes the pins of a loader that was killed ten seconds older.
+  private func abandon(_ directory: FilePath) throws {
+    let loader = try BPFArrayMap<LoaderContent>(BPFMap(pinnedAt: directory.appending("loader")))
+    try loader.setValue(.ofKilledLoader, at: 0)
   }
 
   /// The inodes of the pins.

@@ -32,27 +32,27 @@ import Testing
     }
   }
 
-  @Test func whatTheLoaderSaysIsForeign() async {
+  @Test func whatTheLoaderSaysIsLoaderContent() async {
     await #expect(processExitsWith: .success) {
       try await withPins { loader, directory in
-        func missing(_ state: Foreign) async throws -> [String] {
+        func missing(_ state: LoaderContent) async throws -> [String] {
           try loader.setValue(state, at: 0)
           let source = try await CostsSource.pinned(in: directory)
           let log = TestLog()
           let missing = RequestCosts(source, logger: log.logger).report().missing
           return missing.filter { $0.contains("loader") }
         }
-        #expect(try await missing(Foreign(version: 1)) == [])
-        try await wait("the machine has run for a while") { now() > 12_000_000_000 }
-        let abandoned = try await missing(Foreign(version: 1, updated: now() - 11_000_000_000))
-        #expect(abandoned.count == 1 && abandoned[0].hasPrefix("the loader has not answered"))
-        #expect(try await missing(Foreign(version: 1, leftOut: 2)).count == 1)
-        let events = try await missing(Foreign(version: 1, leftOut: 32))
+        #expect(try await missing(LoaderContent(version: 1)) == [])
+        try await wait("the machine has run for a while") { monotonicTime() > 12_000_000_000 }
+        let abandoned = try await missing(.ofKilledLoader)
+        #expect(abandoned.count == 1 && abandoned[0].hasPrefix("the loader has not responded"))
+        #expect(try await missing(LoaderContent(version: 1, leftOut: 2)).count == 1)
+        let events = try await missing(LoaderContent(version: 1, leftOut: 32))
         #expect(events.count == 1 && events[0].hasPrefix("events are missed"))
-        let unknown = try await missing(Foreign(version: 1, leftOut: 1 << 63 | 1))
+        let unknown = try await missing(LoaderContent(version: 1, leftOut: 1 << 63 | 1))
         #expect(unknown.count == 2 && unknown[1].contains("does not support"))
         for version in [0, 2, UInt64.max] {
-          let other = try await missing(Foreign(version: version, leftOut: .max))
+          let other = try await missing(LoaderContent(version: version, leftOut: .max))
           #expect(other.count == 1 && other[0].contains("same version"))
         }
       }
@@ -62,12 +62,12 @@ import Testing
   @Test func pinsOfALoaderThatWasKilledAreNotUsed() async {
     await #expect(processExitsWith: .success) {
       try await withPins { loader, directory in
-        try await wait("the machine has run for a while") { now() > 12_000_000_000 }
-        try loader.setValue(Foreign(version: 1, updated: now() - 11_000_000_000), at: 0)
+        try await wait("the machine has run for a while") { monotonicTime() > 12_000_000_000 }
+        try loader.setValue(.ofKilledLoader, at: 0)
         let log = TestLog()
         let costs = await RequestCosts.start(logger: log.logger, pinnedIn: directory)
         #expect(costs.report().obstacle?.contains("the loader has ended or is stopped") == true)
-        try loader.setValue(Foreign(version: 1, updated: .max), at: 0)
+        try loader.setValue(LoaderContent(version: 1, updated: .max), at: 0)
         try await wait("the pins are used") { costs.report().source.contains("pinned") }
         Work.call(times: 100)
         #expect(costs.report().outside?.calls["process"] ?? 0 >= 100)
@@ -328,14 +328,6 @@ private struct ProcessContent: MapValue, BitwiseCopyable {
   }
 }
 
-/// `struct loader`, as any process with write access to the map may write it.
-private struct Foreign: MapValue, BitwiseCopyable {
-  var version: UInt64 = 0
-  var leftOut: UInt64 = 0
-  var missedRuns: UInt64 = 0
-  var updated = now()
-}
-
 /// The costs of processes, as a server reads them. Only root may read their layout.
 private func openProcesses(in directory: FilePath) throws -> TaskLocalStorage<ProcessContent> {
   let map = try BPFMap(pinnedAt: directory.appending("processes"), readOnly: true)
@@ -345,17 +337,10 @@ private func openProcesses(in directory: FilePath) throws -> TaskLocalStorage<Pr
   return processes
 }
 
-/// CLOCK_MONOTONIC in nanoseconds.
-private func now() -> UInt64 {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &time)
-  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-}
-
 /// Pins the programs and drops all rights. `body` is called with the map of the loader's state.
 private func withPins(
   without: Set<String> = [],
-  _ body: (BPFArrayMap<Foreign>, FilePath) async throws -> Void
+  _ body: (BPFArrayMap<LoaderContent>, FilePath) async throws -> Void
 ) async throws {
   let directory = "/tmp/request-costs-tests.\(getpid())"
   try #require(mkdir(directory, 0o755) == 0)
@@ -369,7 +354,7 @@ private func withPins(
     let isReadOnly = CostsProgram.readOnlyPins(in: path).contains(pin)
     try #require(chmod(pin.string, isReadOnly ? 0o644 : 0o666) == 0)
   }
-  let loader = try BPFArrayMap<Foreign>(
+  let loader = try BPFArrayMap<LoaderContent>(
     BPFMap(pinnedAt: path.appending("loader"))
   )
   try #require(seteuid(nobody) == 0)
