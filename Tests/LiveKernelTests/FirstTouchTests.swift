@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CTestSupport
 import Glibc
-import MmapStorage
+@_spi(Benchmarks) import MmapStorage
 import TestSupport
 import Testing
 
@@ -29,15 +29,32 @@ private typealias Value = SystemCalls.Value
     #expect(calls.first == ["gettid", "bpf", "bpf"])
     #expect(calls.later == ["bpf", "bpf"])
   }
+
+  @Test(.liveKernel, .threadPidfds) func systemCallsWithLookupsByPidfd() throws {
+    let calls = try record(.lookup, accessPath: .pidfd)
+    // Loads the value, loads it again to keep what others wrote, and writes it.
+    #expect(calls.first == ["gettid", "pidfd_open", "bpf", "bpf", "bpf"])
+    #expect(calls.later == ["bpf", "bpf", "bpf"])
+  }
 }
 
-private func record(_ backend: BackendKind) throws -> (first: [String], later: [String]) {
+private func record(
+  _ backend: BackendKind,
+  accessPath: LookupAccessPath? = nil
+) throws -> (first: [String], later: [String]) {
   let object = try SystemCalls.open(allowing: [backend]) {
     $0.globals.targetTGID = getpid()
     $0.globals.toggle = Int64(SYS_getppid)
   }.load(attaching: false)
   try object.programs.record.attach()
-  let storage = try object.maps.values
+  let storage =
+    if let accessPath {
+      try TaskLocalStorage<Value>(
+        backend: LookupBackend(object.object.map("values"), accessPath: accessPath)
+      )
+    } else {
+      try object.maps.values
+    }
   @Sendable
   func calls(of body: () throws -> Void) throws -> [String] {
     object.globals.count = 0
