@@ -20,6 +20,16 @@ enum StressedBackend: String, CaseIterable {
     }
   }
 
+  /// Whether it works here, or `MMAPSTORAGE_REQUIRE` requires it. The drivers then fail without it.
+  var mayRun: Bool {
+    switch self {
+    case .fakeDirect, .fakeCopying: true
+    case .lookup: LiveKernel.mayRun
+    case .userPage: LiveKernel.mayShareUserPages
+    case .mapped: LiveKernel.mayMap
+    }
+  }
+
   /// Whether other processes see the values that one process writes: a fake's values are copied at
   /// a fork.
   var isLive: Bool { self != .fakeDirect && self != .fakeCopying }
