@@ -196,7 +196,7 @@ import Testing
   @Test func mayFallBackToReflection() throws {
     struct Both: MapValue {
       var a: UInt32
-      static var fields: Fields<Self> { .reflected }
+      static var fields: Fields<Self> { return .reflected }
     }
     #expect(try Both.fieldType() == .structure("Both", 4, [member("a", 0, .u32)]))
   }
@@ -276,7 +276,7 @@ import Testing
 
   struct PlainReference: MapValue, @unchecked Sendable {
     unowned(unsafe) var object: AnyObject
-    static var fields: Fields<Self> { .reflected }
+    static var fields: Fields<Self> { return .reflected }
   }
 
   struct ArrayOfEnums: MapValue {

@@ -39,7 +39,7 @@ extension test_bits: MapValue {
 
 extension test_aligned_undeclared: MapValue {
   /// Read by reflection, which finds too few fields.
-  public static var fields: Fields<Self> { .reflected }
+  public static var fields: Fields<Self> { return .reflected }
 }
 extension test_dimensions: MapValue {}
 

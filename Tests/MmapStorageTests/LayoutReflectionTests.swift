@@ -212,11 +212,11 @@ private struct TailFirst: MapValue {
   }
   private struct HasRange: MapValue {
     var a: Range<UInt32>
-    static var fields: Fields<Self> { .reflected }
+    static var fields: Fields<Self> { return .reflected }
   }
   private struct HasString: MapValue {
     var a: String
-    static var fields: Fields<Self> { .reflected }
+    static var fields: Fields<Self> { return .reflected }
   }
   private struct HasArrayOfStrings: MapValue {
     var a: InlineArray<2, [UInt8]>

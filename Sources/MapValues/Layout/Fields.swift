@@ -14,7 +14,7 @@ public struct Fields<Value: MapValue> {
   private var source: Source
 
   /// The stored properties with their names, found by reflection.
-  public static var reflected: Fields { Fields(source: .reflection) }
+  package static var reflected: Fields { Fields(source: .reflection) }
 
   /// The layout that `BPFPlugin` generated, with the layouts of all nested structures.
   @_spi(Generated)
@@ -50,7 +50,8 @@ public struct Fields<Value: MapValue> {
     /// Adds a field.
     public static func buildExpression(_ field: Field) -> Field { field }
 
-    /// Accepts a complete list, such as ``Fields/reflected``.
+    /// Accepts a complete list, which only generated code has.
+    @_spi(Generated)
     public static func buildExpression(_ fields: Fields) -> Fields { fields }
 
     /// Creates the list from the declared fields.
@@ -59,6 +60,7 @@ public struct Fields<Value: MapValue> {
     }
 
     /// Returns a complete list.
+    @_spi(Generated)
     public static func buildBlock(_ fields: Fields) -> Fields { fields }
   }
 }

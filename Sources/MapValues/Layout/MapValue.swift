@@ -56,7 +56,7 @@ extension MapValue {
 
 extension MapValue where Self: BitwiseCopyable {
   /// The stored properties, by reflection.
-  public static var fields: Fields<Self> { .reflected }
+  public static var fields: Fields<Self> { return .reflected }
 }
 
 extension FieldType {
