@@ -53,6 +53,27 @@ private struct PagesProgram {
     }
   }
 
+  /// The kernel is tested at the first load, which can fail for another reason than a missing feature.
+  @Test func descriptorsThatRunOutAtTheFirstLoadDisableNoBackend() async {
+    await #expect(processExitsWith: .success) {
+      let object = try BPFObject(.pages)
+      var limit = rlimit()
+      getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+      let free = try FileDescriptor.open("/dev/null", .readOnly)
+      try free.close()
+      var lower = limit
+      lower.rlim_cur = rlim_t(free.rawValue)
+      setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &lower)
+      let error = #expect(throws: BPFError.self) { try object.load() }
+      #expect(error?.kind == .outOfResources)
+      setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+
+      let choice = try PagesProgram().storage(Counter.self, "by_header").backend
+      #expect(choice.kind == LiveKernel.backends.first, "\(choice.explanation)")
+      #expect(!choice.explanation.contains("Too many open files"), "\(choice.explanation)")
+    }
+  }
+
   @Test func aValueThatIsLargerThanAPageIsLookedUp() throws {
     let program = try PagesProgram(allowing: [.userPage, .lookup])
     let storage = try program.storage(PageAndByte.self, "too_large")

@@ -103,7 +103,10 @@ public struct KernelProbe: Sendable {
       KernelProbe(
         name: name,
         state: .denied,
-        detail: "\(errno?.description ?? ""); creating a map needs CAP_BPF, or root"
+        detail: [
+          errno?.description ?? "",
+          errno?.isTemporary == true ? "" : "creating a map needs CAP_BPF, or root",
+        ].filter { !$0.isEmpty }.joined(separator: "; ")
       )
     }
   }

@@ -52,7 +52,10 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
 
     /// Whether the only reason is that the kernel lacks `BPF_F_MMAPABLE` for task storage, as every
     /// release does.
-    fileprivate var isExpected: Bool { kind == .mapped && errno != nil }
+    fileprivate var isExpected: Bool {
+      guard kind == .mapped, let errno else { return false }
+      return !errno.isTemporary
+    }
 
     /// Such as "not .mapped, as this kernel does not … (Invalid argument, errno 22)".
     package var description: String {
