@@ -2,6 +2,7 @@
 import CTestSupport
 import Foundation
 import MmapStorage
+import SystemPackage
 import TestSupport
 import Testing
 
@@ -199,6 +200,19 @@ import Testing
     }
     Issue.record("the program still runs", sourceLocation: sourceLocation)
   }
+}
+
+/// Runs `body` while the process has no free descriptor.
+func withoutFreeDescriptors(_ body: () throws -> Void) throws {
+  var limit = rlimit()
+  getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  let free = try FileDescriptor.open("/dev/null", .readOnly)
+  try free.close()
+  var lower = limit
+  lower.rlim_cur = rlim_t(free.rawValue)
+  setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &lower)
+  defer { setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) }
+  try body()
 }
 
 /// This process' open descriptors, or those whose link in `/proc` contains the word.

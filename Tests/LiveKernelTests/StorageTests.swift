@@ -156,6 +156,34 @@ import Testing
     #expect(error?.errno == .noSuchProcess)
   }
 
+  /// They are loaded at the first use. Without them, the value of another thread is written as a whole.
+  @Test func descriptorsThatRunOutDoNotDisableTheProgramsForOtherThreads() async {
+    await #expect(processExitsWith: .success) {
+      let ready = Gate(), done = Gate(), id = Box(ThreadID(rawValue: 0))
+      let thread = try TestThread {
+        id.set(.current)
+        ready.open()
+        done.wait()
+      }
+      ready.wait()
+      let first = try EchoProgram(allowing: [.lookup])
+      let second = try EchoProgram(allowing: [.lookup])
+      let (usual, late) = try (first.storage(), second.storage())
+
+      var before = try descriptors("bpf-prog").count
+      _ = try? usual.value(of: id.get())
+      let loaded = try descriptors("bpf-prog").count - before
+
+      before = try descriptors("bpf-prog").count
+      try withoutFreeDescriptors { _ = try? late.value(of: id.get()) }
+      _ = try? late.value(of: id.get())
+      let loadedLate = try descriptors("bpf-prog").count - before
+      #expect(loadedLate == loaded, "none before Linux 6.2")
+      done.open()
+      try thread.join()
+    }
+  }
+
   @Test func aStorageKeepsItsMapOpen() throws {
     let program = try EchoProgram()
     let map = try program.object.map("echoes")

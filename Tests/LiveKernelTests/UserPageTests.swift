@@ -57,17 +57,10 @@ private struct PagesProgram {
   @Test func descriptorsThatRunOutAtTheFirstLoadDisableNoBackend() async {
     await #expect(processExitsWith: .success) {
       let object = try BPFObject(.pages)
-      var limit = rlimit()
-      getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-      let free = try FileDescriptor.open("/dev/null", .readOnly)
-      try free.close()
-      var lower = limit
-      lower.rlim_cur = rlim_t(free.rawValue)
-      setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &lower)
-      let error = #expect(throws: BPFError.self) { try object.load() }
-      #expect(error?.kind == .outOfResources)
-      setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-
+      try withoutFreeDescriptors {
+        let error = #expect(throws: BPFError.self) { try object.load() }
+        #expect(error?.kind == .outOfResources)
+      }
       let choice = try PagesProgram().storage(Counter.self, "by_header").backend
       #expect(choice.kind == LiveKernel.backends.first, "\(choice.explanation)")
       #expect(!choice.explanation.contains("Too many open files"), "\(choice.explanation)")

@@ -69,10 +69,14 @@ final class CallingTaskPrograms: Sendable {
   private func programsForOthers() -> Programs? {
     others.withLock { others in
       if case .notLoaded = others {
-        let object = try? Self.loadedObject(map, valueSize, suffix: "_of")
-        defer { object?.close() }
-        let programs = object.flatMap { try? Programs($0, suffix: "_of") }
-        others = programs.map(Others.loaded) ?? .unavailable
+        do throws(BPFError) {
+          let object = try Self.loadedObject(map, valueSize, suffix: "_of")
+          defer { object.close() }
+          others = .loaded(try Programs(object, suffix: "_of"))
+        } catch {
+          // Without descriptors or memory, the next call tries again.
+          if error.kind != .outOfResources { others = .unavailable }
+        }
       }
       return if case .loaded(let programs) = others { programs } else { nil }
     }
