@@ -415,6 +415,26 @@ import Testing
       for thread in threads { try thread.join() }
     }
   }
+
+  /// A child must not wait for a thread of its parent that was in a call of the fake.
+  @Test func forksWhileThreadsCallAFake() async {
+    await #expect(processExitsWith: .success) {
+      let fake = try FakeBackend(layoutOf: Tag.self)
+      let callFake = { @Sendable in
+        fake.write([1], into: .current)
+        try check(fake.bytes(of: .current)?.first == 1)
+        try check(fake.deleteStorage(of: .current))
+      }
+      try callFake()
+      let stop = Box(false)
+      let threads = try (0..<3).map { _ in
+        try TestThread { while !stop.get() { try callFake() } }
+      }
+      for _ in 0..<100 { try inChild(callFake) }
+      stop.set(true)
+      for thread in threads { try thread.join() }
+    }
+  }
 }
 
 // MARK: Helpers
