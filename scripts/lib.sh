@@ -4,6 +4,7 @@
 # repository.
 
 script=$(readlink -f "$0")
+caller_directory=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 say() { printf '==> %s\n' "$*"; }
@@ -18,6 +19,19 @@ if [[ ${1:-} == --help || ${1:-} == -h ]]; then
   sed -n '3,/^[^#]/s/^# \{0,1\}//p' "$script"
   exit
 fi
+
+# The path that an argument of the script means in the directory in which the script was called.
+callers_path() {
+  case $1 in
+    /*) printf '%s\n' "$1" ;;
+    *) printf '%s\n' "$caller_directory/$1" ;;
+  esac
+}
+
+# Fails if there are arguments, with the remaining arguments of the script.
+no_arguments() {
+  (($# == 0)) || die "unexpected argument '$1'; see ${script##*/} --help"
+}
 
 # Installs the Debian packages that are missing. Does nothing, and needs no privileges, if none is missing.
 need_packages() {
