@@ -3,17 +3,8 @@
 # Shared by the scripts of this directory. After it is sourced, the current directory is the
 # repository.
 
-caller_directory=$PWD
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
-
-# The path of a file that the caller named, which may be relative to the caller's directory.
-callers_path() {
-  case $1 in
-    /*) printf '%s\n' "$1" ;;
-    *) printf '%s\n' "$caller_directory/$1" ;;
-  esac
-}
 
 kernel_version=7.3
 kernel_source_package=linux-source-$kernel_version
