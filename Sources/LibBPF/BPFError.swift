@@ -144,12 +144,13 @@ extension BPFError: CustomStringConvertible {
 
 extension BPFError {
   /// Converts an error number to an error with the kind and advice that fit most calls. Callers
-  /// with more specific advice pass their own.
+  /// with more specific advice pass their own. `rights` replaces only the rights that the general advice names.
   package init(
     errno: Errno,
     attempt: String,
     on object: String,
     advice: String? = nil,
+    rights: String? = nil,
     details: String = ""
   ) {
     let filtered =
@@ -161,8 +162,9 @@ extension BPFError {
       case .notPermitted, .permissionDenied:
         (
           .permissionDenied,
-          "needs CAP_BPF (and CAP_PERFMON for tracing programs), or root; "
-            + "or a descriptor or pinned path that this user may open"
+          (rights
+            ?? "needs CAP_BPF (and CAP_PERFMON for tracing programs), or root; "
+            + "or a descriptor or pinned path that this user may open")
             + filtered
             + (advice == nil && isInUserNamespace(uidMap: readText("/proc/self/uid_map"))
               ? "; only capabilities of the initial user namespace count, and this process is in another one"

@@ -38,13 +38,20 @@ extension BPFObject {
         return
       }
       state.phase = .failed
-      throw loadError(code, attempt: attempt, warnings: warnings, log: log.text)
+      throw loadError(
+        code,
+        attempt: attempt,
+        needs: object.capabilities,
+        warnings: warnings,
+        log: log.text
+      )
     }
   }
 
   private func loadError(
     _ code: CInt,
     attempt: String,
+    needs capabilities: Set<Capability>,
     warnings: String,
     log: String
   ) -> BPFError {
@@ -86,7 +93,12 @@ extension BPFObject {
     }
     // The verifier never returns EPERM, and libbpf's warnings then name other causes.
     if code == -EPERM || code == -EACCES && log.isEmpty {
-      return BPFError(code: code, attempt: attempt, on: subject)
+      return BPFError(
+        errno: Errno(rawValue: -code),
+        attempt: attempt,
+        on: subject,
+        rights: loadingAdvice(needs: capabilities, has: effectiveCapabilities())
+      )
     }
     if code == -ESRCH, let target {
       return BPFError(
@@ -108,9 +120,16 @@ extension BPFObject {
         details: warnings
       )
     }
-    let known = verifierAdvice.first { $0.messages.contains(where: log.contains) }?.advice
-    let verifier =
-      known ?? "the kernel's verifier rejected the program; see the end of its log"
+    let verifier: String =
+      if needsPerfmon.contains(where: log.contains),
+        effectiveCapabilities()?.contains(.perfmon) == false
+      {
+        "this process does not have CAP_PERFMON, without which the verifier forbids some helpers and uses of "
+          + "pointers; see the end of its log"
+      } else {
+        verifierAdvice.first { $0.messages.contains(where: log.contains) }?.advice
+          ?? "the kernel's verifier rejected the program; see the end of its log"
+      }
     return BPFError(
       .loadFailed,
       code: code,
@@ -119,6 +138,10 @@ extension BPFObject {
       advice: log.isEmpty ? "libbpf's messages name the step that failed" : verifier,
       details: [warnings, log].filter { !$0.isEmpty }.joined(separator: "\n")
     )
+  }
+
+  private func effectiveCapabilities() -> Set<Capability>? {
+    Capability.effective(inUserNamespace: isInUserNamespace(uidMap: readText("/proc/self/uid_map")))
   }
 
   /// `EMFILE` or `ENFILE` if no descriptor can be opened.

@@ -91,6 +91,7 @@ struct LibBPFProgram {
 
   var name: String { unsafe String(cString: bpf_program__name(pointer)) }
   var section: String { unsafe String(cString: bpf_program__section_name(pointer)) }
+  var type: bpf_prog_type { unsafe bpf_program__type(pointer) }
   var autoload: Bool { unsafe bpf_program__autoload(pointer) }
   var autoattach: Bool { unsafe bpf_program__autoattach(pointer) }
 

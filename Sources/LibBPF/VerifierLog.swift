@@ -50,3 +50,9 @@ let verifierAdvice: [(messages: [String], advice: String)] = [
   (["BPF program is too large"], "the verifier gave up; split the program, or simplify its loops"),
   (["!read_ok"], "the program reads a variable that is not initialized on every path"),
 ]
+
+/// Messages of the verifier about what it allows with CAP_PERFMON.
+let needsPerfmon = [
+  "cannot use helper", "unknown func", " leaks addr ", "pointer comparison prohibited",
+  "attempt to corrupt spilled pointer", "invalid read from stack",
+]

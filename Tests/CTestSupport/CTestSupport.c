@@ -69,6 +69,18 @@ int test_drop_rights(void)
 	return prctl(PR_SET_DUMPABLE, 1) ? -errno : 0;
 }
 
+int test_set_effective_capabilities(uint64_t capabilities)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct rights[2] = { { 0 } };
+
+	if (syscall(SYS_capget, &header, rights))
+		return -errno;
+	rights[0].effective = capabilities;
+	rights[1].effective = capabilities >> 32;
+	return syscall(SYS_capset, &header, rights) ? -errno : 0;
+}
+
 int test_keep_rights_to_load(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -79,12 +91,12 @@ int test_keep_rights_to_load(void)
 	return syscall(SYS_capset, &header, rights) ? -errno : 0;
 }
 
-int test_forbid_call(int number)
+int test_forbid_call(int number, int error)
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EBUSY),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };

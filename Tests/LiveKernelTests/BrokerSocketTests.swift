@@ -132,7 +132,7 @@ import Testing
   func aSocketThatCannotListenIsRemoved(_ call: CInt) async {
     await #expect(processExitsWith: .success) { [call = call as CInt] in
       let path = FilePath("/tmp/mmapstorage-removed-\(UUID().uuidString)")
-      try #require(test_forbid_call(call) == 0)
+      try #require(test_forbid_call(call, EBUSY) == 0)
       let error = #expect(throws: BPFError.self) { try BrokerServer.listen(at: path) }
       #expect(error?.errno == .resourceBusy, "\(String(describing: error))")
       #expect(access(path.string, F_OK) == -1 && errno == ENOENT)

@@ -4,6 +4,7 @@
 
 /* System call numbers. */
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/syscall.h>
 
 /* Functions for tests that Swift does not import. Each returns -errno on failure. */
@@ -23,11 +24,14 @@ int test_clone_and_exec(const char *path, char *const *arguments);
 /* Drops every capability of the calling thread and becomes user 65534. */
 int test_drop_rights(void);
 
+/* Makes exactly these capabilities of the calling thread effective, a bit for each. It can make others effective later. */
+int test_set_effective_capabilities(uint64_t capabilities);
+
 /* Drops every capability of the calling thread but CAP_BPF and CAP_PERFMON. */
 int test_keep_rights_to_load(void);
 
-/* Makes this system call of the calling thread fail with EBUSY. */
-int test_forbid_call(int number);
+/* Makes this system call of the calling thread fail with this error number. */
+int test_forbid_call(int number, int error);
 
 /* Gives the process a new mount namespace, without a mount at /sys/fs/bpf. */
 int test_leave_bpffs(void);
