@@ -79,6 +79,11 @@ extension BPFObject {
     if code == -Errno.notSupportedOnSocket.rawValue, warnings.isEmpty { return nil }
     let usesTracefs = ["failed to determine tracepoint", "failed to add legacy"]
       .contains(where: warnings.contains)
+    let isUprobe = ["failed to create uprobe", "failed to create uretprobe"]
+      .contains(where: warnings.contains)
+    // libbpf's messages contain the form that it accepts.
+    let isMalformed = ["invalid section", "invalid format of section", " specification"]
+      .contains(where: warnings.contains)
     let (kind, advice): (BPFError.Kind?, String?) =
       switch Errno(rawValue: -code) {
       case .noSuchFileOrDirectory where usesTracefs && !hasTracefs:
@@ -86,6 +91,13 @@ extension BPFObject {
           .notFound,
           "libbpf needs tracefs to find the hook in its section '\(program.section)'; run "
             + "'mount -t tracefs tracefs /sys/kernel/tracing'"
+        )
+      case .noSuchProcess where warnings.contains("failed to find USDT support BPF maps"):
+        (.invalidArgument, "the C file of a 'usdt' program must include <bpf/usdt.bpf.h>")
+      case .badFileDescriptor where warnings.contains("ELF"):
+        (
+          .wrongType,
+          "the file in its section '\(program.section)' is not an executable or a library"
         )
       case .noSuchFileOrDirectory, .noSuchProcess, .noSuchAddressOrDevice:
         (
@@ -98,6 +110,16 @@ extension BPFObject {
           nil,
           "libbpf needs tracefs to find the hook in its section '\(program.section)'; give this user access "
             + "to /sys/kernel/tracing, or run as root"
+        )
+      case .permissionDenied where isUprobe, .notPermitted where isUprobe:
+        (
+          nil,
+          "attaching to code of processes needs CAP_SYS_ADMIN, or root; some kernels need only CAP_PERFMON"
+        )
+      case .invalidArgument where isMalformed:
+        (
+          .invalidArgument,
+          "libbpf cannot parse its section '\(program.section)'; see libbpf's message"
         )
       case .invalidArgument where warnings.isEmpty:
         (

@@ -164,6 +164,43 @@ import Testing
     #expect(error.advice.contains("'tracepoint/sys_enter_getppid'"), "\(error)")
   }
 
+  @Test(arguments: [
+    ("without_maps", BPFError.Kind.invalidArgument, "<bpf/usdt.bpf.h>"),
+    ("without_file", .invalidArgument, "'usdt/provider:name'"),
+    ("without_function", .invalidArgument, "'uprobe//proc/self/exe'"),
+  ])
+  func misspeltProbesOfProcesses(name: String, kind: BPFError.Kind, advice: String) throws {
+    let object = try BPFObject(.misspelt)
+    try object.program(name).setAutoload(true)
+    try object.load()
+    let error = try #require(throws: BPFError.self) { try object.attach() }
+    #expect(error.kind == kind && error.advice.contains(advice), "\(error)")
+  }
+
+  @Test(arguments: [
+    ("in_text", BPFError.Kind.wrongType, "is not an executable or a library"),
+    ("missing", .notFound, "in this file"),
+  ])
+  func filesWithoutProbes(name: String, kind: BPFError.Kind, advice: String) throws {
+    let object = try BPFObject(.usdt)
+    try object.program(name).setAutoload(true)
+    try object.load()
+    let error = try #require(throws: BPFError.self) { try object.attach() }
+    #expect(error.kind == kind && error.advice.contains(advice), "\(error)")
+  }
+
+  /// `perf_uprobe_event_init()` in `kernel/events/core.c`; some kernels check CAP_PERFMON there.
+  @Test func uprobesNeedMoreRightsThanLoading() async {
+    await #expect(processExitsWith: .success) {
+      let object = try BPFObject(.misspelt)
+      try object.program("at_main").setAutoload(true)
+      try object.load()
+      try #require(test_set_effective_capabilities(0) == 0)
+      let error = try #require(throws: BPFError.self) { try object.attach() }
+      #expect(error.kind == .permissionDenied && error.advice.contains("CAP_SYS_ADMIN"), "\(error)")
+    }
+  }
+
   @Test func allProgramsOrNone() throws {
     let object = try BPFObject(.unattachable)
     try object.setGlobal("target_tgid", to: getpid())

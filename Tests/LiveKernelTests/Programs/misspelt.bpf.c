@@ -20,6 +20,31 @@ int without_category(void *context)
 	return 0;
 }
 
+/* Without <bpf/usdt.bpf.h>. */
+SEC("?usdt//proc/self/exe:provider:name")
+int without_maps(void *context)
+{
+	return 0;
+}
+
+SEC("?usdt/provider:name")
+int without_file(void *context)
+{
+	return 0;
+}
+
+SEC("?uprobe//proc/self/exe")
+int without_function(void *context)
+{
+	return 0;
+}
+
+SEC("?uprobe//proc/self/exe:main")
+int at_main(void *context)
+{
+	return 0;
+}
+
 struct no_such_structure {
 	int member;
 } __attribute__((preserve_access_index));
