@@ -144,6 +144,15 @@ public enum BPFFileSystem {
   ) throws(BPFError) {
     let executable: FilePermissions = [.ownerExecute, .groupExecute, .otherExecute]
     let permissions = attributes.permissions.subtracting(executable)
+    // chown(2) would not change the owner or group.
+    guard attributes.owner != .max, attributes.group != .max else {
+      throw BPFError(
+        .invalidArgument,
+        attempt: attempt,
+        on: "path '\(path)'",
+        advice: "no user and no group has the id \(UInt32.max)"
+      )
+    }
     let owner = attributes.owner ?? geteuid()
     let group = attributes.group ?? getegid()
     var code: CInt = 0

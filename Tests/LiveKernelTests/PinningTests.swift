@@ -220,6 +220,18 @@ import Testing
     }
   }
 
+  /// chown(2) does not change an owner or a group of -1.
+  @Test(arguments: [BPFPinAttributes(owner: .max), .group(.max)])
+  func minusOneIsNoOwner(attributes: BPFPinAttributes) throws {
+    let map = try loadedCounters().map("by_number")
+    try withBPFFileSystem { directory in
+      let path = directory.appending("counters")
+      let error = #expect(throws: BPFError.self) { try map.pin(at: path, attributes: attributes) }
+      #expect(error?.kind == .invalidArgument, "\(String(describing: error))")
+      #expect(access(path.string, F_OK) != 0)
+    }
+  }
+
   @Test func namesDoNotLeaveTheDirectory() {
     let pins = BPFPinDirectory("/sys/fs/bpf/service")
     for path in [pins.map("../../other"), pins.program("../../other"), pins.link("../../other")] {

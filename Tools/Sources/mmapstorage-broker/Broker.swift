@@ -72,6 +72,7 @@ struct Broker: AsyncParsableCommand {
       users: Set(try user.map(Self.userID)),
       groups: Set(try group.map(Self.groupID))
     )
+    let pinAttributes = try pinGroup.map { BPFPinAttributes.group(try Self.groupID($0)) }
     let logger = Logger(label: "mmapstorage-broker")
     // If another broker listens there, its pins must stay.
     let listener = try listeningSocket(logger)
@@ -89,7 +90,7 @@ struct Broker: AsyncParsableCommand {
     if let pins {
       try opened.loadAndAttach(
         pinnedIn: FilePath(pins),
-        attributes: pinGroup.map { .group(try Self.groupID($0)) } ?? BPFPinAttributes(),
+        attributes: pinAttributes ?? BPFPinAttributes(),
         ifDifferent: replace ? .replace : .refuse
       )
     } else {
@@ -174,14 +175,22 @@ struct Broker: AsyncParsableCommand {
 
   private func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
+  /// The id that a text of digits names; `nil` for a name.
+  private static func numericID(_ text: String) throws -> UInt32? {
+    guard let id = UInt32(text) else { return nil }
+    // -1, which is "unchanged" in chown(2), and the user of a socket without a peer.
+    guard id != .max else { throw BrokerError("\(text) is not the id of a user or group") }
+    return id
+  }
+
   private static func userID(_ text: String) throws -> UInt32 {
-    if let id = UInt32(text) { return id }
+    if let id = try numericID(text) { return id }
     guard let entry = getpwnam(text) else { throw BrokerError("there is no user '\(text)'") }
     return entry.pointee.pw_uid
   }
 
   private static func groupID(_ text: String) throws -> UInt32 {
-    if let id = UInt32(text) { return id }
+    if let id = try numericID(text) { return id }
     guard let entry = getgrnam(text) else { throw BrokerError("there is no group '\(text)'") }
     return entry.pointee.gr_gid
   }

@@ -26,6 +26,17 @@ import Testing
     #expect(run.status == 1 && run.errors.contains("no \(kind) 'no-such-name'"), "\(run)")
   }
 
+  /// -1 is no id: chown(2) does not change the owner then.
+  @Test(arguments: ["--user", "--group", "--pin-group"])
+  func minusOneIsNoID(option: String) throws {
+    let run = try ToolRun(
+      ["/dev/null", "\(option)=4294967295"]
+        + (option == "--pin-group" ? ["--user", "0", "--pins", "/sys/fs/bpf/no-such-pins"] : []),
+      tool: "mmapstorage-broker"
+    )
+    #expect(run.status == 1 && run.errors.contains("4294967295 is not the id"), "\(run)")
+  }
+
   @Test func whomItServesByName() throws {
     let user = try String(cString: #require(getpwuid(65534)).pointee.pw_name)
     let group = try String(cString: #require(getgrgid(65534)).pointee.gr_name)
