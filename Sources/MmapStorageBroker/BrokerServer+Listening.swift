@@ -48,7 +48,8 @@ extension BrokerServer {
     switch errno {
     case _ where path.isEmpty: return "the path is empty"
     case .fileNameTooLong: return "the path of a socket has at most 107 bytes"
-    case .noSuchFileOrDirectory, .notDirectory, .permissionDenied, .readOnlyFileSystem:
+    case .noSuchFileOrDirectory, .notDirectory, .permissionDenied, .notPermitted,
+      .readOnlyFileSystem:
       return "the directory has to exist and to be writable"
     case .addressInUse:
       guard let owner = ownerOfSocket(path) else {

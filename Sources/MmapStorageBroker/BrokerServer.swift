@@ -46,6 +46,7 @@ public final class BrokerServer: Sendable {
   ///   - log: Called with a line for each connection that is refused or ended because of an error, at most twenty
   ///     times a second. The next line is the number of omitted lines.
   /// - Throws: ``/LibBPF/BPFError/Kind/wrongState`` if the socket is closed,
+  ///   ``/LibBPF/BPFError/Kind/invalidArgument`` if it is of another type or does not listen,
   ///   ``/LibBPF/BPFError/Kind/outOfResources``.
   public convenience init(
     socket: FileDescriptor,
@@ -77,6 +78,15 @@ public final class BrokerServer: Sendable {
     let copy = fcntl(socket.rawValue, F_DUPFD_CLOEXEC, 3)
     guard copy >= 0 else {
       throw BPFError(code: -errno, attempt: attempt, on: "socket \(socket.rawValue)")
+    }
+    guard isListeningSocket(copy) else {
+      closeDescriptor(copy)
+      throw BPFError(
+        .invalidArgument,
+        attempt: attempt,
+        on: "socket \(socket.rawValue)",
+        advice: "it is not a Unix socket of type SOCK_SEQPACKET that listens"
+      )
     }
     let event = mms_event()
     guard event >= 0 else {

@@ -88,6 +88,17 @@ func isAllReceived(_ socket: CInt) -> Bool {
   return unsafe ioctl(socket, UInt(TIOCOUTQ), &bytes) == 0 && bytes <= 0
 }
 
+/// Whether it is a Unix socket of type `SOCK_SEQPACKET` that listens.
+func isListeningSocket(_ socket: CInt) -> Bool {
+  func option(_ name: CInt) -> CInt? {
+    var value: CInt = 0
+    var size = socklen_t(MemoryLayout.size(ofValue: value))
+    return unsafe getsockopt(socket, SOL_SOCKET, name, &value, &size) == 0 ? value : nil
+  }
+  return option(SO_DOMAIN) == AF_UNIX && option(SO_TYPE) == CInt(SOCK_SEQPACKET.rawValue)
+    && option(SO_ACCEPTCONN) == 1
+}
+
 /// Whether the other side has closed its end.
 func isHungUp(_ socket: CInt) -> Bool {
   let closed: CInt = 0x2000  // POLLRDHUP, which Glibc's module does not have

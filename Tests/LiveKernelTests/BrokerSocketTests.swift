@@ -67,6 +67,29 @@ import Testing
     }
   }
 
+  @Test func onlyASocketThatListensIsServed() throws {
+    let types = [SOCK_SEQPACKET, SOCK_STREAM].map { CInt($0.rawValue) }
+    let stream = socket(AF_UNIX, types[1], 0)
+    let idle = socket(AF_UNIX, types[0], 0)
+    let network = socket(AF_INET, types[1], 0)
+    let file = open("/dev/null", O_RDWR)
+    var connection: [CInt] = [-1, -1]
+    try #require(socketpair(AF_UNIX, types[0], 0, &connection) == 0)
+    let descriptors = [stream, idle, network, file] + connection
+    defer { for descriptor in descriptors { close(descriptor) } }
+    try #require(listen(network, 1) == 0)
+    for descriptor in descriptors {
+      let error = #expect(throws: BPFError.self) {
+        try BrokerServer(
+          socket: FileDescriptor(rawValue: descriptor),
+          offers: [],
+          policy: BrokerPolicy()
+        )
+      }
+      #expect(error?.kind == .invalidArgument, "\(String(describing: error))")
+    }
+  }
+
   @Test func nothingElseIsRemoved() throws {
     defer { remove() }
     let living = try BrokerServer.listen(at: path)

@@ -181,6 +181,7 @@ import Testing
     expect("", "the path is empty")
     expect("/tmp/" + String(repeating: "x", count: 103), "at most 107 bytes")
     expect("/tmp/no-such-directory/socket", "the directory has to exist")
+    expect("/sys/socket", "the directory has to exist")  // EPERM
   }
 
   @Test func oneUserDoesNotTakeAllConnections() throws {

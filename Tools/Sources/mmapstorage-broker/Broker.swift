@@ -137,16 +137,24 @@ struct Broker: AsyncParsableCommand {
       )
     }
     // sd_listen_fds(3)
-    guard environment("LISTEN_PID") == "\(getpid())", environment("LISTEN_FDS") == "1" else {
+    let count = environment("LISTEN_FDS") ?? "0"
+    guard environment("LISTEN_PID") == "\(getpid())", count != "0" else {
       throw BrokerError("no socket from systemd; start it with the socket unit, or pass --socket")
     }
+    guard count == "1" else {
+      throw BrokerError("\(count) sockets from systemd; the broker takes one")
+    }
     let descriptor = FileDescriptor(rawValue: 3)
-    var type: CInt = 0
-    var size = socklen_t(MemoryLayout.size(ofValue: type))
-    guard getsockopt(descriptor.rawValue, SOL_SOCKET, SO_TYPE, &type, &size) == 0,
-      type == CInt(SOCK_SEQPACKET.rawValue)
-    else {
+    func option(_ name: CInt) -> CInt? {
+      var value: CInt = 0
+      var size = socklen_t(MemoryLayout.size(ofValue: value))
+      return getsockopt(descriptor.rawValue, SOL_SOCKET, name, &value, &size) == 0 ? value : nil
+    }
+    guard option(SO_TYPE) == CInt(SOCK_SEQPACKET.rawValue) else {
       throw BrokerError("the socket from systemd is of another type; use ListenSequentialPacket=")
+    }
+    guard option(SO_ACCEPTCONN) == 1 else {
+      throw BrokerError("the socket from systemd is a connection; use Accept=no")
     }
     return descriptor
   }

@@ -168,10 +168,16 @@ import Testing
     }
     let stream = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
     defer { close(stream) }
+    // As with Accept=yes.
+    var connection: [CInt] = [-1, -1]
+    try #require(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue), 0, &connection) == 0)
+    defer { for end in connection { close(end) } }
     for (environment, socket, error) in [
       ("LISTEN_PID=1 LISTEN_FDS=1", packets.rawValue, "no socket from systemd"),
-      ("LISTEN_PID=$$ LISTEN_FDS=2", packets.rawValue, "no socket from systemd"),
+      ("LISTEN_PID=$$ LISTEN_FDS=0", packets.rawValue, "no socket from systemd"),
+      ("LISTEN_PID=$$ LISTEN_FDS=2", packets.rawValue, "2 sockets from systemd"),
       ("LISTEN_PID=$$ LISTEN_FDS=1", stream, "is of another type"),
+      ("LISTEN_PID=$$ LISTEN_FDS=1", connection[0], "use Accept=no"),
     ] {
       let run = try ToolRun(
         [file, "--user", "0"],
