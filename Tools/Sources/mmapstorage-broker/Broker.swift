@@ -61,6 +61,9 @@ struct Broker: AsyncParsableCommand {
     guard let mode = UInt32(socketMode, radix: 8), mode <= 0o777 else {
       throw ValidationError("--socket-mode is an octal number up to 0777")
     }
+    if socket?.hasPrefix("@") == true {
+      throw ValidationError("--socket is a path; abstract sockets are not supported")
+    }
     if replace, pins == nil { throw ValidationError("--replace needs --pins") }
     if pinGroup != nil, pins == nil { throw ValidationError("--pin-group needs --pins") }
   }

@@ -11,6 +11,7 @@ import Testing
   @Test(arguments: [
     (["--user", "0", "--socket-mode", "1000"], "--socket-mode"),
     (["--user", "0", "--socket-mode", "8"], "--socket-mode"),
+    (["--user", "0", "--socket", "@broker"], "abstract sockets"),
     (["--user", "0", "--replace"], "--replace needs --pins"),
     (["--user", "0", "--pin-group", "0"], "--pin-group needs --pins"),
     ([], "--user or --group"),
