@@ -32,7 +32,7 @@ import Testing
     }
   }
 
-  @Test func whatTheLoaderSaysIsLoaderContent() async {
+  @Test func statesOfTheLoader() async {
     await #expect(processExitsWith: .success) {
       try await withPins { loader, directory in
         func missing(_ state: LoaderContent) async throws -> [String] {

@@ -56,7 +56,10 @@ extension MapValue {
 
 extension MapValue where Self: BitwiseCopyable {
   /// The stored properties, by reflection.
-  public static var fields: Fields<Self> { return .reflected }
+  public static var fields: Fields<Self> {
+    // With `return`, the body is not the result builder's.
+    return .reflected
+  }
 }
 
 extension FieldType {

@@ -35,8 +35,8 @@ enum KernelFeature {
   private static let mmapableSmallValue = KeptResult()
   private static let userPageResult = KeptResult()
 
-  /// `BPF_F_MMAPABLE` for task storage with values of this size. Tried once per process for values
-  /// up to a page, otherwise each time: two system calls.
+  /// `BPF_F_MMAPABLE` for task storage with values of this size. For values up to a page, the process
+  /// keeps the result. Otherwise it is tried each time: two system calls.
   static func mmapableTaskStorage(valueSize: Int) -> Availability {
     guard valueSize <= StorageDeclaration.pageSize else { return tryMmapable(valueSize: valueSize) }
     return mmapableSmallValue.get { tryMmapable(valueSize: 8) }
