@@ -404,6 +404,7 @@ final class TypeWriter {
     let raw = library((enumeration.isSigned ? "Int" : "UInt") + "\(enumeration.size * 8)")
     let protocols = [
       library("RawRepresentable"), library("MapScalar", module: "MmapStorage"), library("Hashable"),
+      library("CustomStringConvertible"),
     ]
     var lines = [
       "/// C's `enum\(enumeration.name.isEmpty ? "" : " " + enumeration.name)`. A program may store "
@@ -415,13 +416,21 @@ final class TypeWriter {
     ]
     let names = try enumerationNames(enumeration)
     if !names.isEmpty { lines.append("") }
+    var cases: [String] = []
+    var named: Set<UInt64> = []
     for (value, name) in zip(enumeration.values, names) {
       let number =
         enumeration.isSigned ? "\(Int64(bitPattern: value.bits))" : "\(value.bits)"
       lines.append("  /// `\(value.name)`")
       lines.append("  \(access)static let \(name) = Self(rawValue: \(number))")
+      guard named.insert(value.bits).inserted else { continue }
+      cases.append("    case \(number): \"\(name.filter { $0 != "`" })\"")
     }
-    lines.append("}")
+    lines += [
+      "", "  /// The name of the first constant with this number.",
+      "  \(access)var description: \(library("String")) {", "    switch rawValue {",
+    ]
+    lines += cases + ["    default: \"\(name)(rawValue: \\(rawValue))\"", "    }", "  }", "}"]
     return lines.map { $0.isEmpty ? "" : indent + $0 }.joined(separator: "\n") + "\n"
   }
 

@@ -84,9 +84,15 @@ struct BindingsTests {
 
   @Test func enumerationsLoseTheirCommonPrefix() throws {
     let text = try text("enum phase { PHASE_QUEUED, PHASE_IN_PROGRESS = 5 } phase;")
-    #expect(text.contains("struct Phase: RawRepresentable, MmapStorage.MapScalar, Hashable {"))
+    #expect(text.contains("struct Phase: RawRepresentable, MmapStorage.MapScalar, Hashable, "))
     #expect(text.contains("static let queued = Self(rawValue: 0)"))
     #expect(text.contains("static let inProgress = Self(rawValue: 5)"))
+  }
+
+  @Test func theFirstConstantWithANumberIsPrinted() throws {
+    let text = try text("enum e { E_DEFAULT, E_FIRST = 0, E_NONE = -1 } e;")
+    #expect(text.contains("case 0: \"default\"\n") && text.contains("case -1: \"none\"\n"))
+    #expect(!text.contains("\"first\""))
   }
 
   @Test func enumeratorsDoNotHideProperties() throws {

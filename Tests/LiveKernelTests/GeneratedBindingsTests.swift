@@ -15,6 +15,13 @@ import Testing
     #expect(try program.loaded().run(nil, size: 0).get() == 0)
   }
 
+  @Test func enumerationsArePrintedByName() throws {
+    var side = try MapsOfAllKinds.open().globals.last.side
+    #expect("\(side)" == "right")
+    side.rawValue = 9
+    #expect("\(side)" == "Side(rawValue: 9)")
+  }
+
   @Test func globalsHaveTheirInitialValuesAndAreSharedAfterLoading() throws {
     var opened = try MapsOfAllKinds.open()
     #expect(opened.globals.step == 1 && opened.globals.last.side == .right)
