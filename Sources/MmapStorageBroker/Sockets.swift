@@ -33,7 +33,9 @@ package func listenOnSocket(at path: FilePath, _ permissions: FilePermissions) -
     return closeAfterFailure(descriptor)
   }
   // A connect() fails until listen() is called.
-  guard unsafe path.withPlatformString({ unsafe chmod($0, permissions.rawValue) }) == 0,
+  // If another user put a symbolic link in place of the socket, its target keeps its mode.
+  let (mode, flags) = (permissions.rawValue, AT_SYMLINK_NOFOLLOW)
+  guard unsafe path.withPlatformString({ unsafe fchmodat(AT_FDCWD, $0, mode, flags) }) == 0,
     listen(descriptor, 64) == 0
   else {
     let code = closeAfterFailure(descriptor)
