@@ -4,7 +4,7 @@ import PackagePlugin
 
 /// clang, and the flags for one target's BPF programs.
 struct BPFCompiler {
-  /// The Swift toolchain's clang.
+  /// The Swift toolchain's clang, or another one.
   var clang: URL
   /// All flags, except for the files to read and write.
   var flags: [String]
@@ -18,8 +18,9 @@ struct BPFCompiler {
     let libraryFlags = dependencies.flatMap { ($0 as? SystemLibraryTarget)?.compilerFlags ?? [] }
 
     flags = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall"]
-    // libbpf 1.1 rejects an object with functions of cold code that the compiler splits off.
-    flags += ["-Xclang", "-fno-split-cold-code"]
+    // libbpf 1.1 rejects an object with functions of cold code, which Swift's clang splits off.
+    // Other versions of clang have no -fno-split-cold-code.
+    flags += ["-mllvm", "-hotcoldsplit-threshold=1000000"]
     // Removes this machine's paths from the object. The last map that matches takes effect.
     flags += headers.map { "-ffile-prefix-map=\($0.filePath)=\($0.lastPathComponent)" }
     flags += ["-ffile-prefix-map=\(package.directoryURL.filePath)=."]
@@ -36,20 +37,6 @@ struct BPFCompiler {
   /// The make rule with the files that the object is made from. Nil if clang rejects the source:
   /// the build then reports why.
   func dependencyRule(of source: URL, for object: URL) -> String? {
-    let process = Process()
-    process.executableURL = clang
-    process.arguments =
-      flags + ["-w", "-M", "-MT", object.filePath, source.filePath]
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = FileHandle.nullDevice
-    do {
-      try process.run()
-    } catch {
-      return nil
-    }
-    let data = output.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    return process.terminationStatus == 0 ? String(decoding: data, as: UTF8.self) : nil
+    output(of: clang, flags + ["-w", "-M", "-MT", object.filePath, source.filePath])
   }
 }

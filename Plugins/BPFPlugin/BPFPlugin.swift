@@ -50,16 +50,20 @@ struct BPFPlugin: BuildToolPlugin {
     }
   }
 
+  /// SwiftPM finds the toolchain's clang before those in `PATH`.
   private func clang(of context: PluginContext) throws -> URL {
-    do {
-      return try context.tool(named: "clang").url
-    } catch {
-      throw PluginError(
-        "BPFPlugin found no clang: it belongs to the Swift toolchain (not to its 'slim' images); "
-          + "install a full toolchain from https://www.swift.org/install, or put a clang that "
-          + "has the bpf target into PATH (apt-get install clang)"
-      )
-    }
+    let toolchains = (try? context.tool(named: "clang").url).map { [$0] } ?? []
+    let others = clangs(inPath: ProcessInfo.processInfo.environment["PATH"] ?? "")
+    if let clang = clangWithBPFTarget(of: toolchains + others) { return clang }
+    throw PluginError(
+      toolchains.isEmpty
+        ? "BPFPlugin found no clang: it belongs to the Swift toolchain (not to its 'slim' images); "
+          + "install a full toolchain from https://www.swift.org/install, or a clang that has the "
+          + "bpf target (apt-get install clang)"
+        : "\(toolchains[0].filePath) was built without the bpf target, and no clang in PATH has it; "
+          + "install a toolchain from https://www.swift.org/install, or another clang "
+          + "(apt-get install clang)"
+    )
   }
 
   /// Asks clang for the source's headers at planning time. SwiftPM runs the plugin again only when

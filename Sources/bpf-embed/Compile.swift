@@ -24,10 +24,6 @@ private func advice(for messages: String) -> String {
   func missing(_ header: String) -> Bool {
     messages.contains("'\(header)") && messages.contains("file not found")
   }
-  if messages.contains("unknown target triple") || messages.contains("unable to create target") {
-    return "this clang was built without the bpf target; use the clang of a toolchain from "
-      + "https://www.swift.org/install, or put another one first in PATH (apt-get install clang)"
-  }
   if missing("bpf/") {
     return "libbpf's headers are not installed; run: sudo apt-get install libbpf-dev"
   }

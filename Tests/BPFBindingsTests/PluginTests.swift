@@ -42,4 +42,34 @@ struct PluginTests {
   func filesOfMakeRules(rule: String, files: [String]) {
     #expect(DependencyRule.prerequisites(in: rule) == files)
   }
+
+  @Test func theFirstClangWithTheBPFTargetIsUsed() throws {
+    let directory = FileManager.default.temporaryDirectory.appending(path: "clangs-\(UUID())")
+    defer { try? FileManager.default.removeItem(at: directory) }
+    func clang(_ name: String, _ script: String, mode: Int = 0o755) throws -> URL {
+      let folder = directory.appending(path: name)
+      try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+      let clang = folder.appending(path: "clang")
+      try "#!/bin/sh\n\(script)\n".write(to: clang, atomically: true, encoding: .utf8)
+      try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: clang.filePath)
+      return clang
+    }
+    func prints(_ targets: String) -> String {
+      #"[ "$*" = --print-targets ] && printf '  Registered Targets:\n\#(targets)'"#
+    }
+    let unfit = [
+      try clang("without", prints("    bpfel - BPF (little endian)\\n    x86 - bpf\\n")),
+      try clang("failing", prints("    bpf - BPF\\n") + "; exit 1"),
+      try clang("not executable", prints("    bpf - BPF\\n"), mode: 0o644),
+      directory.appending(path: "missing/clang"),
+    ]
+    let fit = [
+      try clang("first", prints("    bpf        - BPF (host endian)\\n")),
+      try clang("second", prints("    bpf        - BPF (host endian)\\n")),
+    ]
+    #expect(clangWithBPFTarget(of: unfit) == nil)
+    #expect(clangWithBPFTarget(of: unfit + fit)?.filePath == fit[0].filePath)
+    let path = (unfit + fit).map { $0.deletingLastPathComponent().filePath }.joined(separator: ":")
+    #expect(clangWithBPFTarget(of: clangs(inPath: path))?.filePath == fit[0].filePath)
+  }
 }

@@ -1,0 +1,1 @@
+../../../Plugins/BPFPlugin/ClangSearch.swift
