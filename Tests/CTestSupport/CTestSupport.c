@@ -106,6 +106,21 @@ int test_forbid_call(int number, int error)
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) ? -errno : 0;
 }
 
+int test_forbid_chmod(int error)
+{
+	int result = test_forbid_call(SYS_fchmodat, error);
+
+#ifdef SYS_chmod
+	if (!result)
+		result = test_forbid_call(SYS_chmod, error);
+#endif
+#ifdef SYS_fchmodat2
+	if (!result)
+		result = test_forbid_call(SYS_fchmodat2, error);
+#endif
+	return result;
+}
+
 int test_leave_bpffs(void)
 {
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))

@@ -33,6 +33,9 @@ int test_keep_rights_to_load(void);
 /* Makes this system call of the calling thread fail with this error number. */
 int test_forbid_call(int number, int error);
 
+/* Makes each system call of the calling thread that changes a mode by path fail with this error number. */
+int test_forbid_chmod(int error);
+
 /* Gives the process a new mount namespace, without a mount at /sys/fs/bpf. */
 int test_leave_bpffs(void);
 
