@@ -233,7 +233,6 @@ final class EmbedTests {
       .appending(path: "../../Sources/BPFHeaders/include/swift_task_storage.bpf.h").standardized
     let (status, messages) = try embed(
       """
-      #define __TARGET_ARCH_\(machine == "x86_64" ? "x86" : "arm64")
       #include <linux/bpf.h>
       #include "\(header.path)"
       struct request { long id; } __attribute__((\(attribute)));
@@ -242,5 +241,16 @@ final class EmbedTests {
     )
     #expect((status != 0) == isRefused, "\(messages)")
     #expect(messages.contains("have an alignment of more than 32 bytes") == isRefused)
+  }
+
+  /// The numbers of system calls are those of the machine that builds.
+  @Test(arguments: [("asm/unistd.h", true), ("linux/bpf.h", false)])
+  func aBuildForAnotherProcessorIsWarned(header: String, isWarned: Bool) throws {
+    let run = try embed("#include <\(header)>\nint number;\n")
+    #expect(run.status == 0, "\(run)")
+    let image = try String(contentsOf: file("image.swift"), encoding: .utf8)
+    #expect(image.contains("#if !arch(") == isWarned)
+    #expect(image.contains("what <\(header)> defines") == isWarned)
+    #expect(image.contains("\n@_spi(Generated) import MmapStorage\n"))
   }
 }
