@@ -246,16 +246,12 @@ struct __swift_task_process {
 	__u32 recent[__SWIFT_TASK_RECENT];	/* hash of the Swift task: a slot that may be its own */
 };
 
+/* The fields of all processors. libbpf finds the one that the kernel has when the object is loaded. */
 struct thread_struct___swift_task {
-#if defined(__TARGET_ARCH_x86)
-	unsigned long fsbase;
-#elif defined(__TARGET_ARCH_arm64)
+	unsigned long fsbase;		/* x86-64 */
 	struct {
 		unsigned long tp_value;
-	} uw;
-#else
-#error "swift_task_storage.bpf.h supports x86-64 and arm64 (define __TARGET_ARCH_x86 or __TARGET_ARCH_arm64)"
-#endif
+	} uw;				/* arm64 */
 } __attribute__((preserve_access_index));
 
 struct task_struct___swift_task {
@@ -275,12 +271,17 @@ struct task_struct___swift_task {
  */
 #define __SWIFT_TASK_KERNEL_THREAD 0x4010
 
-#if defined(__TARGET_ARCH_x86)
-#define __SWIFT_TASK_THREAD_POINTER(thread_) ((thread_)->thread.fsbase)
-#elif defined(__TARGET_ARCH_arm64)
-/* Not tested on hardware. Written when a thread is switched out, so 0 before the first switch. */
-#define __SWIFT_TASK_THREAD_POINTER(thread_) ((thread_)->thread.uw.tp_value)
-#endif
+/*
+ * The thread pointer. On arm64, the kernel stores it when a thread is created with one, and when it is switched
+ * out. For the first thread of a process it is 0 before that.
+ */
+static __always_inline __attribute__((unused))
+__u64 __swift_task_thread_pointer(struct __swift_task_thread *thread)
+{
+	if (bpf_core_field_exists(thread->thread.fsbase))
+		return thread->thread.fsbase;
+	return thread->thread.uw.tp_value;
+}
 
 /*
  * The process id, and the lower half of the sum of start time (in nanoseconds) and exec id. Processes that have
@@ -326,7 +327,7 @@ static __always_inline __attribute__((unused))
 int __swift_task_bindings(struct __swift_task_thread *thread,
 			  struct __swift_task_process *process, __u64 *words, __u64 *task)
 {
-	__u64 pointer = __SWIFT_TASK_THREAD_POINTER(thread);
+	__u64 pointer = __swift_task_thread_pointer(thread);
 
 	if (thread->self_exec_id != process->exec_id || thread->flags & __SWIFT_TASK_KERNEL_THREAD)
 		return 0;
