@@ -172,7 +172,7 @@ struct ObjectFacts {
       guard section.kind == .dataSection, section.name.hasPrefix("."),
         section.name != ".kconfig", sections.contains(where: { $0.hasSuffix(section.name) })
       else { continue }
-      let isMapped = try canMap(section)
+      let isMapped = try object.mapFlags(of: section.name).contains(.mmapable)
       for index in 0..<section.count {
         let variable = try btf.variable(index, of: id)
         // The name of a function's static variable contains a dot.
@@ -190,36 +190,6 @@ struct ObjectFacts {
           )
         )
       }
-    }
-  }
-
-  /// Whether user space can map a section. libbpf does not make sections of static variables
-  /// mappable, and the kernel rejects sections with its own state.
-  private func canMap(_ section: BTF.TypeInfo) throws -> Bool {
-    guard try object.mapFlags(of: section.name).contains(.mmapable) else { return false }
-    for index in 0..<section.count {
-      if try hasKernelState(try btf.variable(index, of: section.id).type) { return false }
-    }
-    return true
-  }
-
-  private func hasKernelState(_ id: UInt32, depth: Int = 0) throws -> Bool {
-    // Damaged information may contain a structure that contains itself.
-    guard depth < 128 else { return false }
-    let type = try btf.strippingQualifiers(id)
-    switch type.kind {
-    case .array:
-      return try hasKernelState(type.referencedType, depth: depth + 1)
-    case .ptr:
-      let target = type.referencedType == 0 ? nil : try btf.type(type.referencedType)
-      return target?.kind == .typeTag && kernelOwnedTags.contains(target?.name ?? "")
-    case .structure, .union:
-      if kernelOwnedStructures.contains(type.name) { return true }
-      return try (0..<type.count).contains {
-        try hasKernelState(btf.member($0, of: type.id).type, depth: depth + 1)
-      }
-    default:
-      return false
     }
   }
 }

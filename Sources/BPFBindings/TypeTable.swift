@@ -156,14 +156,3 @@ final class TypeTable {
     )
   }
 }
-
-/// Structures with the kernel's own state.
-let kernelOwnedStructures: Set<String> = [
-  "bpf_spin_lock", "bpf_res_spin_lock", "bpf_timer", "bpf_wq", "bpf_task_work", "bpf_list_head",
-  "bpf_list_node", "bpf_rb_root", "bpf_rb_node", "bpf_refcount", "bpf_dynptr",
-]
-
-/// Tags of pointers that only the kernel may change.
-let kernelOwnedTags: Set<String> = [
-  "kptr", "kptr_ref", "kptr_untrusted", "percpu_kptr", "uptr",
-]

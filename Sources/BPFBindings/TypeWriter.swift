@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import LibBPF
 
 /// Writes Swift types for the C types of one object.
 final class TypeWriter {

@@ -84,6 +84,7 @@ public final class BPFObject: Sendable {
     self.mapNames = maps.lazy.filter { !$0.isInternal }.map(\.name)
     self.declaredMaps = maps
     self.btf = object.types(subject: source)
+    if let btf { leaveKernelStateUnmapped(in: object, btf) }
     self.preparation = preparation
     self.state = ForkSafeMutex(BPFObjectState(object), rank: .object)
   }
@@ -273,6 +274,18 @@ private func openObject(
     )
   }
   return object
+}
+
+/// libbpf 1.6 and later map each section of global variables that has one which is not static, and fail to load the
+/// object if the kernel does not map the section.
+private func leaveKernelStateUnmapped(in object: LibBPFObject, _ btf: BTF) {
+  for id in 1..<max(1, btf.typeCount) {
+    guard let section = try? btf.type(id), section.kind == .dataSection,
+      section.name.hasPrefix("."), let map = object.map(named: section.name), map.isInternal,
+      (try? btf.hasKernelState(inSection: section)) == true
+    else { continue }
+    _ = map.setFlags(map.flags.subtracting(.mmapable))
+  }
 }
 
 private func advice(forOpening warnings: String) -> String {

@@ -342,6 +342,9 @@ import Testing
       $0.globals.guarded = 100
       #expect($0.globals.counted == 6)
     }
+    // libbpf 1.6 and later would map it.
+    #expect(try opened.object.mapFlags(of: ".data.hidden").isDisjoint(with: .mmapable))
+    #expect(try opened.object.mapFlags(of: ".data").contains(.mmapable))
     let object: Sections
     do throws(BPFError) {
       object = try opened.load()
