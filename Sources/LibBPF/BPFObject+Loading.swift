@@ -60,8 +60,7 @@ extension BPFObject {
       .split(separator: "'", omittingEmptySubsequences: false).dropFirst().first
     let subject = program.map { "program '\($0)' of \(describedName)" } ?? describedName
 
-    // libbpf replaces some errors, so the descriptor limit is checked directly.
-    if let errno = descriptorShortage() {
+    if let errno = descriptorShortage(in: warnings) {
       return BPFError(errno: errno, attempt: attempt, on: describedName)
     }
     if code == -ENOMEM || code == -EMFILE || code == -ENFILE || code == -ENOSPC && log.isEmpty {
@@ -144,8 +143,12 @@ extension BPFObject {
     Capability.effective(inUserNamespace: isInUserNamespace(uidMap: readText("/proc/self/uid_map")))
   }
 
-  /// `EMFILE` or `ENFILE` if no descriptor can be opened.
-  private func descriptorShortage() -> Errno? {
+  /// `EMFILE` or `ENFILE` if libbpf's messages contain it, or if no descriptor can be opened now: libbpf creates a
+  /// map again without type information after each error, and reports the second one.
+  private func descriptorShortage(in warnings: String) -> Errno? {
+    // libbpf 1.6 and later write the name.
+    if ["(-24)", "-EMFILE"].contains(where: warnings.contains) { return .tooManyOpenFiles }
+    if ["(-23)", "-ENFILE"].contains(where: warnings.contains) { return .tooManyOpenFilesInSystem }
     do {
       try FileDescriptor.open(FilePath("/"), .readOnly, options: .closeOnExec).close()
       return nil
