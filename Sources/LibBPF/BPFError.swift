@@ -187,18 +187,23 @@ extension BPFError {
       default:
         (.system, "")
       }
-    // Any call may need a descriptor, so the advice of its caller does not fit.
-    let isShortOfDescriptors = errno == .tooManyOpenFiles || errno == .tooManyOpenFilesInSystem
     self.init(
       kind,
       attempt: attempt,
       on: object,
       errno: errno,
       // Seccomp filters of containers return this error for unknown calls.
-      advice: (isShortOfDescriptors ? general : advice ?? general)
+      advice: (errno.isShortageOfDescriptors ? general : advice ?? general)
         + (errno == .noFunction ? filtered : ""),
       details: details
     )
+  }
+}
+
+extension Errno {
+  /// Any call may need a descriptor, so the kind and the advice of its caller do not fit.
+  var isShortageOfDescriptors: Bool {
+    self == .tooManyOpenFiles || self == .tooManyOpenFilesInSystem
   }
 }
 

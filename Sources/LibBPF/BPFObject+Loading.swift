@@ -153,8 +153,7 @@ extension BPFObject {
       try FileDescriptor.open(FilePath("/"), .readOnly, options: .closeOnExec).close()
       return nil
     } catch {
-      let errno = error as? Errno
-      return errno == .tooManyOpenFiles || errno == .tooManyOpenFilesInSystem ? errno : nil
+      return (error as? Errno).flatMap { $0.isShortageOfDescriptors ? $0 : nil }
     }
   }
 

@@ -33,7 +33,7 @@ extension BPFError {
         details: details
       )
       self.init(
-        kind ?? general.kind,
+        Errno(rawValue: number).isShortageOfDescriptors ? general.kind : kind ?? general.kind,
         attempt: attempt,
         on: object,
         errno: general.errno,
