@@ -231,7 +231,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// Also returns `nil` for a pidfd of a task that has ended, because the kernel reports the same error.
   ///
   /// Cost: one system call if the library's programs can find the thread, as described for
-  /// ``setValue(_:of:)-(_,TaskReference)``. Otherwise one lookup and, with ``TaskReference/thread(_:)``, opening
+  /// ``setValue(_:of:)``. Otherwise one lookup and, with ``TaskReference/thread(_:)`` for another thread, opening
   /// and closing a pidfd.
   ///
   /// - Throws: ``BPFError``: ``BPFError/Kind/noSuchTask`` if there is no thread with this id;
@@ -291,8 +291,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// cannot guess before the call. Bytes that change during the comparison count as equal.
   ///
   /// Attaches the thread if it is not attached. If the result is not ``MappingState/own``, call
-  /// ``removeValue(of:)-(TaskReference)`` for the calling thread. The next `withCurrent(_:)` then attaches it
-  /// again.
+  /// ``removeValue(of:)`` with ``TaskReference/callingThread``. The next `withCurrent(_:)` then attaches it again.
   ///
   /// With ``BackendKind/userPage``, this needs CAP_BPF and CAP_PERFMON, or a program from a broker. With
   /// ``BackendKind/lookup``, the result is always ``MappingState/own``. Cost: one system call. The
@@ -311,11 +310,6 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     }
   }
 
-  /// Returns a copy of a thread's value by thread id; see ``value(of:)-(TaskReference)``.
-  public func value(of thread: ThreadID) throws(BPFError) -> Value? {
-    try value(of: .thread(thread))
-  }
-
   /// Overwrites the fields of a task's value, and creates the value if there is none. Not atomic.
   /// Bytes of the map's value that do not belong to a field of `Value` are not changed.
   ///
@@ -325,7 +319,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// it and writes it back (`bpf_map_update_elem`): a program's write to any field meanwhile is lost. With user
   /// pages, the fields are written directly to the page.
   ///
-  /// - Throws: ``BPFError``, as ``value(of:)-(TaskReference)``.
+  /// - Throws: ``BPFError``, as ``value(of:)``.
   public func setValue(_ value: Value, of task: TaskReference) throws(BPFError) {
     try registry.withSlowPath { () throws(BPFError) in
       if case .direct(let backend) = access, backend.createsOnlyByAttaching,
@@ -339,11 +333,6 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
     }
   }
 
-  /// Overwrites a thread's value by thread id; see ``setValue(_:of:)-(_,TaskReference)``.
-  public func setValue(_ value: Value, of thread: ThreadID) throws(BPFError) {
-    try setValue(value, of: .thread(thread))
-  }
-
   /// Removes a task's value. It reads as zero until it is written again.
   ///
   /// A view that the thread is using keeps its bytes. The thread's next `withCurrent` accesses the new value.
@@ -352,7 +341,7 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
   /// ``verifyMapping()``.
   ///
   /// - Returns: Whether there was a value.
-  /// - Throws: ``BPFError``, as ``value(of:)-(TaskReference)``.
+  /// - Throws: ``BPFError``, as ``value(of:)``.
   @discardableResult
   public func removeValue(of task: TaskReference) throws(BPFError) -> Bool {
     try registry.withSlowPath { () throws(BPFError) in
@@ -360,11 +349,5 @@ public final class TaskLocalStorage<Value: MapField>: Sendable {
       registry.invalidateStorages(ofMap: implementation.mapID, of: task.threadID)
       return existed
     }
-  }
-
-  /// Removes a thread's value by thread id; see ``removeValue(of:)-(TaskReference)``.
-  @discardableResult
-  public func removeValue(of thread: ThreadID) throws(BPFError) -> Bool {
-    try removeValue(of: .thread(thread))
   }
 }

@@ -47,9 +47,9 @@ import Testing
           while !isOver.get() {
             do throws(BPFError) {
               if isWriting {
-                try storage.setValue(Tag(), of: id.get())
+                try storage.setValue(Tag(), of: .thread(id.get()))
               } else {
-                _ = try storage.value(of: id.get())
+                _ = try storage.value(of: .thread(id.get()))
               }
             } catch {
               guard error.kind == .noSuchTask || error.kind == .notFound else { throw error }
@@ -135,9 +135,9 @@ import Testing
     for id in [Int32.max, 0, -1] {
       let thread = ThreadID(rawValue: id)
       for error in [
-        #expect(throws: BPFError.self) { try storage.value(of: thread) },
-        #expect(throws: BPFError.self) { try storage.setValue(Tag(), of: thread) },
-        #expect(throws: BPFError.self) { try storage.removeValue(of: thread) },
+        #expect(throws: BPFError.self) { try storage.value(of: .thread(thread)) },
+        #expect(throws: BPFError.self) { try storage.setValue(Tag(), of: .thread(thread)) },
+        #expect(throws: BPFError.self) { try storage.removeValue(of: .thread(thread)) },
       ] {
         #expect(error?.kind == .noSuchTask || error?.kind == .invalidArgument)
       }

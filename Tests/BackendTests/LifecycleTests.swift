@@ -192,7 +192,7 @@ import Testing
       lastTouch.set(try TaskLocalStorage(backend: try FakeBackend(layoutOf: Tag.self)))
       signal(SIGUSR1) { _ in
         do throws(BPFError) {
-          _ = try lastTouch.get()?.value(of: .current)
+          _ = try lastTouch.get()?.value(of: .thread(.current))
         } catch {
           if error.kind == .wrongState { lastErrors.set(1) }
         }
@@ -388,7 +388,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       let storage = try BackendUnderTest.lookup.fixture(Tag.self, map: "tags").storage
       let useStorage = {
-        try storage.removeValue(of: .current)
+        try storage.removeValue(of: .thread(.current))
         let earlier = try storage.withCurrent { tag in
           let earlier = tag.requestID
           tag.requestID = 1
@@ -519,7 +519,7 @@ private func forkWithOneView(_ backend: BackendUnderTest) throws {
     try TestThread { try storage.withCurrent { $0.requestID = 3 } }.join()
     try check(try storage.withCurrent { $0.requestID } == 2)
     if backend != .fakeDirect, backend != .userPage {
-      try check(try storage.value(of: parent)?.requestID == 1)
+      try check(try storage.value(of: .thread(parent))?.requestID == 1)
     }
   }
   #expect(try storage.withCurrent { $0.requestID } == 1)
@@ -560,7 +560,7 @@ private func moreThreadsThanDescriptors(_ backend: BackendUnderTest) throws {
           tag.hits += 1
         }
       }
-      #expect(try storage.value(of: .current)?.hits == 20)
+      #expect(try storage.value(of: .thread(.current))?.hits == 20)
     }
   }
   for thread in threads { try thread.join() }

@@ -87,7 +87,7 @@ import Testing
         try TestThread {
           try storage.withCurrent { $0.requestID = 2 }
           #expect(try storage.withCurrent { $0.requestID } == 2)
-          #expect(try storage.removeValue(of: .current))
+          #expect(try storage.removeValue(of: .callingThread))
         }.join()
         for descriptor in mine { try descriptor.close() }
       }
@@ -107,7 +107,7 @@ import Testing
     #expect(try storage.withCurrent { $0.requestID } == 0)
     let error = #expect(throws: BPFError.self) { try storage.withCurrent { $0.requestID = 1 } }
     #expect(error?.errno == .notPermitted && error?.advice.contains("frozen") == true)
-    #expect(try storage.value(of: .current) == nil)
+    #expect(try storage.value(of: .callingThread) == nil)
   }
 
   @Test(.threadPidfds) func withoutRights() async {

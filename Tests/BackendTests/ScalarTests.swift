@@ -63,7 +63,7 @@ private struct Choices: PlacedMapValue {
       }
       #expect(fake.bytes(of: .current) == withUnsafeBytes(of: value, Array.init))
       #expect(try storage.withCurrent { $0.scalar } == value)
-      #expect(try storage.value(of: .current)?.scalar == value)
+      #expect(try storage.value(of: .callingThread)?.scalar == value)
     }
   }
 

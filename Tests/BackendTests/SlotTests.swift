@@ -300,9 +300,9 @@ private func interruptAFirstTouch(_ access: FakeBackend.Access) throws {
     let calls: [() throws -> Void] = [
       { try other.withCurrent { $0.hits = 1 } },
       { try storage.withCurrent { $0.hits = 1 } },
-      { _ = try other.value(of: .current) },
-      { try other.setValue(Tag(), of: .current) },
-      { try other.removeValue(of: .current) },
+      { _ = try other.value(of: .callingThread) },
+      { try other.setValue(Tag(), of: .callingThread) },
+      { try other.removeValue(of: .callingThread) },
       { _ = try other.values() },
       { _ = try other.verifyMapping() },
     ]

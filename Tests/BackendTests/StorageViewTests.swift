@@ -176,7 +176,7 @@ private struct Pair: MapValue {
       #expect(count == 2)
       view[\.p, arrayOf: Tuples.In3.self][1].y = 7
     }
-    let value = try #require(try storage.value(of: .current))
+    let value = try #require(try storage.value(of: .callingThread))
     #expect(value.p.1.y == 7)
     #expect(try storage.withCurrent { $0[\.p, arrayOf: Tuples.In3.self][1].load().y } == 7)
   }
@@ -204,7 +204,7 @@ private struct Pair: MapValue {
     value.start.x = 30
     value.flag = true
     try storage.withCurrent { $0.store(value) }
-    let seen = try #require(try storage.value(of: .current))
+    let seen = try #require(try storage.value(of: .callingThread))
     #expect(seen.start.x == 30)
     #expect(seen.flag)
     #expect(seen.points[1].x == 4)
@@ -313,7 +313,7 @@ private struct Pair: MapValue {
       let flag = view.flag
       #expect(flag == false)
     }
-    #expect(try storage.value(of: .current)?.sequence == 3)
+    #expect(try storage.value(of: .callingThread)?.sequence == 3)
   }
 
   /// Writes two fields as a program, and ends the write.
@@ -412,8 +412,8 @@ private struct Pair: MapValue {
       #expect(x == 4)
       #expect(view.u8 == 6)
     }
-    #expect(try storage.value(of: .current)?.u8 == 6)
-    #expect(try storage.value(of: .current)?.start.x == 4)
+    #expect(try storage.value(of: .callingThread)?.u8 == 6)
+    #expect(try storage.value(of: .callingThread)?.start.x == 4)
   }
 
   @Test(arguments: BackendUnderTest.allCases)
@@ -434,7 +434,7 @@ private struct Pair: MapValue {
     let storage = try backend.fixture(UInt64.self, map: "numbers").storage
     try storage.withCurrent { $0.value += 3 }
     #expect(try storage.withCurrent { $0.value } == 3)
-    #expect(try storage.value(of: .current) == 3)
+    #expect(try storage.value(of: .callingThread) == 3)
   }
 
   @Test func aLetFieldIsRead() throws {

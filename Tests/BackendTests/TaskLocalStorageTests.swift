@@ -33,8 +33,8 @@ typealias Tag = Values.Tag
       #expect(outer.requestID == 2)
       outer.flags = 4
     }
-    #expect(try fixture.storage.value(of: .current)?.requestID == 2)
-    #expect(try fixture.storage.value(of: .current)?.flags == 4)
+    #expect(try fixture.storage.value(of: .thread(.current))?.requestID == 2)
+    #expect(try fixture.storage.value(of: .thread(.current))?.flags == 4)
   }
 
   @Test(arguments: BackendUnderTest.allCases)
@@ -49,8 +49,8 @@ typealias Tag = Values.Tag
         #expect(first.requestID == 1)
       }
     }
-    #expect(try one.value(of: .current)?.requestID == 1)
-    #expect(try two.value(of: .current)?.requestID == 2)
+    #expect(try one.value(of: .thread(.current))?.requestID == 1)
+    #expect(try two.value(of: .thread(.current))?.requestID == 2)
   }
 
   @Test(arguments: BackendUnderTest.allCases)
@@ -63,9 +63,9 @@ typealias Tag = Values.Tag
         throw refused
       }
     }
-    #expect(try storage.value(of: .current)?.requestID == 9)
+    #expect(try storage.value(of: .thread(.current))?.requestID == 9)
     // The view was ended correctly: the next one reads the bytes written since.
-    try storage.setValue(Tag(requestID: 10), of: .current)
+    try storage.setValue(Tag(requestID: 10), of: .thread(.current))
     #expect(try storage.withCurrent { $0.requestID } == 10)
   }
 
@@ -99,7 +99,7 @@ typealias Tag = Values.Tag
         $0.flags = 1
       }
     }
-    let value = try #require(try fixture.storage.value(of: .current))
+    let value = try #require(try fixture.storage.value(of: .thread(.current)))
     #expect(value.requestID == 5)
     #expect(value.hits == 7)
     #expect(value.flags == 1)
@@ -114,16 +114,16 @@ typealias Tag = Values.Tag
       try fixture.program { $0.hits = 0x0101 }
     }
     // A merge by bytes would give 0x0102, which neither side wrote.
-    #expect(try fixture.storage.value(of: .current)?.hits == 2)
+    #expect(try fixture.storage.value(of: .thread(.current))?.hits == 2)
   }
 
   @Test(arguments: BackendUnderTest.copying)
   func readingAloneCreatesNothing(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Tag.self, map: "tags")
     #expect(try fixture.storage.withCurrent { $0.requestID } == 0)
-    #expect(try fixture.storage.value(of: .current) == nil)
+    #expect(try fixture.storage.value(of: .thread(.current)) == nil)
     try fixture.storage.withCurrent { $0.priority = 1 }
-    #expect(try fixture.storage.value(of: .current)?.priority == 1)
+    #expect(try fixture.storage.value(of: .thread(.current))?.priority == 1)
   }
 
   @Test(arguments: BackendUnderTest.copying)
@@ -135,18 +135,18 @@ typealias Tag = Values.Tag
       #expect(tag.requestID == 0)
       tag.priority = 1
     }
-    #expect(try fixture.storage.value(of: .current)?.priority == 1)
+    #expect(try fixture.storage.value(of: .thread(.current))?.priority == 1)
   }
 
   @Test(arguments: BackendUnderTest.copying)
   func aStorageThatIsDeletedWhileAViewIsInUseGetsTheChanges(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Tag.self, map: "tags")
-    try fixture.storage.setValue(Tag(requestID: 1, hits: 2), of: .current)
+    try fixture.storage.setValue(Tag(requestID: 1, hits: 2), of: .thread(.current))
     try fixture.storage.withCurrent { (tag) throws(BPFError) in
       tag.priority = 3
       try fixture.delete(of: .current)
     }
-    let value = try #require(try fixture.storage.value(of: .current))
+    let value = try #require(try fixture.storage.value(of: .thread(.current)))
     #expect(value.priority == 3)
     #expect(value.requestID == 0)
   }
@@ -163,8 +163,8 @@ typealias Tag = Values.Tag
         #expect(tag.requestID == 0)
         tag.requestID = 2
       }
-      #expect(try storage.value(of: here)?.requestID == 1)
-      try storage.setValue(Tag(requestID: 3), of: here)
+      #expect(try storage.value(of: .thread(here))?.requestID == 1)
+      try storage.setValue(Tag(requestID: 3), of: .thread(here))
     }.join()
     #expect(try storage.withCurrent { $0.requestID } == 3)
   }
@@ -200,14 +200,14 @@ typealias Tag = Values.Tag
   func removingMeansAFreshStorage(_ backend: BackendUnderTest) throws {
     let storage = try backend.fixture(Tag.self, map: "tags").storage
     try storage.withCurrent { $0.requestID = 1 }
-    #expect(try storage.removeValue(of: .current))
-    #expect(try storage.value(of: .current) == nil)
-    #expect(try !storage.removeValue(of: .current))
+    #expect(try storage.removeValue(of: .thread(.current)))
+    #expect(try storage.value(of: .thread(.current)) == nil)
+    #expect(try !storage.removeValue(of: .thread(.current)))
     try storage.withCurrent { tag in
       #expect(tag.requestID == 0)
       tag.priority = 2
     }
-    #expect(try storage.value(of: .current)?.priority == 2)
+    #expect(try storage.value(of: .thread(.current))?.priority == 2)
   }
 
   @Test(arguments: BackendUnderTest.allCases)
@@ -215,9 +215,9 @@ typealias Tag = Values.Tag
     let fixture = try backend.fixture(Tag.self, map: "tags")
     let other = try TaskLocalStorage<Tag>(backend: fixture.backend)
     try fixture.storage.withCurrent { $0.requestID = 1 }
-    #expect(try other.removeValue(of: .current))
+    #expect(try other.removeValue(of: .thread(.current)))
     try fixture.storage.withCurrent { $0.priority = 2 }
-    let value = try other.value(of: .current)
+    let value = try other.value(of: .thread(.current))
     #expect(value?.requestID == 0 && value?.priority == 2)
   }
 
@@ -226,20 +226,20 @@ typealias Tag = Values.Tag
     let storage = try backend.fixture(Tag.self, map: "tags").storage
     try storage.withCurrent { (outer) throws(BPFError) in
       outer.requestID = 1
-      try storage.removeValue(of: .current)
+      try storage.removeValue(of: .thread(.current))
       #expect(outer.requestID == 1)
       outer.priority = 3
     }
     try storage.withCurrent { $0.flags = 1 }
-    #expect(try storage.value(of: .current)?.flags == 1)
+    #expect(try storage.value(of: .thread(.current))?.flags == 1)
   }
 
   @Test(arguments: BackendUnderTest.allCases)
   func writesAfterARemovalAreKept(_ backend: BackendUnderTest) throws {
     let fixture = try backend.fixture(Tag.self, map: "tags")
     try fixture.storage.withCurrent { $0.requestID = 1 }
-    try fixture.storage.removeValue(of: .current)
-    try fixture.storage.setValue(Tag(requestID: 77), of: .current)
+    try fixture.storage.removeValue(of: .thread(.current))
+    try fixture.storage.setValue(Tag(requestID: 77), of: .thread(.current))
     #expect(try fixture.storage.withCurrent { $0.requestID } == 77)
   }
 
@@ -253,8 +253,8 @@ typealias Tag = Values.Tag
     let threads = try [one, two].map { storage in
       try TestThread {
         for round in 0..<5_000 {
-          try storage.setValue(Tag(requestID: UInt64(round)), of: here)
-          try storage.removeValue(of: here)
+          try storage.setValue(Tag(requestID: UInt64(round)), of: .thread(here))
+          try storage.removeValue(of: .thread(here))
         }
       }
     }
@@ -304,7 +304,7 @@ typealias Tag = Values.Tag
     let storage = try backend.fixture(Tag.self, map: "tags").storage
     try storage.withCurrent { $0.requestID = 1 }
     let here = ThreadID.current
-    try TestThread { try storage.removeValue(of: here) }.join()
+    try TestThread { try storage.removeValue(of: .thread(here)) }.join()
     #expect(try storage.withCurrent { $0.requestID } == 0)
   }
 
@@ -330,7 +330,7 @@ typealias Tag = Values.Tag
       try fixture.backend.store(.callingThread, [24..<48], of: $0)
     }
     try fixture.storage.withCurrent { $0.tag.flags = 2 }
-    try fixture.storage.setValue(Outer(tag: Tag(priority: 9)), of: .current)
+    try fixture.storage.setValue(Outer(tag: Tag(priority: 9)), of: .thread(.current))
     let bytes = try #require(try fixture.bytes())
     #expect(bytes[16] == 9)
     #expect(Array(bytes[24..<48]) == rest)
@@ -347,7 +347,7 @@ typealias Tag = Values.Tag
       large.words[512] = large.words[0] + large.words[999]
     }
     #expect(try fixture.storage.withCurrent { $0.words[512] } == 3)
-    #expect(try fixture.storage.value(of: .current)?.words[999] == 2)
+    #expect(try fixture.storage.value(of: .thread(.current))?.words[999] == 2)
   }
 
   // MARK: Swift tasks

@@ -219,7 +219,7 @@ import Testing
     defer { close(pidfd) }
     #expect(handle.delete(key: pidfd) == nil)
     #expect(try storage.verifyMapping() == .removed)
-    try storage.removeValue(of: .current)
+    try storage.removeValue(of: .callingThread)
     try storage.withCurrent { $0.said = 6 }
     #expect(try storage.verifyMapping() == .own)
   }
@@ -240,7 +240,7 @@ import Testing
     #expect(try storage.verifyMapping() == .foreign)
     _ = getppid()
     #expect(try storage.withCurrent { $0.heard } == 0)  // the program used the other page
-    try storage.removeValue(of: .current)
+    try storage.removeValue(of: .callingThread)
     try storage.withCurrent { $0.said = 8 }
     _ = getppid()
     #expect(try storage.withCurrent { $0.heard } == 8)

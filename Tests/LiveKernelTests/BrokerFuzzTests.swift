@@ -109,7 +109,7 @@ private func fuzzClient(_ backend: BackendKind) throws {
       try storage.withCurrent { $0.said = 3 }
       _ = try storage.withCurrent { ($0.said, $0.heard, $0.calls) }
       _ = try storage.verifyMapping()
-      try storage.removeValue(of: .current)
+      try storage.removeValue(of: .callingThread)
     } catch { refused += 1 }
   }
   // Descriptors that stay open after the first use are not leaks.

@@ -466,8 +466,8 @@ import Testing
     #expect(try opened.map.info.isWritable == false)
     try program.storage().withCurrent { $0.said = 9 }
     let storage = try TaskLocalStorage<Echo>(from: client, "look")
-    #expect(try storage.value(of: .current)?.said == 9)
-    #expect(throws: BPFError.self) { try storage.setValue(Echo(), of: .current) }
+    #expect(try storage.value(of: .callingThread)?.said == 9)
+    #expect(throws: BPFError.self) { try storage.setValue(Echo(), of: .callingThread) }
   }
 }
 

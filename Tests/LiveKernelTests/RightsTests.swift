@@ -33,7 +33,7 @@ import Testing
       try storage.withCurrent { $0.said = 3 }
       try storage.withCurrent { #expect($0.said == 3) }
       try TestThread { try storage.withCurrent { $0.said = 4 } }.join()
-      #expect(try storage.removeValue(of: .current))
+      #expect(try storage.removeValue(of: .callingThread))
     }
   }
 }

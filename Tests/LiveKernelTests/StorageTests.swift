@@ -64,10 +64,10 @@ import Testing
     let program = try EchoProgram(allowing: [backend])
     let storage = try program.storage()
     try TestThread {
-      let before = try storage.value(of: .current)
+      let before = try storage.value(of: .thread(.current))
       #expect(before == nil)
       _ = getppid()
-      let after = try storage.value(of: .current)
+      let after = try storage.value(of: .thread(.current))
       #expect(after?.calls == 1)
     }.join()
   }
@@ -146,12 +146,12 @@ import Testing
     }
     ready.wait()
     let other = id.get()
-    #expect(try storage.value(of: other)?.said == 9)
-    try storage.setValue(Echo(said: 10), of: other)
+    #expect(try storage.value(of: .thread(other))?.said == 9)
+    try storage.setValue(Echo(said: 10), of: .thread(other))
     done.open()
     try thread.join()
     // The kernel freed the storage with the thread.
-    let error = #expect(throws: BPFError.self) { try storage.value(of: other) }
+    let error = #expect(throws: BPFError.self) { try storage.value(of: .thread(other)) }
     #expect(error?.kind == .noSuchTask)
     #expect(error?.errno == .noSuchProcess)
   }
@@ -171,12 +171,12 @@ import Testing
       let (usual, late) = try (first.storage(), second.storage())
 
       var before = try descriptors("bpf-prog").count
-      _ = try? usual.value(of: id.get())
+      _ = try? usual.value(of: .thread(id.get()))
       let loaded = try descriptors("bpf-prog").count - before
 
       before = try descriptors("bpf-prog").count
-      try withoutFreeDescriptors { _ = try? late.value(of: id.get()) }
-      _ = try? late.value(of: id.get())
+      try withoutFreeDescriptors { _ = try? late.value(of: .thread(id.get())) }
+      _ = try? late.value(of: .thread(id.get()))
       let loadedLate = try descriptors("bpf-prog").count - before
       #expect(loadedLate == loaded, "none before Linux 6.2")
       done.open()
@@ -191,7 +191,7 @@ import Testing
     map.close()
     program.object.close()
     try storage.withCurrent { $0.said = 1 }
-    #expect(try storage.value(of: .current)?.said == 1)
+    #expect(try storage.value(of: .thread(.current))?.said == 1)
     let error = #expect(throws: BPFError.self) { try TaskLocalStorage<Echo>(map: map) }
     #expect(error?.kind == .wrongState)
   }
@@ -307,7 +307,7 @@ import Testing
     let storage = try EchoProgram().storage()
     for id in [Int32.max, 0, -1] {
       let error = #expect(throws: BPFError.self) {
-        try storage.value(of: ThreadID(rawValue: id))
+        try storage.value(of: .thread(ThreadID(rawValue: id)))
       }
       #expect(error?.kind == (id > 0 ? .noSuchTask : .invalidArgument))
     }

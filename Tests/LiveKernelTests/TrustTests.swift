@@ -112,7 +112,7 @@ import Testing
           #expect(try storage.values().count == 2)
         }
         // Recovery.
-        try storage.removeValue(of: .current)
+        try storage.removeValue(of: .callingThread)
         try storage.withCurrent { $0.said = 42 }
         _ = getppid()
         #expect(try storage.withCurrent { $0.heard } == 42)

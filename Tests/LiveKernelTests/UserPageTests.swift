@@ -82,7 +82,7 @@ private struct PagesProgram {
     #expect(storage.backend.kind == .lookup)
     #expect(storage.backend.explanation.contains("the map's elements are the values themselves"))
     // The program created it.
-    #expect(try storage.value(of: .current) != nil)
+    #expect(try storage.value(of: .callingThread) != nil)
   }
 
   @Test func aMapThatIsDeclaredForUserPagesAlone() throws {
@@ -134,7 +134,7 @@ private struct PagesProgram {
       let first = try storage.withCurrent { $0.calls }
       #expect(first == 0x107)
     }.join()
-    try storage.removeValue(of: .current)
+    try storage.removeValue(of: .callingThread)
     #expect(try storage.withCurrent { $0.calls } == 0x107)
     #expect(throws: BPFError.self) {
       try UserPageBackend(map, initialBytes: Array(repeating: 0, count: 9))
@@ -150,17 +150,19 @@ private struct PagesProgram {
       id.set(.current)
       ready.open()
       done.wait()
-      let before = try storage.value(of: .current)
+      let before = try storage.value(of: .callingThread)
       #expect(before == nil)
       try storage.withCurrent { #expect($0.words[0] == 0) }
-      let after = try storage.value(of: .current)
+      let after = try storage.value(of: .callingThread)
       #expect(after != nil)
     }
     ready.wait()
-    #expect(try storage.value(of: id.get()) == nil)
+    #expect(try storage.value(of: .thread(id.get())) == nil)
     try storage.withCurrent { _ in }
-    let value = try #require(try storage.value(of: .current))
-    let error = #expect(throws: BPFError.self) { try storage.setValue(value, of: id.get()) }
+    let value = try #require(try storage.value(of: .callingThread))
+    let error = #expect(throws: BPFError.self) {
+      try storage.setValue(value, of: .thread(id.get()))
+    }
     #expect(error?.kind == .notFound)
     #expect(error?.advice.contains("withCurrent") == true)
     done.open()
@@ -174,7 +176,7 @@ private struct PagesProgram {
     try first?.withCurrent { $0.calls = 5 }
     #expect(try second.withCurrent { $0.calls } == 5)
     first = nil
-    #expect(try second.value(of: .current)?.calls == 5)
+    #expect(try second.value(of: .callingThread)?.calls == 5)
   }
 
   @Test func aStorageThatComesAfterARemovalStartsFromZero() throws {
@@ -375,7 +377,7 @@ private struct PagesProgram {
       var byte: UInt8 = 0
       read(ends[0], &byte, 1)
       let error = #expect(throws: BPFError.self) {
-        try storage.value(of: ThreadID(rawValue: child))
+        try storage.value(of: .thread(ThreadID(rawValue: child)))
       }
       #expect(error?.kind == .unsupported)
       kill(child, SIGKILL)

@@ -49,9 +49,9 @@ private struct Tag: MapValue {
       #expect(error?.kind == .noSuchTask && error?.errno == .noSuchProcess)
     }
     for thread in [ended.get(), ThreadID(rawValue: 0), ThreadID(rawValue: -1)] {
-      check { () throws(BPFError) in _ = try storage.value(of: thread) }
-      check { () throws(BPFError) in try storage.setValue(Tag(), of: thread) }
-      check { () throws(BPFError) in try storage.removeValue(of: thread) }
+      check { () throws(BPFError) in _ = try storage.value(of: .thread(thread)) }
+      check { () throws(BPFError) in try storage.setValue(Tag(), of: .thread(thread)) }
+      check { () throws(BPFError) in try storage.removeValue(of: .thread(thread)) }
       #expect(fake.bytes(of: thread) == nil)
     }
     #expect(fake.calls.count == 9 && fake.calls.allSatisfy { $0.fault == nil })
@@ -68,9 +68,9 @@ private struct Tag: MapValue {
       done.wait()
     }
     started.wait()
-    #expect(try storage.value(of: id.get()) == nil)
-    try storage.setValue(Tag(requestID: 7), of: id.get())
-    #expect(try storage.value(of: id.get())?.requestID == 7)
+    #expect(try storage.value(of: .thread(id.get())) == nil)
+    try storage.setValue(Tag(requestID: 7), of: .thread(id.get()))
+    #expect(try storage.value(of: .thread(id.get()))?.requestID == 7)
     done.open()
     try thread.join()
   }
@@ -79,9 +79,9 @@ private struct Tag: MapValue {
     let (storage, fake) = try make(.direct)
     let thread = ThreadID(rawValue: .max)
     fake.program(on: thread, as: Tag.self) { $0.requestID = 7 }
-    #expect(try storage.value(of: thread)?.requestID == 7)
-    #expect(try storage.removeValue(of: thread))
-    #expect(throws: BPFError.self) { try storage.value(of: thread) }
+    #expect(try storage.value(of: .thread(thread))?.requestID == 7)
+    #expect(try storage.removeValue(of: .thread(thread)))
+    #expect(throws: BPFError.self) { try storage.value(of: .thread(thread)) }
   }
 
   // MARK: The mapping
@@ -95,7 +95,7 @@ private struct Tag: MapValue {
     fake.program(on: .current, as: Tag.self) { $0.requestID = 2 }
     #expect(try storage.verifyMapping() == .removed)
     #expect(try storage.withCurrent { $0.requestID } == 1)
-    try storage.removeValue(of: .current)
+    try storage.removeValue(of: .callingThread)
     #expect(try storage.withCurrent { $0.requestID } == 0)
     #expect(try storage.verifyMapping() == .own)
   }
@@ -103,7 +103,7 @@ private struct Tag: MapValue {
   @Test func aValueThatAProgramCreatesAfterARemoval() throws {
     let (storage, fake) = try make(.direct)
     try storage.withCurrent { $0.requestID = 1 }
-    try storage.removeValue(of: .current)
+    try storage.removeValue(of: .callingThread)
     fake.program(on: .current, as: Tag.self) { $0.requestID = 2 }
     #expect(try storage.withCurrent { $0.requestID } == 2)
     #expect(try storage.verifyMapping() == .own)
@@ -116,7 +116,7 @@ private struct Tag: MapValue {
     #expect(try storage.verifyMapping() == .foreign)
     fake.program(on: .current, as: Tag.self) { $0.requestID = 2 }
     #expect(try storage.withCurrent { $0.requestID } == 1)
-    try storage.removeValue(of: .current)
+    try storage.removeValue(of: .callingThread)
     try storage.withCurrent { $0.requestID = 3 }
     #expect(try storage.verifyMapping() == .own)
     #expect(fake.program(on: .current, as: Tag.self) { $0.requestID } == 3)
@@ -206,7 +206,7 @@ private struct Tag: MapValue {
     try storage.withCurrent { $0.requestID = 1 }
     fake.deleteStorage(of: .current)
     #expect(try storage.withCurrent { $0.requestID } == 1)
-    #expect(try storage.value(of: .current) == nil)
+    #expect(try storage.value(of: .callingThread) == nil)
   }
 
   @Test func aRemovalDuringTheFirstTouchIsNotMissed() throws {
@@ -215,13 +215,13 @@ private struct Tag: MapValue {
     let storage = try TaskLocalStorage<Tag>(backend: intercepting)
     let here = ThreadID.current
     intercepting.afterAttach.set {
-      try? TestThread { try storage.removeValue(of: here) }.join()
+      try? TestThread { try storage.removeValue(of: .thread(here)) }.join()
     }
     try storage.withCurrent { $0.requestID = 1 }
     intercepting.afterAttach.set {}
     // Earlier writes went to the removed storage, as with a view in use; later writes are visible.
     try storage.withCurrent { $0.requestID = 2 }
-    #expect(try storage.value(of: here)?.requestID == 2)
+    #expect(try storage.value(of: .thread(here))?.requestID == 2)
     #expect(fake.storageCount == 1)
   }
 
@@ -234,7 +234,7 @@ private struct Tag: MapValue {
     let fake = try FakeBackend(layoutOf: Switch.self)
     let storage = try TaskLocalStorage<Switch>(backend: fake)
     fake.write([2], at: 8, into: .current)
-    let value = try #require(try storage.value(of: .current))
+    let value = try #require(try storage.value(of: .callingThread))
     #expect(value.on)
   }
 
@@ -264,7 +264,7 @@ private struct Tag: MapValue {
     #expect(error?.kind == .outOfResources)
     #expect(fake.attachedThreads == 0)
     try storage.withCurrent { $0.requestID = 2 }
-    #expect(try storage.value(of: .current)?.requestID == 2)
+    #expect(try storage.value(of: .callingThread)?.requestID == 2)
   }
 
   @Test func attachingAgainThatFailsMayBeTriedAgain() throws {
@@ -272,7 +272,7 @@ private struct Tag: MapValue {
     faults.fail(.attach, call: 2, with: .noMemory)
     let (storage, _) = try make(.direct, faults: faults)
     try storage.withCurrent { $0.requestID = 1 }
-    try storage.removeValue(of: .current)
+    try storage.removeValue(of: .callingThread)
     #expect(throws: BPFError.self) { try storage.withCurrent { $0.requestID = 2 } }
     #expect(try storage.withCurrent { $0.requestID } == 0)
   }
@@ -300,7 +300,7 @@ private struct Tag: MapValue {
     #expect(error?.errno == .noMemory)
     #expect(try storage.withCurrent { $0.requestID } == 0)
     try storage.withCurrent { $0.requestID = 2 }
-    #expect(try storage.value(of: .current)?.requestID == 2)
+    #expect(try storage.value(of: .callingThread)?.requestID == 2)
   }
 
   @Test func anErrorOfWritingBackNamesTheClosuresErrorToo() throws {
@@ -321,9 +321,9 @@ private struct Tag: MapValue {
     var faults = FaultPlan()
     faults.fail(.delete, from: 2, with: .notPermitted)
     let (storage, _) = try make(.direct, faults: faults)
-    #expect(try !storage.removeValue(of: .current))
+    #expect(try !storage.removeValue(of: .callingThread))
     for _ in 0..<3 {
-      #expect(throws: BPFError.self) { try storage.removeValue(of: .current) }
+      #expect(throws: BPFError.self) { try storage.removeValue(of: .callingThread) }
     }
   }
 
@@ -344,9 +344,9 @@ private struct Tag: MapValue {
       let error = #expect(throws: BPFError.self) { try storage.withCurrent { $0.requestID = 2 } }
       #expect(error?.errno == .badFileDescriptor)
     }
-    #expect(throws: BPFError.self) { try storage.value(of: .current) }
-    #expect(throws: BPFError.self) { try storage.setValue(Tag(), of: .current) }
-    #expect(throws: BPFError.self) { try storage.removeValue(of: .current) }
+    #expect(throws: BPFError.self) { try storage.value(of: .callingThread) }
+    #expect(throws: BPFError.self) { try storage.setValue(Tag(), of: .callingThread) }
+    #expect(throws: BPFError.self) { try storage.removeValue(of: .callingThread) }
     try TestThread {
       #expect(throws: BPFError.self) { try storage.withCurrent { $0.requestID = 2 } }
     }.join()

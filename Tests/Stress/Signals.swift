@@ -31,8 +31,8 @@ func signals(_ backend: StressedBackend, _ clock: Deadline) throws -> Int {
       let others = try (0..<20).map { _ in try storages.makeAnother() }
       for other in others { try other.withCurrent { $0.steps &+= 1 } }
       try storages.use(as: handlersOwner)
-      try storages.third.removeValue(of: .current)
-      _ = try storages.second.value(of: .current)
+      try storages.third.removeValue(of: .thread(.current))
+      _ = try storages.second.value(of: .thread(.current))
     }
     // A signal that was already sent is handled while the thread is still attached.
     target.set(nil)

@@ -67,7 +67,7 @@ private func walk(
         outer.atomic.steps.wrappingAdd(1)
       }
     case 5:
-      let value = try storages.first.value(of: .current)
+      let value = try storages.first.value(of: .thread(.current))
       if exists {
         try expect(value?.owner == first.owner, "a copy has the owner")
         try expect(value?.steps == first.steps, "a copy has the steps")
@@ -75,10 +75,10 @@ private func walk(
     case 6:
       first.owner = number
       exists = true
-      try storages.first.setValue(first, of: .current)
+      try storages.first.setValue(first, of: .thread(.current))
     default:
       if index < 8 {
-        try storages.first.removeValue(of: .current)
+        try storages.first.removeValue(of: .thread(.current))
         (first, exists) = (Small(), false)
       }
     }

@@ -15,8 +15,8 @@ func cancellations(_ backend: StressedBackend, _ clock: Deadline) throws -> Int 
       // Cancelled between the calls, because the library has no cancellation point.
       while true {
         try storages.use(as: 1)
-        try storages.second.removeValue(of: .current)
-        _ = try storages.third.value(of: .current)
+        try storages.second.removeValue(of: .thread(.current))
+        _ = try storages.third.value(of: .thread(.current))
         pthread_testcancel()
       }
     }

@@ -51,7 +51,7 @@ private final class Storages: Sendable {
         Storages.run(context, storage) { try $0.withCurrent { $0.b = 1 } }
       },
       detach: { context, storage in
-        Storages.run(context, storage) { _ = try $0.removeValue(of: .current) }
+        Storages.run(context, storage) { _ = try $0.removeValue(of: .thread(.current)) }
       }
     )
     var figures = crowd_figures()

@@ -6,6 +6,6 @@ import MmapStorage
 package func touchAndRemove(_ storage: TaskLocalStorage<Counters>, _ count: Int) throws {
   for _ in 0..<count {
     try storage.withCurrent { $0.b = 1 }
-    guard try storage.removeValue(of: .current) else { throw Failed(errno: ENOENT) }
+    guard try storage.removeValue(of: .thread(.current)) else { throw Failed(errno: ENOENT) }
   }
 }

@@ -64,7 +64,7 @@ public struct CostsSource: Sendable {
     let requests = try await SwiftTaskStorage<RequestValue>(object, "requests")
     let readCalls = try TaskLocalStorage<ReadCall>(map: object.map("read_calls"))
     let unread = readCalls.obstacle
-    try processes.setValue(ProcessValue(), of: ThreadID(rawValue: getpid()))
+    try processes.setValue(ProcessValue(), of: .thread(ThreadID(rawValue: getpid())))
     return CostsSource(
       requests: requests,
       processes: processes,
@@ -156,7 +156,7 @@ public struct CostsSource: Sendable {
 
   /// Costs of the process outside of any request; nil if it is not counted.
   func outside() throws(BPFError) -> KernelCosts? {
-    try processes?.value(of: ThreadID(rawValue: getpid()))?.outside
+    try processes?.value(of: .thread(ThreadID(rawValue: getpid())))?.outside
   }
 
   /// Ends counting for this process.
@@ -165,7 +165,7 @@ public struct CostsSource: Sendable {
     if let control {
       control.unregister()
     } else {
-      _ = try? processes?.removeValue(of: ThreadID(rawValue: getpid()))
+      _ = try? processes?.removeValue(of: .thread(ThreadID(rawValue: getpid())))
     }
   }
 }

@@ -14,6 +14,6 @@ let calls = try tags.withCurrent { $0.calls }
 print("Request 42 made \(calls) calls.")
 
 let thread = ThreadID.current
-if let tag = try tags.value(of: thread) {
+if let tag = try tags.value(of: .thread(thread)) {
   print("The thread serves request \(tag.requestID) with priority \(tag.priority).")
 }

@@ -76,11 +76,11 @@ private func next() async {}
   @Test func otherThreads() throws {
     let id = ThreadID.current
     try work.withCurrent { $0.hits = 5 }
-    if var copy = try work.value(of: id) {
+    if var copy = try work.value(of: .thread(id)) {
       copy.hits = 0
-      try work.setValue(copy, of: id)
+      try work.setValue(copy, of: .thread(id))
     }
-    let existed = try work.removeValue(of: id)
+    let existed = try work.removeValue(of: .thread(id))
     #expect(existed)
   }
 }

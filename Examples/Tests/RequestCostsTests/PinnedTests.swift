@@ -82,7 +82,7 @@ import Testing
         try #require(seteuid(0) == 0)
         let processes = try BPFMap(pinnedAt: directory.appending("processes"))
         try TaskLocalStorage<ProcessContent>(map: processes)
-          .setValue(ProcessContent(), of: ThreadID(rawValue: getpid()))
+          .setValue(ProcessContent(), of: .thread(ThreadID(rawValue: getpid())))
         try #require(seteuid(nobody) == 0)
         try await TestServer.run(source) { server in
           let (status, _) = try await server.get("/costs.json")
@@ -102,9 +102,9 @@ import Testing
         }
         let processes = try openProcesses(in: directory)
         #expect(throws: BPFError.self) {
-          try processes.setValue(ProcessContent(), of: ThreadID(rawValue: getppid()))
+          try processes.setValue(ProcessContent(), of: .thread(ThreadID(rawValue: getppid())))
         }
-        #expect(try processes.value(of: ThreadID(rawValue: getppid())) == nil)
+        #expect(try processes.value(of: .thread(ThreadID(rawValue: getppid()))) == nil)
       }
     }
   }
@@ -136,7 +136,8 @@ import Testing
         var byte: UInt8 = 7
         try #require(write(input[1], &byte, 1) == 1 && read(output[0], &byte, 1) == 1)
         let processes = try openProcesses(in: directory)
-        let costs = try #require(try processes.value(of: ThreadID(rawValue: child))).outside
+        let costs = try #require(try processes.value(of: .thread(ThreadID(rawValue: child))))
+          .outside
         // execve() only.
         #expect(costs.totalCalls == 1, "\(costs.calls)")
         #expect(costs.bytesRead == 0 && costs.bytesWritten == 0)
@@ -162,7 +163,8 @@ import Testing
         try await wait("its stops are counted") {
           try #require(waitpid(child, nil, WUNTRACED) == child)
           try #require(kill(child, SIGCONT) == 0)
-          let costs = try #require(try processes.value(of: ThreadID(rawValue: child))).outside
+          let costs = try #require(try processes.value(of: .thread(ThreadID(rawValue: child))))
+            .outside
           #expect(costs.blockedTime[BlockingCause.fault.rawValue] == 0)
           return costs.totalBlockedTime > 0
         }

@@ -49,7 +49,7 @@ func isCounting(_ requests: TaskLocalStorage<Request>) throws -> Bool {
       }
 
       guard try requests.verifyMapping() == .own else {
-        try requests.removeValue(of: .current)  // the next withCurrent registers the page again
+        try requests.removeValue(of: .callingThread)  // withCurrent registers the page again
         return
       }
 
