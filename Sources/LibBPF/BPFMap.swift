@@ -43,7 +43,7 @@ public final class BPFMap: Sendable {
     object = nil
   }
 
-  /// Takes ownership of a map's descriptor.
+  /// Takes ownership of a map's descriptor, such as one that another process sent.
   ///
   /// If this throws, the caller still owns the descriptor.
   ///
@@ -61,7 +61,8 @@ public final class BPFMap: Sendable {
     object = nil
   }
 
-  /// Duplicates a map's descriptor. The caller still owns the original.
+  /// Duplicates a map's descriptor, such as the result of `bpf_map__fd()` in C code of this process. The copy has
+  /// close-on-exec set, and the caller still owns the original.
   ///
   /// - Parameter descriptor: An open descriptor of a map.
   /// - Throws: ``BPFError/Kind/wrongState`` if it is closed, ``BPFError/Kind/wrongType`` if it is not
@@ -141,7 +142,8 @@ public final class BPFMap: Sendable {
     if inFlightCalls.close() { closeDescriptor(descriptor) }
   }
 
-  /// Passes the map's descriptor to `body`, and does not close it before `body` has returned.
+  /// Passes the map's descriptor to `body`, and does not close it before `body` has returned. Costs no system
+  /// call. Use it for calls that this type does not have, or to send the descriptor to another process.
   ///
   /// - Parameter body: Uses the descriptor; must not close or keep it.
   /// - Returns: The result of `body`.
@@ -152,24 +154,6 @@ public final class BPFMap: Sendable {
     let descriptor = try beginCall(for: "use the descriptor")
     defer { endCall() }
     return try body(FileDescriptor(rawValue: descriptor))
-  }
-
-  /// Returns a new descriptor of the map, which the caller owns and must close, for example to send it to
-  /// another process. It has close-on-exec set.
-  ///
-  /// - Throws: ``BPFError/Kind/wrongState`` after ``close()``, or
-  ///   ``BPFError/Kind/outOfResources``.
-  public func duplicateDescriptor() throws(BPFError) -> FileDescriptor {
-    let attempt = "duplicate the descriptor"
-    return try withDescriptor(for: attempt) { (descriptor) throws(BPFError) in
-      FileDescriptor(
-        rawValue: try copyDescriptor(
-          descriptor.rawValue,
-          attempt: attempt,
-          on: describedName
-        )
-      )
-    }
   }
 
   /// The kernel's information about the map (`BPF_OBJ_GET_INFO_BY_FD`).

@@ -71,7 +71,6 @@ import Testing
     expectWrongState { try map.pin(at: "/sys/fs/bpf/x") }
     expectWrongState { try map.unpin(at: "/sys/fs/bpf/x") }
     expectWrongState { try map.withDescriptor { _ in } }
-    expectWrongState { _ = try map.duplicateDescriptor() }
   }
 
   @Test func adoptingTakesOwnershipOfTheDescriptor() throws {
