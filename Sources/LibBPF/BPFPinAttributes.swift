@@ -31,14 +31,19 @@ public struct BPFPinAttributes: Sendable, Hashable {
     self.group = group
   }
 
-  /// Mode 0660 and this group: its members may read and write all values.
-  public static func group(_ group: UInt32) -> BPFPinAttributes {
-    BPFPinAttributes(permissions: [.ownerReadWrite, .groupReadWrite], group: group)
-  }
-
-  /// Mode 0640 and this group: its members may read all values.
-  public static func readableByGroup(_ group: UInt32) -> BPFPinAttributes {
-    BPFPinAttributes(permissions: [.ownerReadWrite, .groupRead], group: group)
+  /// Returns attributes with mode 0660 and this group: its members may read and write all values.
+  ///
+  /// - Parameters:
+  ///   - group: The group id. A group that the process is not in needs CAP_CHOWN.
+  ///   - readOnly: Sets mode 0640 instead: members may read all values, with
+  ///     ``BPFMap/init(pinnedAt:readOnly:)``, and write none.
+  /// - Returns: The attributes.
+  public static func group(_ group: UInt32, readOnly: Bool = false) -> BPFPinAttributes {
+    BPFPinAttributes(
+      permissions: readOnly
+        ? [.ownerReadWrite, .groupRead] : [.ownerReadWrite, .groupReadWrite],
+      group: group
+    )
   }
 
   /// The permissions of a directory whose files have these attributes: users who may read a file

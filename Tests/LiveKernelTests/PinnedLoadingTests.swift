@@ -381,7 +381,7 @@ import Testing
     try await withBPFFileSystem { root in
       let group: UInt32 = 65534
       let directory = root.appending("service")
-      try echo().loadAndAttach(pinnedIn: directory, attributes: .readableByGroup(group))
+      try echo().loadAndAttach(pinnedIn: directory, attributes: .group(group, readOnly: true))
       let pins = BPFPinDirectory(directory)
       #expect(try mode(pins.map("echoes")) == [0o640, 0, group])
       // The constants belong to the programs.

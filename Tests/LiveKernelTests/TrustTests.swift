@@ -17,7 +17,10 @@ import Testing
     try await withBPFFileSystem { directory in
       let program = try EchoProgram(allowing: [backend])
       let path = directory.appending("echoes").string
-      try program.object.map("echoes").pin(at: FilePath(path), attributes: .readableByGroup(65534))
+      try program.object.map("echoes").pin(
+        at: FilePath(path),
+        attributes: .group(65534, readOnly: true)
+      )
       let storage = try program.storage()
       let victim = Victim()
       defer { victim.end() }

@@ -14,7 +14,7 @@ extension BPFObject {
   ///   - name: The storage's name in the program's source.
   ///   - directory: A directory on a BPF file system.
   ///   - attributes: Who may open both. Using the storage needs read and write permission, such as that of
-  ///     ``BPFPinAttributes/group(_:)``. The default is the owner only.
+  ///     ``BPFPinAttributes/group(_:readOnly:)``. The default is the owner only.
   /// - Throws: ``BPFError``, as ``BPFMap/pin(at:attributes:)``. Nothing is pinned then.
   public func pinSwiftTaskStorage(
     _ name: String,
