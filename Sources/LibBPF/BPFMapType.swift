@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The type of a map; the numbers are the kernel's (`enum bpf_map_type`).
+/// The type of a map; the numbers are the kernel's (`enum bpf_map_type`). Its text is libbpf's name.
 public struct BPFMapType: RawRepresentable, Sendable, Hashable {
   /// The kernel's number.
   public var rawValue: UInt32
@@ -8,9 +8,9 @@ public struct BPFMapType: RawRepresentable, Sendable, Hashable {
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
   /// `BPF_MAP_TYPE_HASH`.
-  public static let hash = BPFMapType(rawValue: 1)
+  package static let hash = BPFMapType(rawValue: 1)
   /// `BPF_MAP_TYPE_ARRAY`.
-  public static let array = BPFMapType(rawValue: 2)
+  package static let array = BPFMapType(rawValue: 2)
   /// `BPF_MAP_TYPE_PERCPU_HASH`.
   package static let perCPUHash = BPFMapType(rawValue: 5)
   /// `BPF_MAP_TYPE_PERCPU_ARRAY`.

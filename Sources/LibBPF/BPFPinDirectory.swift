@@ -15,7 +15,7 @@ public struct BPFPinDirectory: Sendable, Hashable {
   public func map(_ name: String) -> FilePath { maps.appending(Self.fileName(name)) }
 
   /// The path of a program's pin.
-  public func program(_ name: String) -> FilePath { programs.appending(Self.fileName(name)) }
+  package func program(_ name: String) -> FilePath { programs.appending(Self.fileName(name)) }
 
   /// The path of a link's pin, by the name of the program.
   public func link(_ name: String) -> FilePath { links.appending(Self.fileName(name)) }

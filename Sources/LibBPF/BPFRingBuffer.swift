@@ -15,8 +15,7 @@ import Synchronization
 /// time, the buffer is full and programs cannot reserve records. A child of `fork` must not use a reader of its parent.
 @safe
 public final class BPFRingBuffer: Sendable {
-  /// The map.
-  public let map: BPFMap
+  package let map: BPFMap
 
   private let handle: MapHandle
   private let lock: ForkSafeLock
