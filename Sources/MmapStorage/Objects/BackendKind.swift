@@ -67,7 +67,7 @@ public struct BackendChoice: Sendable, Hashable, CustomStringConvertible {
   /// The backend.
   public var kind: BackendKind
   /// The reason for the choice.
-  public var reason: String
+  package var reason: String
   /// The better backends that are not used, best first.
   package var rejected: [Rejection]
 
