@@ -60,7 +60,7 @@ extension SwiftTaskStorage {
     try await self.init(map: map, control: control, layout: layout, policy: policy)
   }
 
-  /// Opens a storage from descriptors that this process received.
+  /// Opens a storage from descriptors of the map and of the program that registers a process.
   ///
   /// - Parameters:
   ///   - map: The storage's map.
@@ -68,7 +68,7 @@ extension SwiftTaskStorage {
   ///   - layout: The layout of the map, if this process cannot read it from the kernel.
   ///   - policy: Whether the map's value may have trailing fields that `Value` does not have.
   /// - Throws: ``BPFError``, as ``init(_:_:policy:)``.
-  public convenience init(
+  package convenience init(
     map: BPFMap,
     control: FileDescriptor,
     layout: ValueLayout? = nil,
