@@ -151,7 +151,7 @@ public final class FakeBackend: Sendable {
   /// Writes bytes to a thread's value. Creates the value, with zeros elsewhere, if there is none.
   ///
   /// - Precondition: The bytes lie within the value.
-  public func write(_ bytes: [UInt8], at offset: Int = 0, into thread: ThreadID) {
+  package func write(_ bytes: [UInt8], at offset: Int = 0, into thread: ThreadID) {
     precondition(
       offset >= 0 && offset + bytes.count <= valueSize,
       "outside of the \(valueSize) bytes"
@@ -160,7 +160,7 @@ public final class FakeBackend: Sendable {
   }
 
   /// Returns a copy of a thread's value; `nil` if there is none.
-  public func bytes(of thread: ThreadID) -> [UInt8]? {
+  package func bytes(of thread: ThreadID) -> [UInt8]? {
     page(of: thread, create: false)?.bytes
   }
 
