@@ -164,18 +164,20 @@ public final class FakeBackend: Sendable {
     page(of: thread, create: false)?.bytes
   }
 
-  /// Deletes a thread's value, as another process could, and returns whether there was one. A thread that is
-  /// attached keeps its page, as with a real map, and
-  /// ``/MmapStorage/TaskLocalStorage/verifyMapping()`` returns ``/MmapStorage/MappingState/removed``.
+  /// Removes a thread's value, as another process could. A thread that is attached keeps its page, as with a real
+  /// map, and ``/MmapStorage/TaskLocalStorage/verifyMapping()`` returns ``/MmapStorage/MappingState/removed``.
+  /// To test a removal by the process itself, use ``/MmapStorage/TaskLocalStorage/removeValue(of:)``.
+  ///
+  /// - Returns: Whether there was a value.
   @discardableResult
-  public func deleteStorage(of thread: ThreadID) -> Bool {
+  public func removeValue(of thread: ThreadID) -> Bool {
     state.withLock { $0.pages.removeValue(forKey: thread) != nil }
   }
 
   /// Replaces a thread's value by a new one with zeros, as a process with write access to the map could. A
   /// thread that is attached keeps its page, and
   /// ``/MmapStorage/TaskLocalStorage/verifyMapping()`` returns ``/MmapStorage/MappingState/foreign``.
-  public func replaceStorage(of thread: ThreadID) {
+  public func replaceValue(of thread: ThreadID) {
     state.withLock { state in
       if !state.mapIsGone { state.pages[thread] = FakePage(size: valueSize, isForeign: true) }
     }
@@ -207,7 +209,7 @@ public final class FakeBackend: Sendable {
   var describedMap: String { "map '\(mapName)'" }
 
   func remove(_ task: TaskReference) throws(BPFError) -> Bool {
-    deleteStorage(of: try record(.delete, "delete the value", task))
+    removeValue(of: try record(.delete, "delete the value", task))
   }
 
   func page(of thread: ThreadID, create: Bool) -> FakePage? {

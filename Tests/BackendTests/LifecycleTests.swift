@@ -423,7 +423,7 @@ import Testing
       let callFake = { @Sendable in
         fake.write([1], into: .current)
         try check(fake.bytes(of: .current)?.first == 1)
-        try check(fake.deleteStorage(of: .current))
+        try check(fake.removeValue(of: .current))
       }
       try callFake()
       let stop = Box(false)

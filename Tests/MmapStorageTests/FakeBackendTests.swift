@@ -90,7 +90,7 @@ private struct Tag: MapValue {
     let (storage, fake) = try make(.direct)
     #expect(try storage.verifyMapping() == .own)
     try storage.withCurrent { $0.requestID = 1 }
-    fake.deleteStorage(of: .current)
+    fake.removeValue(of: .current)
     #expect(try storage.verifyMapping() == .removed)
     fake.program(on: .current, as: Tag.self) { $0.requestID = 2 }
     #expect(try storage.verifyMapping() == .removed)
@@ -112,7 +112,7 @@ private struct Tag: MapValue {
   @Test func aForeignPageIsNoticed() throws {
     let (storage, fake) = try make(.direct)
     try storage.withCurrent { $0.requestID = 1 }
-    fake.replaceStorage(of: .current)
+    fake.replaceValue(of: .current)
     #expect(try storage.verifyMapping() == .foreign)
     fake.program(on: .current, as: Tag.self) { $0.requestID = 2 }
     #expect(try storage.withCurrent { $0.requestID } == 1)
@@ -136,7 +136,7 @@ private struct Tag: MapValue {
   @Test func copiesAreAlwaysTheThreadsOwn() throws {
     let (storage, fake) = try make(.copying)
     try storage.withCurrent { $0.requestID = 1 }
-    fake.deleteStorage(of: .current)
+    fake.removeValue(of: .current)
     #expect(try storage.verifyMapping() == .own)
   }
 
@@ -204,7 +204,7 @@ private struct Tag: MapValue {
   @Test func aThreadThatIsAttachedKeepsItsBytesWhenSomeoneElseDeletesItsStorage() throws {
     let (storage, fake) = try make(.direct)
     try storage.withCurrent { $0.requestID = 1 }
-    fake.deleteStorage(of: .current)
+    fake.removeValue(of: .current)
     #expect(try storage.withCurrent { $0.requestID } == 1)
     #expect(try storage.value(of: .callingThread) == nil)
   }
