@@ -17,7 +17,7 @@ public import SystemPackage
 /// of `fork` must connect again.
 public final class BrokerClient: Sendable {
   /// The path of the socket.
-  public let path: FilePath
+  let path: FilePath
   private let descriptor: CInt
   private let timeout: Int
   /// A child of `fork` would receive its parent's replies.

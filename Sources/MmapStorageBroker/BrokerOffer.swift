@@ -6,7 +6,7 @@ internal import SystemPackage
 /// A map that a broker offers to its clients.
 public struct BrokerOffer: Sendable {
   /// The name that clients pass to ``BrokerClient/open(_:)``.
-  public let name: String
+  let name: String
   let map: BPFMap
   let grant: Reply.Grant
   let programs: [BPFProgram]
@@ -95,12 +95,17 @@ public struct BrokerOffer: Sendable {
 /// The users and groups that a broker serves.
 public struct BrokerPolicy: Sendable, Hashable {
   /// The user ids that are served.
-  public var users: Set<UInt32>
+  var users: Set<UInt32>
   /// The group ids whose members are served. The primary and supplementary groups of a process are
   /// checked.
-  public var groups: Set<UInt32>
+  var groups: Set<UInt32>
 
-  /// Creates a policy. By default, no user is served.
+  /// Creates a policy. By default, no user is served, not even root.
+  ///
+  /// - Parameters:
+  ///   - users: The user ids that are served.
+  ///   - groups: The group ids whose members are served. The primary and supplementary groups of a process are
+  ///     checked.
   public init(users: Set<UInt32> = [], groups: Set<UInt32> = []) {
     self.users = users
     self.groups = groups

@@ -75,7 +75,7 @@ import Testing
       let client = try broker.connect()
       #expect(try client.attachedPrograms() == ["count"])
       try Data(BPFObjectImage.requestsOld.bytes).write(to: URL(filePath: broker.object))
-      let arguments = ["--user", "0", "--pins", pins, "--replace", "--socket", client.path.string]
+      let arguments = ["--user", "0", "--pins", pins, "--replace", "--socket", broker.path]
       let second = try ToolRun([broker.object] + arguments, tool: "mmapstorage-broker")
       #expect(second.status == 1 && second.errors.contains("another broker"), "\(second)")
       #expect(try client.attachedPrograms() == ["count"])
@@ -186,7 +186,7 @@ import Testing
 private final class BrokerProcess {
   let process = Process()
   let object: String
-  private let path: String
+  let path: String
 
   // `capable`: as user 65533 with CAP_BPF and CAP_PERFMON, instead of as root.
   init(_ arguments: [String], capable: Bool = true, errors: Pipe? = nil) throws {
