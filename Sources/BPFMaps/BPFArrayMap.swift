@@ -149,13 +149,14 @@ public final class BPFMappedArray<Value: MapField>: Sendable {
   /// The indices of all elements.
   public var indices: Range<Int> { 0..<count }
 
-  /// A copy of an element, or the whole element to overwrite. Not atomic, unless it is a scalar.
-  public subscript(index: Int) -> Value {
-    get { address(of: index).loadWhole(as: Value.self) }
-    set { address(of: index).storeWhole(newValue) }
-  }
+  /// A copy of an element. The copy of a structure is not atomic.
+  ///
+  /// Write the fields of a structure with ``withElement(at:_:)``.
+  public subscript(index: Int) -> Value { address(of: index).loadWhole(as: Value.self) }
 
   /// Runs `body` with a view of an element. Each access to a field is one load or store.
+  ///
+  /// To overwrite a whole element, use ``StorageView/store(_:)``.
   ///
   /// - Parameters:
   ///   - index: The element.
@@ -169,8 +170,17 @@ public final class BPFMappedArray<Value: MapField>: Sendable {
     try body(StorageView(at: address(of: index), copy: nil))
   }
 
-  private func address(of index: Int) -> FieldAddress {
+  fileprivate func address(of index: Int) -> FieldAddress {
     memory.field(Value.self, at: Int(checked(index, count)) * stride)
+  }
+}
+
+extension BPFMappedArray where Value: MapScalar {
+  /// An element that is a scalar: one volatile load or store of its width. An assignment such as `+=` is a load and
+  /// a store. To add atomically, let the program do so.
+  public subscript(index: Int) -> Value {
+    get { address(of: index).loadWhole(as: Value.self) }
+    set { address(of: index).storeWhole(newValue) }
   }
 }
 

@@ -174,7 +174,7 @@ import Testing
     let maps = try loaded(step: 2)
     try maps.maps.slots.setValue(.init(count: 40), at: 1)
     try maps.maps.mappedSlots.withElement(at: 1) { $0.row = 8 }
-    try maps.maps.mappedSlots[2] = .init(row: 3, column: 4)
+    try maps.maps.mappedSlots.withElement(at: 2) { $0.store(.init(row: 3, column: 4)) }
     try run(maps.programs.addEverywhere)
     #expect(try maps.maps.slots.value(at: 1).count == 42 && maps.maps.slots.count == 3)
     #expect(try maps.maps.mappedSlots.withElement(at: 1) { $0.column } == 2)
