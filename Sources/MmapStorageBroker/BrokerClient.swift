@@ -36,11 +36,17 @@ public final class BrokerClient: Sendable {
   ///
   /// - Parameters:
   ///   - path: The path of the broker's socket.
-  ///   - timeout: The maximum time that each call waits for a reply, in milliseconds. After a reply that did
-  ///     not come in time, the next call first waits for that reply and discards it, for the same time at most.
+  ///   - timeout: The maximum time that each call waits for a reply, with a resolution of a millisecond. After a
+  ///     reply that did not come in time, the next call first waits for that reply and discards it, for the same
+  ///     time at most.
   /// - Throws: ``/LibBPF/BPFError/Kind/notFound`` if there is no socket,
   ///   ``/LibBPF/BPFError/Kind/permissionDenied``, or another system error.
-  public init(connectingTo path: FilePath, timeout: UInt32 = 5000) throws(BPFError) {
+  public init(
+    connectingTo path: FilePath,
+    timeout: Duration = .seconds(5)
+  ) throws(BPFError) {
+    let longest = Duration.milliseconds(UInt32.max)
+    let timeout = UInt32((min(max(timeout, .zero), longest) / .milliseconds(1)).rounded(.up))
     let descriptor = connectSocket(to: path, timeout: timeout)
     guard descriptor >= 0 else {
       let advice: String? =

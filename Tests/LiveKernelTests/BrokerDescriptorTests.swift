@@ -122,7 +122,9 @@ import Testing
       // No process accepts, until the queue is full.
       var clients: [BrokerClient] = []
       let error = #expect(throws: BPFError.self) {
-        while true { clients.append(try BrokerClient(connectingTo: listener.path, timeout: 50)) }
+        while true {
+          clients.append(try BrokerClient(connectingTo: listener.path, timeout: .milliseconds(50)))
+        }
       }
       #expect(error?.errno == .resourceTemporarilyUnavailable, "\(String(describing: error))")
     }

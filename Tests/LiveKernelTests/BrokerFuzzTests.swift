@@ -96,7 +96,7 @@ private func fuzzClient(_ backend: BackendKind) throws {
   var opened = 0
   var refused = 0
   func connect() throws -> (BrokerClient, CInt) {
-    let client = try BrokerClient(connectingTo: FilePath(path), timeout: 10)
+    let client = try BrokerClient(connectingTo: FilePath(path), timeout: .milliseconds(10))
     let connection = mms_accept(listener)
     try #require(connection >= 0)
     return (client, connection)

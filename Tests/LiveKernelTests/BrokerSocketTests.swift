@@ -96,7 +96,9 @@ import Testing
     try expectRefusal("another broker listens there")
     // No connections are accepted, so the queue is full.
     var clients: [BrokerClient] = []
-    while clients.count < 1000, let client = try? BrokerClient(connectingTo: path, timeout: 1) {
+    while clients.count < 1000,
+      let client = try? BrokerClient(connectingTo: path, timeout: .milliseconds(1))
+    {
       clients.append(client)
     }
     #expect((1..<1000).contains(clients.count))
@@ -178,7 +180,7 @@ import Testing
         pthread_sigmask(SIG_UNBLOCK, &alarm, nil)
         thread.set(pthread_self())
         do throws(BPFError) {
-          _ = try BrokerClient(connectingTo: path, timeout: 100).attachedPrograms()
+          _ = try BrokerClient(connectingTo: path, timeout: .milliseconds(100)).attachedPrograms()
         } catch let thrown {
           error.set(thrown)
         }
@@ -203,9 +205,12 @@ import Testing
       let path = FilePath("/tmp/mmapstorage-silent-\(UUID().uuidString)")
       let socket = try BrokerServer.listen(at: path)
       defer { unlink(path.string) }
-      let client = try BrokerClient(connectingTo: path, timeout: 0)
-      let error = #expect(throws: BPFError.self) { try client.attachedPrograms() }
-      #expect(error?.errno == .resourceTemporarilyUnavailable, "\(String(describing: error))")
+      for timeout in [Duration.zero, .seconds(-1)] {
+        let client = try BrokerClient(connectingTo: path, timeout: timeout)
+        let error = #expect(throws: BPFError.self) { try client.attachedPrograms() }
+        #expect(error?.errno == .resourceTemporarilyUnavailable, "\(String(describing: error))")
+      }
+      _ = try BrokerClient(connectingTo: path, timeout: .seconds(Int64.max))
       try socket.close()
     }
   }

@@ -315,7 +315,7 @@ import Testing
           close(listener)
           unlink(path)
         }
-        let client = try BrokerClient(connectingTo: FilePath(path), timeout: 2000)
+        let client = try BrokerClient(connectingTo: FilePath(path), timeout: .seconds(2))
         let connection = mms_accept(listener)
         let sent = maps.map { try? $0.duplicateDescriptor().rawValue }.compactMap(\.self)
         #expect(
@@ -346,7 +346,7 @@ import Testing
         close(listener)
         unlink(path)
       }
-      let client = try BrokerClient(connectingTo: FilePath(path), timeout: 50)
+      let client = try BrokerClient(connectingTo: FilePath(path), timeout: .milliseconds(50))
       let error = #expect(throws: BPFError.self) { try client.open("echoes") }
       #expect(error?.advice.contains("did not reply in time") == true)
     }
@@ -359,7 +359,7 @@ import Testing
       close(listener)
       unlink(path)
     }
-    let client = try BrokerClient(connectingTo: FilePath(path), timeout: 50)
+    let client = try BrokerClient(connectingTo: FilePath(path), timeout: .milliseconds(50))
     let connection = mms_accept(listener)
     let late = #expect(throws: BPFError.self) { try client.attachedPrograms() }
     #expect(late?.errno == .resourceTemporarilyUnavailable)

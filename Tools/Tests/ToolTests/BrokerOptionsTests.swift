@@ -231,7 +231,7 @@ private final class ListeningBroker {
   func connect() throws -> BrokerClient {
     while true {
       do throws(BPFError) {
-        return try BrokerClient(connectingTo: FilePath(socket), timeout: 60_000)
+        return try BrokerClient(connectingTo: FilePath(socket), timeout: .seconds(60))
       } catch {
         // A socket has its path before it listens.
         guard error.errno == .connectionRefused, process.isRunning else { throw error }

@@ -220,7 +220,7 @@ private final class BrokerProcess {
   /// The socket exists before the broker runs, so the first request waits until its programs are
   /// loaded.
   func connect() throws -> BrokerClient {
-    try BrokerClient(connectingTo: FilePath(path), timeout: 60_000)
+    try BrokerClient(connectingTo: FilePath(path), timeout: .seconds(60))
   }
 
   /// Kills it.
