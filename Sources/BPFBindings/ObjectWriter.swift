@@ -188,7 +188,8 @@ struct ObjectWriter {
     let variables = facts.variables.filter(\.isMapped)
     let sections = Set(variables.map(\.section)).sorted()
     var lines = [
-      "  /// The global variables of the loaded object. Programs see writes immediately.",
+      "  /// The global variables of the loaded object. Programs see writes immediately. An assignment to a member",
+      "  /// of a structure stores the whole variable.",
       "  \(access)struct Globals: \(types.library("Sendable")) {",
     ]
     for section in sections {
