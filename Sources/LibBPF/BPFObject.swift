@@ -28,6 +28,9 @@ public final class BPFObject: Sendable {
 
   /// Opens the object that `BPFPlugin` embedded in the executable. Costs no system call.
   ///
+  /// With `import MmapStorage`, use `BPFObject(_:allowing:)` instead. An object that was opened with `open` is loaded
+  /// as libbpf does, without user pages, so storages of its maps use the slower `BackendKind.lookup`.
+  ///
   /// - Parameter image: The compiled object.
   /// - Returns: The object, not loaded.
   /// - Throws: ``BPFError/Kind/invalidObject``.
@@ -35,7 +38,7 @@ public final class BPFObject: Sendable {
     try open(bytes: image.bytes, name: image.name)
   }
 
-  /// Opens the bytes of an object file. Costs no system call.
+  /// Opens the bytes of an object file. Costs no system call. With `import MmapStorage`, see ``open(_:)``.
   ///
   /// - Parameters:
   ///   - bytes: The output of `clang -target bpf -O2 -g -c`. The bytes are copied.
@@ -47,7 +50,7 @@ public final class BPFObject: Sendable {
     try BPFObject(bytes: bytes, name: name, source: "object '\(name)'", preparation: nil)
   }
 
-  /// Opens an object file.
+  /// Opens an object file. With `import MmapStorage`, see ``open(_:)``.
   ///
   /// - Parameter path: The file. Its name up to the first dot is the object's name.
   /// - Returns: The object, not loaded.

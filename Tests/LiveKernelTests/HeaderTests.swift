@@ -47,6 +47,9 @@ import Testing
     try object.load()
     let stats = try TaskLocalStorage<Stat>(map: object.map("stats"))
     #expect(stats.backend.kind == .lookup)
+    if LiveKernel.userPageObstacle == nil {
+      #expect(stats.backend.explanation.contains("not .userPage, as the object was opened with"))
+    }
     #expect(try object.map("stats").info.valueSize == 16)
   }
 }

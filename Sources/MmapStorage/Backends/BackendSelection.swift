@@ -18,7 +18,8 @@ func selectBackend(
   var rejected: [BackendChoice.Rejection] = []
   for kind in BackendKind.allCases {
     let known = preparation?.rejections(of: map.name).first { $0.kind == kind }
-    if let rejection = known ?? rejection(of: kind, info, layout, allowed) {
+    let isPrepared = map.object == nil || preparation != nil
+    if let rejection = known ?? rejection(of: kind, info, layout, allowed, isPrepared) {
       rejected.append(rejection)
       continue
     }
@@ -51,7 +52,8 @@ private func rejection(
   of kind: BackendKind,
   _ info: BPFMapInfo,
   _ layout: ValueLayout,
-  _ allowed: Set<BackendKind>
+  _ allowed: Set<BackendKind>,
+  _ isPrepared: Bool
 ) -> BackendChoice.Rejection? {
   guard allowed.contains(kind) else { return .notAllowed(kind) }
   switch kind {
@@ -60,7 +62,12 @@ private func rejection(
       ?? .init(.mapped, reason: "the map was not created with BPF_F_MMAPABLE")
   case .userPage where !layout.isInUserPage:
     return KernelFeature.userPages.rejection(of: .userPage)
-      ?? .init(.userPage, reason: "the map's elements are the values themselves")
+      ?? .init(
+        .userPage,
+        reason: isPrepared
+          ? "the map's elements are the values themselves"
+          : "the object was opened with BPFObject.open(), which sets up no backend; use BPFObject()"
+      )
   case .lookup where layout.isInUserPage:
     return .init(.lookup, reason: "the map's elements are addresses of pages, not the values")
   case .lookup:
