@@ -34,7 +34,7 @@ public struct BPFArrayMap<Value: MapField>: Sendable {
   /// The indices of all elements.
   public var indices: Range<Int> { 0..<count }
 
-  /// A copy of an element (`bpf_map_lookup_elem`).
+  /// Returns a copy of an element (`bpf_map_lookup_elem`).
   ///
   /// - Throws: A system error.
   public func value(at index: Int) throws(BPFError) -> Value {
@@ -74,10 +74,10 @@ public struct BPFPerCPUArrayMap<Value: MapField>: Sendable {
   /// The indices of all elements.
   public var indices: Range<Int> { 0..<count }
 
-  /// The number of values of an element: the number of possible processors.
+  /// The number of values of an element: that of the possible processors (`libbpf_num_possible_cpus`).
   public var processorCount: Int { elements.copies }
 
-  /// The values of an element, one for each possible processor.
+  /// Returns the values of an element, one for each possible processor, in the order of their numbers.
   ///
   /// - Throws: A system error.
   public func values(at index: Int) throws(BPFError) -> [Value] {
@@ -88,7 +88,7 @@ public struct BPFPerCPUArrayMap<Value: MapField>: Sendable {
     return values
   }
 
-  /// Overwrites the values of an element.
+  /// Overwrites the values of an element, in the order of the processors' numbers.
   ///
   /// - Precondition: There are ``processorCount`` values.
   /// - Throws: A system error.

@@ -93,17 +93,18 @@ public struct BPFPerCPUHashMap<Key: MapField, Value: MapField>: Sendable {
     )
   }
 
-  /// The number of values of a key: the number of possible processors.
+  /// The number of values of a key: that of the possible processors (`libbpf_num_possible_cpus`).
   public var processorCount: Int { elements.copies }
 
-  /// Returns the values of a key, one for each possible processor; `nil` if there is no such key.
+  /// Returns the values of a key, one for each possible processor, in the order of their numbers; `nil` if there is
+  /// no such key.
   ///
   /// - Throws: A system error.
   public func values(for key: Key) throws(BPFError) -> [Value]? {
     try elements.values(of: key, "look up a key")
   }
 
-  /// Sets the values of a key.
+  /// Sets the values of a key, in the order of the processors' numbers, and adds the key if there is none.
   ///
   /// - Precondition: There are ``processorCount`` values.
   /// - Throws: A system error.
