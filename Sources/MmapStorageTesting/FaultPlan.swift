@@ -38,12 +38,17 @@ public struct FaultPlan: Sendable, Hashable {
   ///   - operation: The operation that fails.
   ///   - call: The number of the call of that operation, counted from 1 over all threads.
   ///   - errno: The error.
+  /// - Precondition: `call` is at least 1.
   public mutating func fail(_ operation: Operation, call: Int, with errno: Errno) {
+    precondition(call > 0, "calls are counted from 1")
     faults.append(Fault(operation: operation, calls: call...call, errno: errno))
   }
 
-  /// Makes every call from `first` on fail.
+  /// Makes every call from `first` on fail, counted from 1 over all threads.
+  ///
+  /// - Precondition: `first` is at least 1.
   public mutating func fail(_ operation: Operation, from first: Int, with errno: Errno) {
+    precondition(first > 0, "calls are counted from 1")
     faults.append(Fault(operation: operation, calls: first...Int.max, errno: errno))
   }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CTestValues
+import Glibc
 import MmapStorage
 import MmapStorageTesting
 import SystemPackage
@@ -265,6 +266,17 @@ private struct Tag: MapValue {
     #expect(fake.attachedThreads == 0)
     try storage.withCurrent { $0.requestID = 2 }
     #expect(try storage.value(of: .callingThread)?.requestID == 2)
+  }
+
+  @Test func callsAreCountedFromOne() async {
+    await #expect(processExitsWith: .signal(SIGILL)) {
+      var faults = FaultPlan()
+      faults.fail(.attach, call: 0, with: .noMemory)
+    }
+    await #expect(processExitsWith: .signal(SIGILL)) {
+      var faults = FaultPlan()
+      faults.fail(.attach, from: 0, with: .noMemory)
+    }
   }
 
   @Test func attachingAgainThatFailsMayBeTriedAgain() throws {
