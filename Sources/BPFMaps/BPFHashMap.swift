@@ -59,14 +59,17 @@ public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
     try elements.remove(key, "remove a key")
   }
 
-  /// Returns the keys (`bpf_map_get_next_key`).
+  /// Returns the keys (`bpf_map_get_next_key`), in no particular order. Costs one system call for each key.
   ///
   /// If keys are added or removed meanwhile, a key may be missing or occur twice.
   ///
   /// - Throws: A system error.
   public func keys() throws(BPFError) -> [Key] { try elements.keys() }
 
-  /// Returns the keys with their values. Omits keys that are removed meanwhile.
+  /// Returns the keys with their values, in no particular order. Costs two system calls for each key.
+  ///
+  /// Omits keys that are removed meanwhile. As with ``keys()``, a key may occur twice, so do not pass the result to
+  /// `Dictionary(uniqueKeysWithValues:)`, which traps then.
   ///
   /// - Throws: A system error.
   public func contents() throws(BPFError) -> [(key: Key, value: Value)] { try elements.contents() }
@@ -121,7 +124,7 @@ public struct BPFPerCPUHashMap<Key: MapField, Value: MapField>: Sendable {
     try elements.remove(key, "remove a key")
   }
 
-  /// Returns the keys. If keys are added or removed meanwhile, a key may be missing or occur twice.
+  /// Returns the keys, as ``BPFHashMap/keys()`` does: one may be missing or occur twice if they change meanwhile.
   ///
   /// - Throws: A system error.
   public func keys() throws(BPFError) -> [Key] { try elements.keys() }
