@@ -4,7 +4,8 @@ public import SystemPackage
 
 /// A loaded BPF program. Owns a descriptor of the program. May be used from any thread.
 public final class BPFProgram: Sendable {
-  /// The name of the program's function.
+  /// The name of the program's function. For a program that was opened by its id, the kernel's name, which has at
+  /// most 15 bytes.
   public let name: String
   package let descriptor: CInt
 

@@ -4,7 +4,8 @@ import Glibc
 import SystemPackage
 
 extension BPFMap {
-  /// Returns the ids of all maps that exist (`BPF_MAP_GET_NEXT_ID`). Needs CAP_SYS_ADMIN.
+  /// Returns the ids of all maps that exist (`BPF_MAP_GET_NEXT_ID`). Needs CAP_SYS_ADMIN. Costs one system
+  /// call for each.
   ///
   /// - Throws: ``BPFError/Kind/permissionDenied``.
   public static func ids() throws(BPFError) -> [UInt32] {
@@ -29,7 +30,8 @@ extension BPFMap {
 }
 
 extension BPFProgram {
-  /// Returns the ids of all programs that exist (`BPF_PROG_GET_NEXT_ID`). Needs CAP_SYS_ADMIN.
+  /// Returns the ids of all programs that exist (`BPF_PROG_GET_NEXT_ID`). Needs CAP_SYS_ADMIN. Costs one
+  /// system call for each.
   ///
   /// - Throws: ``BPFError/Kind/permissionDenied``.
   public static func ids() throws(BPFError) -> [UInt32] {
