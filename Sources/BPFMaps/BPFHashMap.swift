@@ -42,7 +42,7 @@ public struct BPFHashMap<Key: MapField, Value: MapField>: Sendable {
     try elements.set([value], of: key, .isAbsent, "add a key")
   }
 
-  /// Sets the value of a key if there is one (`BPF_EXIST`). Unlike that of `Dictionary`, it adds no key.
+  /// Sets the value of an existing key (`BPF_EXIST`). Does not add a key, unlike `Dictionary.updateValue(_:forKey:)`.
   ///
   /// - Returns: Whether the key existed.
   /// - Throws: A system error.

@@ -4,8 +4,8 @@ public import SystemPackage
 
 /// Permissions, owner and group of a pin, which is a file on a BPF file system.
 ///
-/// The default is mode 0600 and the owner and group of the process. To open a pin for writing needs
-/// read and write permission. To open a map for lookups needs read permission.
+/// The default is mode 0600 and the owner and group of the process. Opening a pin for writing needs read and
+/// write permission. Opening a map for lookups needs read permission.
 public struct BPFPinAttributes: Sendable, Hashable {
   /// The permissions. Execute permissions are ignored.
   var permissions: FilePermissions

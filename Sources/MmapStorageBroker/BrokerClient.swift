@@ -37,8 +37,7 @@ public final class BrokerClient: Sendable {
   /// - Parameters:
   ///   - path: The path of the broker's socket.
   ///   - timeout: The maximum time that each call waits for a reply, with a resolution of a millisecond. After a
-  ///     reply that did not come in time, the next call first waits for that reply and discards it, for the same
-  ///     time at most.
+  ///     timeout, the next call first waits for the late reply, for the same time at most, and discards it.
   /// - Throws: ``/LibBPF/BPFError/Kind/notFound`` if there is no socket,
   ///   ``/LibBPF/BPFError/Kind/permissionDenied``, or another system error.
   public init(
@@ -73,8 +72,8 @@ public final class BrokerClient: Sendable {
   deinit { closeDescriptor(descriptor) }
 
   /// Whether the connection can be used. It cannot if the broker has ended or has closed it, if an earlier
-  /// reply was malformed, or if this is a child of the process that connected. The connection to a broker that is
-  /// stopped or busy can be used. Costs two system calls.
+  /// reply was malformed, or if this is a child of the process that connected. The connection to a stopped or
+  /// busy broker can be used. Costs two system calls.
   public var isConnected: Bool {
     process == getpid() && [.usable, .waiting].contains(state.load(ordering: .relaxed))
       && !isHungUp(descriptor)

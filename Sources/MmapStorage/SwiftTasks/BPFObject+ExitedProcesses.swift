@@ -5,9 +5,10 @@ extension BPFObject {
   /// Frees the slots of processes that were killed.
   ///
   /// A process that runs out of slots does this itself, unless it is in a child PID namespace, as
-  /// in most containers, where it cannot detect which other processes have exited. A loader whose
-  /// storage such processes use calls this periodically. Frees nothing if the calling process is in
-  /// such a namespace. Takes about a millisecond for 4096 slots. May be called from any thread.
+  /// in most containers, where it cannot detect which other processes have exited. Call this
+  /// periodically in the loader of a storage that such processes use. Frees nothing if the calling
+  /// process is in such a namespace. Takes about a millisecond for 4096 slots. May be called from any
+  /// thread.
   ///
   /// - Parameter name: The storage's name in the program's source.
   /// - Throws: ``BPFError/Kind/notFound``, ``BPFError/Kind/wrongType`` if it is no storage of Swift tasks,

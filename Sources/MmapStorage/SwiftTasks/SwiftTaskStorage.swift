@@ -44,7 +44,7 @@ public final class SwiftTaskStorage<Value: MapField>: Sendable {
   /// since the process began to use the map.
   ///
   /// A BPF program does not wait for a page that is not in memory, or that the kernel is moving, for example to a
-  /// huge page (`khugepaged`). What it counts is then missing in the value of the scope. A lookup outside of any
+  /// huge page (`khugepaged`). The value of the scope then lacks the program's update. A lookup outside of any
   /// scope is counted as well. At most 2^32 - 1. Costs one system call. Zero without a kernel.
   ///
   /// - Returns: The number, of all threads together.
