@@ -141,7 +141,7 @@ package final class BTF: Sendable {
         code: code,
         attempt: "read type information",
         on: "'\(name)'",
-        advice: "it is truncated, or is not BTF",
+        advice: "it is truncated or damaged, or is not BTF",
         details: warnings
       )
     }

@@ -69,14 +69,20 @@ import Testing
   @Test func aTypeThatDoesNotExist() {
     var types = RawTypes()
     let typedef = types.add("lost", kind: 8, sizeOrType: 99)
-    expectRefusal(of: typedef, in: types, size: 4, because: "no type 99")
-    expectRefusal(of: 7, in: types, size: 4, because: "no type 7")
+    expectRefusal(of: typedef, in: types, size: 4, because: "no type 99", orByLibBPF: true)
+    expectRefusal(of: 7, in: types, size: 4, because: "no type 7", orByLibBPF: true)
   }
 
   @Test func aNameOffsetOutsideOfTheStrings() {
     var types = RawTypes()
     let int = types.addInteger("int", size: 4, nameOffset: 1 << 20)
-    expectRefusal(of: int, in: types, size: 4, because: "no name at offset 1048576")
+    expectRefusal(
+      of: int,
+      in: types,
+      size: 4,
+      because: "no name at offset 1048576",
+      orByLibBPF: true
+    )
   }
 
   @Test func aFunctionAndVoidAndADeclaration() {
@@ -142,11 +148,13 @@ import Testing
     expectRefusal(of: last, in: types, size: 4, because: "256 levels deep")
   }
 
+  /// Newer versions of libbpf check ids and names when they open the bytes.
   private func expectRefusal(
     of type: UInt32,
     in types: RawTypes,
     size: Int,
     because reason: String,
+    orByLibBPF: Bool = false,
     sourceLocation: SourceLocation = #_sourceLocation
   ) {
     let error = #expect(throws: BPFError.self, sourceLocation: sourceLocation) {
@@ -154,7 +162,8 @@ import Testing
     }
     #expect(error?.kind == .invalidObject, sourceLocation: sourceLocation)
     #expect(
-      error?.advice.contains(reason) == true,
+      error?.advice.contains(reason) == true
+        || orByLibBPF && error?.advice.contains("truncated or damaged") == true,
       "\(error?.advice ?? "")",
       sourceLocation: sourceLocation
     )
