@@ -273,7 +273,7 @@ struct task_struct___swift_task {
 
 /*
  * The thread pointer. On arm64, the kernel stores it when a thread is created with one, and when it is switched
- * out. For the first thread of a process it is 0 before that.
+ * out. The first thread of a process has none, or after exec that of the previous program, until it is switched out.
  */
 static __always_inline __attribute__((unused))
 __u64 __swift_task_thread_pointer(struct __swift_task_thread *thread)
